@@ -1,0 +1,35 @@
+// Three suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself.
+import { defineConfig } from 'vitest/config';
+
+const withoutMongo = ['test/unit/**/*.test.ts', 'test/simulator/**/*.test.ts'];
+const harmful = ['test/faults/**/*.test.ts'];
+const sharedReplicaSet = ['test/support/global-setup.ts'];
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    retry: 0,
+    setupFiles: ['test/support/setup.ts'],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 20_000,
+    reporters: process.env['CI'] === 'true' ? ['dot'] : ['default'],
+    projects: [
+      { extends: true, test: { name: 'unit', include: withoutMongo } },
+      {
+        extends: true,
+        test: {
+          name: 'mongodb',
+          include: ['test/**/*.test.ts'],
+          exclude: [...withoutMongo, ...harmful],
+          globalSetup: sharedReplicaSet,
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'faults', include: harmful, testTimeout: 180_000, globalSetup: sharedReplicaSet },
+      },
+    ],
+  },
+});
