@@ -1,0 +1,148 @@
+// The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
+import type { mongo } from 'mongoose';
+import type { CreatedRange, Head, Mirror, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import { idempotent } from './faults.js';
+import type { MirrorObserver } from './observer.js';
+import { bulkWrite } from './mirror-bulk.js';
+import { type MirrorDocument, toOperation, type WriteStamp } from './mirror-operations.js';
+
+export interface MirrorOptions {
+  readonly db: mongo.Db;
+  readonly collection: string;
+  readonly stamp: WriteStamp;
+  readonly observer: MirrorObserver;
+}
+
+const headProjection = {
+  _id: 1,
+  created: 1,
+  '_sync.hash': 1,
+  '_sync.observed': 1,
+  '_sync.deletedBy': 1,
+} as const;
+
+/** By interval, no more than the index holds may be asked for, or every document would be fetched. */
+const coveredProjection = {
+  _id: 1,
+  created: 1,
+  '_sync.hash': 1,
+  '_sync.observed.from': 1,
+  '_sync.observed.to': 1,
+  '_sync.deletedBy': 1,
+} as const;
+
+/** Implements the mirror on one collection. Every method throws Faults: `mongodb_unavailable` (retryable), `mongodb_rejected` (terminal). */
+export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
+  const collection = db.collection<MirrorDocument>(name);
+
+  const headsOf = async (ids: readonly StripeId[]): Promise<Map<StripeId, Head>> => {
+    const found = await idempotent('reading heads', () =>
+      collection
+        .find({ _id: { $in: [...ids] } }, { projection: headProjection })
+        .map(toHead)
+        .toArray(),
+    );
+    return new Map(found.map((head) => [head.id, head]));
+  };
+
+  return {
+    headsOf,
+
+    async *heads(range: CreatedRange, signal: AbortSignal) {
+      // No retry around a stream: the run of pages that needs it is reconciled again as a whole.
+      const cursor = collection.find(
+        { created: { $gte: range.gte ?? 0, ...(range.lt !== undefined && { $lt: range.lt }) } },
+        { projection: coveredProjection, hint: 'heads_by_created', batchSize: 2_000 },
+      );
+      yield* closing(cursor, toHead, signal);
+    },
+
+    async *withoutCreated(signal: AbortSignal) {
+      // Absent and null are one key of the index; a batch cannot bring any other type.
+      const cursor = collection.find(
+        { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
+        { projection: { _id: 1 } },
+      );
+      yield* closing(cursor, ({ _id }) => _id, signal);
+    },
+
+    async write(writes: readonly MirrorWrite[]): Promise<readonly MirrorWriteResult[]> {
+      const started = performance.now();
+      const operations = writes.map((write) => toOperation(write, stamp));
+      const results = await bulkWrite(collection, writes, operations, headsOf);
+      observer.writeFinished((performance.now() - started) / 1_000);
+      return results;
+    },
+
+    async suspects(ids: readonly StripeId[]) {
+      const filter = { _id: { $in: [...ids] }, '_sync.deletedBy': { $ne: 'stripe' }, test_clock: null };
+      return idempotent('reading candidates', () =>
+        collection
+          .find(filter as mongo.Filter<MirrorDocument>, { projection: { _id: 1 } })
+          .map(({ _id }) => _id)
+          .toArray(),
+      );
+    },
+
+    async countLive() {
+      return idempotent('counting the mirror', async () => {
+        const [all, deleted] = [await collection.estimatedDocumentCount(), await countDeleted(collection)];
+        return Math.max(0, all - deleted);
+      });
+    },
+
+    async sampleIds(count: number) {
+      return idempotent('sampling the mirror', () =>
+        collection
+          .find(
+            { '_sync.deletedAt': { $exists: false } },
+            { projection: { _id: 1 }, sort: { created: -1 }, limit: count },
+          )
+          .map(({ _id }) => _id)
+          .toArray(),
+      );
+    },
+
+    async sampleCreated(count: number) {
+      return idempotent('sampling the mirror', async () => {
+        const sampled = await collection
+          .aggregate<{ created?: unknown }>([
+            { $sample: { size: count } },
+            { $project: { _id: 0, created: 1 } },
+          ])
+          .toArray();
+        return sampled.map(({ created }) => created).filter((created) => typeof created === 'number');
+      });
+    },
+  };
+}
+
+/** Counts marks of deletion through their partial index. */
+export const countDeleted = (collection: mongo.Collection<MirrorDocument>): Promise<number> =>
+  collection.countDocuments({ '_sync.deletedAt': { $exists: true } }, { hint: 'deleted' });
+
+async function* closing<D extends object, T>(
+  cursor: mongo.FindCursor<D>,
+  map: (document: D) => T,
+  signal: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  try {
+    for await (const document of cursor) {
+      signal.throwIfAborted();
+      yield map(document);
+    }
+  } finally {
+    await cursor.close();
+  }
+}
+
+/** A covered read gives null for what a document does not have. */
+function toHead({ _id, created, _sync }: MirrorDocument): Head {
+  return {
+    id: _id,
+    created: typeof created === 'number' ? created : undefined,
+    hash: _sync?.hash ?? undefined,
+    observed: _sync?.observed?.to instanceof Date ? _sync.observed : undefined,
+    deletedBy: _sync?.deletedBy ?? undefined,
+  };
+}

@@ -1,0 +1,80 @@
+// The mongoose model of the mirror, for those who read it. Writes are the daemon's: the model refuses save().
+import mongoose from 'mongoose';
+import { customer } from '../resources/customer.js';
+
+/** What the sync knows of a mirrored document; everything else in it is Stripe's, except `app`. */
+export interface SyncStamp {
+  /** When the read was let go and when it was answered, on MongoDB's clock. */
+  observed: { from: Date; to: Date };
+  /** Of canonical JSON; absent after a partial batch. */
+  hash?: string;
+  /** Stripe API version that the fields have the shape of. */
+  apiVersion: string;
+  livemode: boolean;
+  source: 'list' | 'retrieve' | 'batch' | 'request';
+  writtenAt: Date;
+  /** Absent while the customer lives. */
+  deletedAt?: Date;
+  deletedBy?: 'stripe' | 'request';
+}
+
+/** A document of `stripe_customers`: what Stripe returned, plus `_sync`, plus the application's own `app`. */
+export interface MirroredCustomer {
+  _id: string;
+  id: string;
+  object?: 'customer';
+  /** Unix seconds, as Stripe has it. */
+  created?: number;
+  email?: string | null;
+  name?: string | null;
+  metadata?: Record<string, string>;
+  livemode?: boolean;
+  _sync: SyncStamp;
+  /** Belongs to the application; no sync reads or changes it. */
+  app?: unknown;
+  [field: string]: unknown;
+}
+
+interface LiveHelper {
+  /** Only customers that are not marked as deleted. */
+  live<Q extends mongoose.Query<unknown, MirroredCustomer>>(this: Q): Q;
+}
+
+export type StripeCustomerModel = mongoose.Model<MirroredCustomer, LiveHelper>;
+
+/**
+ * Everything Stripe sends is kept under its name and type: no field is cast, dropped or added. Only `_id` is declared,
+ * so that references to customers cast as strings.
+ */
+export const customerSchema = new mongoose.Schema<MirroredCustomer, StripeCustomerModel, object, LiveHelper>(
+  { _id: String },
+  {
+    collection: customer.collection,
+    strict: false,
+    strictQuery: false,
+    minimize: false,
+    versionKey: false,
+    id: false,
+    autoIndex: false,
+    autoCreate: false,
+    bufferCommands: false,
+  },
+);
+
+customerSchema.query = {
+  live(this: mongoose.Query<unknown, MirroredCustomer>) {
+    return this.where({ '_sync.deletedAt': { $exists: false } });
+  },
+} as never; // mongoose types query helpers by their call sites; LiveHelper above is that type
+
+customerSchema.pre('save', () => {
+  throw new Error(
+    'The mirror is written by stripe-mongo-sync alone; keep your own fields under app with updateOne',
+  );
+});
+
+/** The mirror on mongoose's default connection; `ref: 'StripeCustomer'` and `populate` find it by this name. */
+export const StripeCustomer: StripeCustomerModel = mongoose.model<MirroredCustomer, StripeCustomerModel>(
+  'StripeCustomer',
+  customerSchema,
+);

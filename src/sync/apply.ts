@@ -1,0 +1,187 @@
+// The one step that everything shares: what was read of some objects into the mirror, guarded against older and newer reads.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../errors.js';
+import { prepare } from './canonical.js';
+import { decide, maxAnswerAgeMs } from './decide.js';
+import type { ItemResult } from './outcome.js';
+import type {
+  Answer,
+  CallOptions,
+  CallPriority,
+  Head,
+  Mirror,
+  MirrorWrite,
+  Observed,
+  RetrieveAnswer,
+  Source,
+  StripeId,
+  StripeObject,
+  WriteSource,
+} from './ports.js';
+
+/** A whole object as Stripe sent it, ready to be compared and stored. */
+export interface WholeRead extends Answer {
+  readonly id: StripeId;
+  readonly object: StripeObject;
+  readonly hash: string;
+  readonly source: WriteSource;
+}
+
+/** Makes reads of the objects of one answer. */
+export function toReads(objects: readonly StripeObject[], answer: Answer, source: WriteSource): WholeRead[] {
+  return objects.map((received) => ({
+    id: received.id,
+    ...prepare(received),
+    observed: answer.observed,
+    receivedAtMs: answer.receivedAtMs,
+    source,
+  }));
+}
+
+export interface Applied {
+  readonly results: readonly ItemResult[];
+  /** Neither written nor dropped: too old, or overlapping with another read and different. To be read again. */
+  readonly unsettled: readonly StripeId[];
+}
+
+/** Rounds of deciding and writing before a contended object is left to another read. */
+const maxRounds = 5;
+
+/**
+ * Decides for each read by the head it has in the mirror, writes, and decides again where another writer came between.
+ * @param reads at most one an id
+ * @param heads of the mirror, read after the reads were answered; an id without one is taken as new
+ */
+export async function applyReads(
+  mirror: Mirror,
+  reads: readonly WholeRead[],
+  heads: ReadonlyMap<StripeId, Head>,
+): Promise<Applied> {
+  const results: ItemResult[] = [];
+  const unsettled: StripeId[] = [];
+  let known = heads;
+  let open = reads;
+  for (let round = 1; open.length > 0; round += 1) {
+    const writes: MirrorWrite[] = [];
+    const writing: WholeRead[] = [];
+    for (const read of open) {
+      const decision = isTooOld(read) ? 'overlap' : decide(known.get(read.id), read);
+      switch (decision) {
+        case 'insert':
+        case 'replace':
+          writes.push({ kind: decision, ...pick(read) });
+          writing.push(read);
+          break;
+        case 'overlap':
+          unsettled.push(read.id);
+          break;
+        default:
+          results.push(settledResult(read.id, decision));
+      }
+    }
+    const conflicts = await writeAll(mirror, writes, writing, results);
+    if (round === maxRounds) return { results, unsettled: [...unsettled, ...conflicts.map(({ id }) => id)] };
+    if (conflicts.length > 0) known = await mirror.headsOf(conflicts.map(({ id }) => id));
+    open = conflicts;
+  }
+  return { results, unsettled };
+}
+
+/** Writes and adds a result for each that was settled; returns the reads whose guard did not hold. */
+async function writeAll(
+  mirror: Mirror,
+  writes: readonly MirrorWrite[],
+  reads: readonly WholeRead[],
+  results: ItemResult[],
+): Promise<WholeRead[]> {
+  if (writes.length === 0) return [];
+  const written = await mirror.write(writes);
+  return reads.filter((read, index) => {
+    const result = written[index];
+    if (!result)
+      throw new Fault('internal', 'The mirror gave fewer results than writes', { kind: 'retryable' });
+    if (result.kind === 'conflict') return true;
+    if (result.kind === 'rejected') {
+      results.push({ id: read.id, outcome: 'failed', code: result.code, message: result.message });
+    } else {
+      results.push({ id: read.id, outcome: writes[index]?.kind === 'insert' ? 'created' : 'updated' });
+    }
+    return false;
+  });
+}
+
+const pick = ({ id, object, hash, observed, source }: WholeRead) => ({ id, object, hash, observed, source });
+
+const isTooOld = (read: Answer): boolean => performance.now() - read.receivedAtMs > maxAnswerAgeMs;
+
+/** The result of a read that needs no write. */
+export function settledResult(id: StripeId, decision: 'unchanged' | 'stale' | 'refused'): ItemResult {
+  if (decision === 'refused') return { id, outcome: 'stale', code: 'deleted_in_stripe' };
+  return { id, outcome: decision };
+}
+
+/** Reads again of an object on which two answers overlap. Each later read is let go later, so it settles unless the object never rests. */
+const maxReads = 6;
+
+/** Retrieves one object from Stripe and brings the mirror in line with it, reading again while the answer cannot be placed in order. */
+export async function retrieveAndApply(
+  source: Source,
+  mirror: Mirror,
+  id: StripeId,
+  options: CallOptions,
+): Promise<ItemResult> {
+  for (let read = 1; read <= maxReads; read += 1) {
+    const result = await applyAnswer(mirror, id, await source.retrieve(id, options));
+    if (result) return result;
+    // The stored read may end some milliseconds after its answer (its bound is rounded up): let the clock pass it.
+    await sleep(20 * read, undefined, { signal: options.signal });
+  }
+  return {
+    id,
+    outcome: 'failed',
+    code: 'unsettled',
+    message: `${maxReads} reads overlapped with other writers and differed`,
+  };
+}
+
+/** @returns undefined where the answer cannot be placed in order */
+async function applyAnswer(
+  mirror: Mirror,
+  id: StripeId,
+  answer: RetrieveAnswer,
+): Promise<ItemResult | undefined> {
+  switch (answer.kind) {
+    case 'not_in_account':
+      return {
+        id,
+        outcome: 'failed',
+        code: 'not_in_account',
+        message: 'Stripe has no such customer in this account',
+      };
+    case 'deleted':
+      return confirmDeleted(mirror, id, answer.observed);
+    case 'found': {
+      const { results } = await applyReads(
+        mirror,
+        toReads([answer.object], answer, 'retrieve'),
+        await mirror.headsOf([id]),
+      );
+      return results[0];
+    }
+  }
+}
+
+/** Stores Stripe's word that an object is deleted; final, so no order of reads is asked for. */
+async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Observed): Promise<ItemResult> {
+  const head = (await mirror.headsOf([id])).get(id);
+  if (head?.deletedBy === 'stripe') return { id, outcome: 'unchanged' };
+  const [result] = await mirror.write([{ kind: 'confirm_deleted', id, observed, source: 'retrieve' }]);
+  if (result?.kind === 'rejected')
+    return { id, outcome: 'failed', code: result.code, message: result.message };
+  return { id, outcome: 'deleted' };
+}
+
+export const callOptions = (priority: CallPriority, signal: AbortSignal): CallOptions => ({
+  priority,
+  signal,
+});

@@ -1,0 +1,173 @@
+// syncBatch: objects that the caller already holds into the mirror, without a call to Stripe.
+import { z } from 'zod';
+import { applyReads, settledResult, type WholeRead } from './apply.js';
+import { prepare } from './canonical.js';
+import { decide } from './decide.js';
+import { type ItemResult, type SyncResult, Tally } from './outcome.js';
+import {
+  isStripeId,
+  type Mirror,
+  type MirrorWrite,
+  type Observed,
+  type StripeId,
+  type StripeObject,
+} from './ports.js';
+
+export interface BatchContext {
+  /** 'customer': an entry that carries it is whole and replaces, any other is a part and is merged at the top level. */
+  readonly object: string;
+  /** An entry of the other mode is refused. */
+  readonly livemode: boolean;
+  /** When the caller held this to be true, on MongoDB's clock; never in the future. */
+  readonly observedAt: Date;
+  readonly signal: AbortSignal;
+}
+
+/** What can be told wrong of an entry by itself; everything else is Stripe's and stays as it is. */
+const entrySchema = z.looseObject({
+  id: z.custom<StripeId>(isStripeId),
+  object: z.string().optional(),
+  created: z.int().min(0).optional(),
+  livemode: z.boolean().optional(),
+  deleted: z.boolean().optional(),
+});
+
+/**
+ * Applies each entry in order; several of one id follow each other. An entry that cannot be taken is `failed` with its code
+ * (`invalid_object`, `deletion_unverified`, `wrong_mode`), the others are applied all the same.
+ */
+export async function syncBatch(
+  mirror: Mirror,
+  batch: readonly unknown[],
+  context: BatchContext,
+): Promise<SyncResult> {
+  const tally = new Tally();
+  const accepted: StripeObject[] = [];
+  for (const entry of batch) {
+    const refused = refusal(entry, context);
+    if (refused) tally.add(refused);
+    else accepted.push(entry as StripeObject); // refusal() has parsed it
+  }
+  for (const round of roundsById(accepted)) {
+    context.signal.throwIfAborted();
+    for (const result of await applyRound(mirror, round, context)) tally.add(result);
+  }
+  return tally.result();
+}
+
+function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {
+  const parsed = entrySchema.safeParse(entry);
+  if (!parsed.success) {
+    const fields = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'entry'))].join(
+      ', ',
+    );
+    return {
+      id: idOf(entry),
+      outcome: 'failed',
+      code: 'invalid_object',
+      message: `Not a ${object} of Stripe: ${fields}`,
+    };
+  }
+  const { id, object: kind, deleted, livemode: mode } = parsed.data;
+  const failed = (
+    code: 'invalid_object' | 'deletion_unverified' | 'wrong_mode',
+    message: string,
+  ): ItemResult => ({
+    id,
+    outcome: 'failed',
+    code,
+    message,
+  });
+  if (kind !== undefined && kind !== object) return failed('invalid_object', `object must be ${object}`);
+  if (deleted === true) {
+    return failed(
+      'deletion_unverified',
+      'A batch cannot delete: use softDelete, or syncByIds, which asks Stripe',
+    );
+  }
+  if (mode !== undefined && mode !== livemode) {
+    return failed('wrong_mode', `livemode is ${mode}, the mirror's is ${livemode}`);
+  }
+  return undefined;
+}
+
+function idOf(entry: unknown): string {
+  const id = typeof entry === 'object' && entry !== null && 'id' in entry ? entry.id : undefined;
+  return isStripeId(id) ? id : '(invalid)';
+}
+
+/** Splits entries so that no round has an id twice, keeping the order of each id. */
+function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
+  const rounds: StripeObject[][] = [];
+  const seen = new Map<StripeId, number>();
+  for (const entry of entries) {
+    const round = seen.get(entry.id) ?? 0;
+    seen.set(entry.id, round + 1);
+    (rounds[round] ??= []).push(entry);
+  }
+  return rounds;
+}
+
+async function applyRound(
+  mirror: Mirror,
+  entries: readonly StripeObject[],
+  context: BatchContext,
+): Promise<ItemResult[]> {
+  const heads = await mirror.headsOf(entries.map(({ id }) => id));
+  const observed: Observed = { from: context.observedAt, to: context.observedAt };
+  const wholes: WholeRead[] = entries
+    .filter((entry) => entry['object'] === context.object)
+    .map((entry) => ({
+      id: entry.id,
+      ...prepare(entry),
+      observed,
+      receivedAtMs: performance.now(),
+      source: 'batch',
+    }));
+  const { results, unsettled } = await applyReads(mirror, wholes, heads);
+  const parts = entries.filter((entry) => entry['object'] !== context.object);
+  return [
+    ...results,
+    // No call to Stripe is allowed here: what cannot be placed in order is dropped, the next read sets it right.
+    ...unsettled.map((id) => settledResult(id, 'stale')),
+    ...(await mergeParts(mirror, parts, observed)),
+  ];
+}
+
+/** Rounds of deciding and merging before a contended part is dropped as stale. */
+const maxRounds = 5;
+
+async function mergeParts(
+  mirror: Mirror,
+  parts: readonly StripeObject[],
+  observed: Observed,
+): Promise<ItemResult[]> {
+  const results: ItemResult[] = [];
+  let open = parts;
+  for (let round = 1; open.length > 0; round += 1) {
+    const heads = await mirror.headsOf(open.map(({ id }) => id));
+    const writes: MirrorWrite[] = [];
+    for (const part of open) {
+      const decision = decide(heads.get(part.id), { hash: undefined, observed });
+      if (decision === 'insert' || decision === 'replace') {
+        writes.push({ kind: 'merge', id: part.id, fields: prepare(part).object, observed, source: 'batch' });
+      } else {
+        results.push(settledResult(part.id, decision === 'refused' ? 'refused' : 'stale'));
+      }
+    }
+    const written = writes.length > 0 ? await mirror.write(writes) : [];
+    const again = new Set<StripeId>();
+    writes.forEach(({ id }, index) => {
+      const result = written[index];
+      if (result?.kind === 'rejected')
+        results.push({ id, outcome: 'failed', code: result.code, message: result.message });
+      else if (result?.kind === 'unchanged') results.push({ id, outcome: 'unchanged' });
+      else if (result?.kind === 'written')
+        results.push({ id, outcome: heads.has(id) ? 'updated' : 'created' });
+      else if (round < maxRounds) again.add(id);
+      else results.push(settledResult(id, 'stale'));
+    });
+    open = open.filter(({ id }) => again.has(id));
+  }
+  return results;
+}

@@ -1,0 +1,59 @@
+// Canonical JSON of an object and its hash, as MongoDB will hold the object: the diff between scans rests on it.
+import { hash } from 'node:crypto';
+import type { StripeObject } from './ports.js';
+
+/** Fields of a mirrored document that are not Stripe's: never hashed, never taken from what Stripe sent. */
+export const ownFields = ['_id', '_sync', 'app'] as const;
+
+/**
+ * Prepares an object for the mirror: without the fields that are ours, and with every lone surrogate as U+FFFD, which is
+ * what BSON's UTF-8 would make of it; hashing anything else would find a change on every run.
+ * @returns the object to store and the hash of its canonical JSON (keys sorted by code unit), 22 characters of base64url.
+ */
+export function prepare(received: StripeObject): { object: StripeObject; hash: string } {
+  const object = ownFields.some((field) => Object.hasOwn(received, field))
+    ? withoutOwnFields(received)
+    : received;
+  const json = canonicalJson(object);
+  if (!loneSurrogateEscape.test(json)) return { object, hash: digest(json) };
+  // The id pattern is ASCII, so making strings well-formed cannot change the id.
+  const wellFormed = toWellFormed(object) as StripeObject;
+  return { object: wellFormed, hash: digest(canonicalJson(wellFormed)) };
+}
+
+// JSON.stringify escapes exactly the lone surrogates. A text that contains such an escape literally costs one more pass, no more.
+const loneSurrogateEscape = /\\ud[89a-f][0-9a-f]{2}/;
+
+// 132 bits: two states of one customer collide with a probability that no account will ever meet.
+const digest = (json: string): string => hash('sha256', json, 'base64url').slice(0, 22);
+
+function withoutOwnFields(object: StripeObject): StripeObject {
+  const entries = Object.entries(object).filter(([key]) => !(ownFields as readonly string[]).includes(key));
+  return fromEntries(entries) as StripeObject; // only fields that are not `id` were left out
+}
+
+/** JSON with sorted keys. Input is what JSON.parse gives: no cycles, no undefined, no dates. */
+export function canonicalJson(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  const record = value as Record<string, unknown>; // neither null nor array: an object of JSON
+  let json = '';
+  for (const key of Object.keys(record).sort()) {
+    json += `${json === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(record[key])}`;
+  }
+  return `{${json}}`;
+}
+
+function toWellFormed(value: unknown): unknown {
+  if (typeof value === 'string') return wellFormed(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(toWellFormed);
+  return fromEntries(Object.entries(value).map(([key, field]) => [wellFormed(key), toWellFormed(field)]));
+}
+
+// Encoding to UTF-8 replaces lone surrogates, as BSON does. (String.prototype.toWellFormed is not in the ES2023 library.)
+const wellFormed = (text: string): string => Buffer.from(text, 'utf8').toString('utf8');
+
+/** Object.fromEntries that keeps a key `__proto__` as a field of its own (it defines properties, it does not assign). */
+const fromEntries = (entries: Iterable<readonly [string, unknown]>): Record<string, unknown> =>
+  Object.fromEntries(entries);

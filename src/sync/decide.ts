@@ -1,0 +1,33 @@
+// The order of reads: whether what was read replaces what is stored. Pure, so that its laws can be tested exhaustively.
+import type { Head, Observed } from './ports.js';
+
+export type Decision =
+  | 'insert'
+  | 'replace'
+  | 'unchanged'
+  /** What was read was answered before what is stored was asked for. */
+  | 'stale'
+  /** Stripe has confirmed the deletion, which is final. */
+  | 'refused'
+  /** The two reads overlap and differ: nobody can say which is newer. */
+  | 'overlap';
+
+/** Older answers are read again rather than written: a stored state may have come and gone meanwhile. */
+export const maxAnswerAgeMs = 30_000;
+
+/**
+ * Stripe answers at some moment between `from` and `to`. A read replaces the stored one if it was let go at or after the stored
+ * `to`; it is dropped if it was answered at or before the stored `from`.
+ * @param hash of what was read; undefined for a part, which is never equal to a whole
+ */
+export function decide(
+  head: Head | undefined,
+  read: { hash: string | undefined; observed: Observed },
+): Decision {
+  if (!head) return 'insert';
+  if (head.deletedBy === 'stripe') return 'refused';
+  if (read.hash !== undefined && head.hash === read.hash) return 'unchanged';
+  if (!head.observed || read.observed.from >= head.observed.to) return 'replace';
+  if (read.observed.to <= head.observed.from) return 'stale';
+  return 'overlap';
+}

@@ -1,0 +1,112 @@
+// Brings the mirror in line with a run of pages of one window: one read of heads in the same interval of `created` tells new,
+// changed, unchanged and missing.
+import { applyReads, retrieveAndApply, toReads, type WholeRead } from '../apply.js';
+import type { ItemResult } from '../outcome.js';
+import type { CreatedRange, Head, Mirror, Source, StripeId } from '../ports.js';
+import type { Window } from './plan.js';
+import { createdOf, type Page } from './walk.js';
+
+export interface Reconciled {
+  readonly results: readonly ItemResult[];
+  /** Stored, alive, and not listed where they would have to be. No more than suspects: absence is no proof. */
+  readonly missing: readonly StripeId[];
+  /** Moves the window's settled part on; to be called once results and missing ids are safe. */
+  readonly settle: () => void;
+}
+
+export interface ReconcileContext {
+  readonly source: Source;
+  readonly mirror: Mirror;
+  /** Only what was created in this range may be found missing. */
+  readonly conclusive: CreatedRange;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Reconciles consecutive pages. Idempotent: after a fault the same pages can come again.
+ * Several objects share a second on both sides of a page, so the last second of a run stays open, with the ids seen of it, until a
+ * later page or the window's end closes it.
+ */
+export async function reconcile(
+  window: Window,
+  pages: readonly Page[],
+  context: ReconcileContext,
+): Promise<Reconciled> {
+  const { source, mirror, signal } = context;
+  const reads = new Map<StripeId, WholeRead>();
+  for (const page of pages) for (const read of toReads(page.objects, page, 'list')) reads.set(read.id, read);
+
+  const isLast = pages.at(-1)?.isLast ?? false;
+  const lastCreated =
+    createdOf(pages.flatMap(({ objects }) => objects.slice(-1)).at(-1)) ?? window.openSecond;
+  const { heads, missing } = await readHeads(window, reads, { isLast, lastCreated }, context);
+
+  const applied = await applyReads(mirror, [...reads.values()], heads);
+  const results = [...applied.results];
+  for (const id of applied.unsettled) {
+    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }));
+  }
+  for (const { invalid } of pages) {
+    for (let index = 0; index < invalid; index += 1) {
+      results.push({
+        id: '(invalid)',
+        outcome: 'failed',
+        code: 'invalid_object',
+        message: 'Stripe listed an entry without id or created',
+      });
+    }
+  }
+  const settle = (): void => {
+    moveOn(window, pages, { isLast, lastCreated });
+  };
+  return { results, missing, settle };
+}
+
+interface Reach {
+  readonly isLast: boolean;
+  /** Second of the oldest row so far; it may go on in the next page. */
+  readonly lastCreated: number | undefined;
+}
+
+/** One pass over the stored heads of the interval: keeps those that were listed, names those that were not. */
+async function readHeads(
+  window: Window,
+  reads: ReadonlyMap<StripeId, WholeRead>,
+  { isLast, lastCreated }: Reach,
+  { mirror, conclusive, signal }: ReconcileContext,
+): Promise<{ heads: Map<StripeId, Head>; missing: StripeId[] }> {
+  const heads = new Map<StripeId, Head>();
+  const missing: StripeId[] = [];
+  if (!isLast && lastCreated === undefined) return { heads, missing };
+  const gte = isLast ? window.gte : lastCreated;
+  // All of a second is known once the walk has left it.
+  const knownFrom = isLast ? window.gte : (lastCreated ?? 0) + 1;
+  for await (const head of mirror.heads({ gte, lt: window.settledFrom }, signal)) {
+    if (reads.has(head.id)) heads.set(head.id, head);
+    else if (isMissing(head, window, knownFrom, conclusive)) missing.push(head.id);
+  }
+  return { heads, missing };
+}
+
+function isMissing(head: Head, window: Window, knownFrom: number, conclusive: CreatedRange): boolean {
+  const { created } = head;
+  if (created === undefined || created < knownFrom || head.deletedBy === 'stripe') return false;
+  if (created === window.openSecond && window.openIds.has(head.id)) return false;
+  return created >= (conclusive.gte ?? 0) && (conclusive.lt === undefined || created < conclusive.lt);
+}
+
+function moveOn(window: Window, pages: readonly Page[], { isLast, lastCreated }: Reach): void {
+  window.settledCursor = pages.at(-1)?.cursor ?? window.settledCursor;
+  if (lastCreated !== undefined) {
+    if (lastCreated !== window.openSecond) window.openIds = new Set();
+    for (const page of pages) {
+      for (const object of page.objects) if (createdOf(object) === lastCreated) window.openIds.add(object.id);
+    }
+    window.openSecond = lastCreated;
+    window.settledFrom = lastCreated + 1;
+  }
+  if (isLast) {
+    window.isDone = true;
+    window.openIds = new Set();
+  }
+}

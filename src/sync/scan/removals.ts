@@ -1,0 +1,75 @@
+// Candidates for removal: absence from a complete scan is no proof, so each is retrieved, and only Stripe's `deleted: true` marks it.
+import pLimit from 'p-limit';
+import { retrieveAndApply } from '../apply.js';
+import type { ItemResult } from '../outcome.js';
+import type { Mirror, Source, StripeId } from '../ports.js';
+import type { ScanState } from './state.js';
+
+export interface RemovalLimits {
+  /** Share of the living mirror, 0 to 1. */
+  readonly maxRatio: number;
+  readonly maxCount: number;
+}
+
+/**
+ * The customers that a complete scan missed and that may have been deleted: neither confirmed deleted already nor of a test
+ * clock (those are never listed). Includes those without `created`, which no interval holds.
+ */
+export async function findSuspects(
+  mirror: Mirror,
+  state: ScanState,
+  scanId: string,
+  signal: AbortSignal,
+): Promise<StripeId[]> {
+  const suspects = new Set<StripeId>();
+  const keep = async (ids: readonly StripeId[]): Promise<void> => {
+    for (const id of await mirror.suspects(ids)) suspects.add(id);
+  };
+  for await (const ids of state.candidates(scanId)) {
+    signal.throwIfAborted();
+    await keep(ids);
+  }
+  const chunk: StripeId[] = [];
+  for await (const id of mirror.withoutCreated(signal)) {
+    chunk.push(id);
+    if (chunk.length === 1_000) await keep(chunk.splice(0));
+  }
+  await keep(chunk);
+  return [...suspects];
+}
+
+/** Too many at once look like a wrong key or a broken list rather than like removals: both limits must be exceeded to hold them. */
+export function areHeld(suspects: number, living: number, { maxRatio, maxCount }: RemovalLimits): boolean {
+  return suspects > maxCount && suspects > maxRatio * living;
+}
+
+/**
+ * Asks Stripe for each suspect. `deleted` only where Stripe says so; one that Stripe does not know in this account is left alone
+ * and reported (`unchanged`, code `not_in_account`); one that is alive after all is brought in line.
+ */
+export async function proveRemovals(
+  source: Source,
+  mirror: Mirror,
+  suspects: readonly StripeId[],
+  {
+    concurrency,
+    signal,
+    onResult,
+  }: { concurrency: number; signal: AbortSignal; onResult: (result: ItemResult) => Promise<void> },
+): Promise<void> {
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const limit = pLimit(concurrency);
+  await Promise.allSettled(
+    suspects.map((id) =>
+      limit(async () => {
+        either.throwIfAborted();
+        const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: either });
+        await onResult(result.code === 'not_in_account' ? { ...result, outcome: 'unchanged' } : result);
+      }).catch((error: unknown) => {
+        stop.abort(error);
+      }),
+    ),
+  );
+  either.throwIfAborted();
+}

@@ -1,0 +1,52 @@
+// A mirror on a database of the test's own, and reads as a source would give them.
+import { performance } from 'node:perf_hooks';
+import { mongo } from 'mongoose';
+import { ensureMirror } from '../../src/store/ensure.js';
+import { createMirror } from '../../src/store/mirror.js';
+import { type Applied, applyReads, toReads } from '../../src/sync/apply.js';
+import type { Answer, Mirror, StripeId, StripeObject } from '../../src/sync/ports.js';
+import { atEnd } from './cleanup.js';
+import type { FreshDatabase } from './database.js';
+
+export const mirrorCollection = 'stripe_customers';
+
+export interface TestMirror {
+  mirror: Mirror;
+  db: mongo.Db;
+  /** The stored document, whole. */
+  stored: (id: string) => Promise<mongo.Document | undefined>;
+  /** One object as if the list had answered it from `from` to `to`, milliseconds on MongoDB's clock. */
+  read: (object: object, from: number, to?: number) => Promise<Applied>;
+}
+
+/** Creates collection, indexes and view. The client ends with the test or file that called. */
+export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirror> {
+  const client = await mongo.MongoClient.connect(uri, { writeConcern: { w: 'majority' } });
+  atEnd(() => client.close());
+  const db = client.db(name);
+  await ensureMirror(db, mirrorCollection);
+  const mirror = createMirror({
+    db,
+    collection: mirrorCollection,
+    stamp: { apiVersion: '2026-10-28.endive', livemode: false },
+    observer: { writeFinished: () => undefined },
+  });
+  const documents = db.collection<{ _id: string }>(mirrorCollection);
+  return {
+    mirror,
+    db,
+    stored: async (id) => (await documents.findOne({ _id: id })) ?? undefined,
+    read: async (object, from, to = from + 10) => {
+      const reads = toReads([object as StripeObject], answered(from, to), 'list');
+      return applyReads(mirror, reads, await mirror.headsOf(reads.map(({ id }) => id)));
+    },
+  };
+}
+
+/** An answer that has just come in. */
+export const answered = (from: number, to: number): Answer => ({
+  observed: { from: new Date(from), to: new Date(to) },
+  receivedAtMs: performance.now(),
+});
+
+export const stripeId = (id: string): StripeId => id as StripeId;

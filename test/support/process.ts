@@ -1,0 +1,222 @@
+// Runs the real daemon or one of its commands as a process of its own, reads what it logs, and sends it signals.
+// Ends only what it has started, and all of it when the test ends.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
+import { createInterface } from 'node:readline';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { atEnd } from './cleanup.js';
+
+const repository = new URL('../../', import.meta.url);
+
+export interface ProcessOptions {
+  /** The command line, such as `['run']`. */
+  args?: string[];
+  /** The whole environment besides PATH, HOME and TMPDIR; nothing of the developer's own settings gets in. */
+  env?: Record<string, string>;
+  /** The working folder; the repository by default. */
+  cwd?: string;
+  /** Options of Node itself, such as `--max-old-space-size=96`. */
+  nodeArgs?: string[];
+  /** A module to run instead of the daemon's, as a path inside the repository, such as `test/simulator/main.ts`. */
+  entry?: string;
+}
+
+export interface Line {
+  stream: 'stdout' | 'stderr';
+  text: string;
+  /** The line's fields, where it is a JSON object. */
+  json?: Record<string, unknown>;
+}
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+export interface RunningProcess {
+  pid: number;
+  /** Everything it has written so far, in order of arrival. */
+  lines: readonly Line[];
+  /** The first line, past or to come, that fits. Throws after `timeoutMs` (15,000), or when it ends without one. */
+  waitForLine: (predicate: (line: Line) => boolean, options?: WaitOptions) => Promise<Line>;
+  signal: (name: NodeJS.Signals) => void;
+  /** How it ended, once all its output is read. */
+  exit: Promise<Exit>;
+  /** SIGTERM, and SIGKILL if it is still there after `timeoutMs` (30,000). */
+  stop: (timeoutMs?: number) => Promise<Exit>;
+}
+
+export interface WaitOptions {
+  /** What is awaited, for the message. */
+  what?: string;
+  timeoutMs?: number;
+}
+
+/**
+ * Starts `src/main.ts` through tsx, or `dist/main.js` when TEST_ENTRY is `dist`. Returns at once: wait for a line or a
+ * port. It ends with the test by SIGKILL, unless `stop()` has ended it before.
+ */
+export function startProcess(options: ProcessOptions = {}): RunningProcess {
+  const { args = [], env = {}, cwd, nodeArgs = [], entry } = options;
+  const child = spawn(process.execPath, [...nodeArgs, ...entryArgs(entry), ...args], {
+    cwd: cwd ?? fileURLToPath(repository),
+    env: { ...inherited(), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exit = exitOf(child);
+  endWithUs(child, exit);
+
+  const log = new LineLog(child, exit);
+  const { pid } = child;
+  if (pid === undefined) {
+    throw new Error(`${process.execPath} cannot be started`);
+  }
+
+  const signal = (name: NodeJS.Signals): void => void child.kill(name);
+  const stop = async (timeoutMs = 30_000): Promise<Exit> => {
+    signal('SIGTERM');
+    const force = setTimeout(() => signal('SIGKILL'), timeoutMs);
+    try {
+      return await exit;
+    } finally {
+      clearTimeout(force);
+    }
+  };
+  return { pid, lines: log.lines, waitForLine: log.waitFor.bind(log), signal, exit, stop };
+}
+
+/** A TCP port of 127.0.0.1 that nobody listens on now. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
+        if (address === null || typeof address === 'string') {
+          reject(new Error('A TCP server has no port'));
+        } else {
+          resolve(address.port);
+        }
+      });
+    });
+  });
+}
+
+function entryArgs(entry: string | undefined): string[] {
+  if (entry === undefined && process.env['TEST_ENTRY'] === 'dist') {
+    return [fileURLToPath(new URL('dist/main.js', repository))];
+  }
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  return ['--import', tsx, fileURLToPath(new URL(entry ?? 'src/main.ts', repository))];
+}
+
+function inherited(): Record<string, string> {
+  const names = ['PATH', 'HOME', 'TMPDIR'];
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
+function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  });
+}
+
+function endWithUs(child: ChildProcess, exit: Promise<Exit>): void {
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
+  exit.then(
+    () => process.off('exit', kill),
+    () => process.off('exit', kill),
+  );
+  atEnd(async () => {
+    kill();
+    await exit;
+  });
+}
+
+/** Collects the output of a process line by line and lets others wait for a line. */
+class LineLog {
+  readonly lines: Line[] = [];
+  readonly #exit: Promise<Exit>;
+  readonly #watchers = new Set<(line: Line) => void>();
+
+  constructor(child: ChildProcess, exit: Promise<Exit>) {
+    this.#exit = exit;
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const input = child[stream];
+      if (input) {
+        createInterface({ input }).on('line', (text) => this.#add(stream, text));
+      }
+    }
+  }
+
+  async waitFor(predicate: (line: Line) => boolean, options: WaitOptions = {}): Promise<Line> {
+    const { what = 'a line', timeoutMs = 15_000 } = options;
+    const early = this.lines.find(predicate);
+    if (early) {
+      return early;
+    }
+
+    let watcher: ((line: Line) => void) | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const found = new Promise<Line>((resolve, reject) => {
+      watcher = (line) => {
+        if (predicate(line)) {
+          resolve(line);
+        }
+      };
+      this.#watchers.add(watcher);
+      timer = setTimeout(() => reject(new Error(`no ${what} within ${timeoutMs} ms`)), timeoutMs);
+    });
+    const ended = this.#exit.then(({ code, signal }) => {
+      throw new Error(`ended with ${code ?? signal ?? 'nothing'} before ${what}`);
+    });
+
+    try {
+      return await Promise.race([found, ended]);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      throw new Error(`The process ${message}; it said:\n${this.#tail()}`, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      if (watcher) {
+        this.#watchers.delete(watcher);
+      }
+    }
+  }
+
+  #add(stream: Line['stream'], text: string): void {
+    const json = parseObject(text);
+    const line: Line = { stream, text, ...(json ? { json } : {}) };
+    this.lines.push(line);
+    for (const watcher of this.#watchers) {
+      watcher(line);
+    }
+  }
+
+  #tail(): string {
+    return this.lines
+      .slice(-20)
+      .map((line) => line.text)
+      .join('\n');
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  if (!text.startsWith('{')) {
+    return undefined;
+  }
+  try {
+    return JSON.parse(text) as Record<string, unknown>; // an object, as it starts with a brace
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,80 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { canonicalJson, prepare } from '../../src/sync/canonical.js';
+import type { StripeObject } from '../../src/sync/ports.js';
+
+/** As an object of Stripe arrives: out of JSON, so that `__proto__` is a field like any other. */
+const received = (json: string): StripeObject => JSON.parse(json) as StripeObject;
+
+const shuffled = (value: unknown): unknown => {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(shuffled);
+  return Object.fromEntries(
+    Object.entries(value)
+      .reverse()
+      .map(([key, field]) => [key, shuffled(field)]),
+  );
+};
+
+describe('the hash of a customer', () => {
+  it('does not depend on the order of keys', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(canonicalJson(shuffled(value))).toBe(canonicalJson(value));
+      }),
+    );
+  });
+
+  it('tells any two different values apart', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
+        const isSame = canonicalJson(a) === canonicalJson(b);
+
+        expect(isSame).toBe(JSON.stringify(sorted(a)) === JSON.stringify(sorted(b)));
+      }),
+    );
+  });
+
+  it('is of what MongoDB will hold: lone surrogates become U+FFFD in values and in keys', () => {
+    const { object, hash } = prepare(
+      received(String.raw`{"id":"cus_1","name":"a\ud800b","metadata":{"\udfff":"\ud83d\ude00"}}`),
+    );
+
+    expect(object['name']).toBe('a\uFFFDb');
+    expect(object['metadata']).toEqual({ '\uFFFD': '😀' });
+    expect(prepare(object).hash).toBe(hash);
+  });
+
+  it('leaves a text alone that only looks like an escaped surrogate', () => {
+    const { object } = prepare(received(String.raw`{"id":"cus_1","name":"\\ud800"}`));
+
+    expect(object['name']).toBe(String.raw`\ud800`);
+  });
+
+  it('keeps __proto__, the empty key and keys with dots and dollars as plain fields', () => {
+    const json = String.raw`{"id":"cus_1","metadata":{"__proto__":"p","":"e","a.b":"d","$set":"s"},"name":"\ud800"}`;
+
+    const metadata = prepare(received(json)).object['metadata'] as object;
+
+    expect(Object.entries(metadata)).toEqual([
+      ['__proto__', 'p'],
+      ['', 'e'],
+      ['a.b', 'd'],
+      ['$set', 's'],
+    ]);
+  });
+
+  it('takes no field that belongs to the mirror or to the application', () => {
+    const { object, hash } = prepare(received('{"id":"cus_1","_id":"x","_sync":{},"app":1}'));
+
+    expect(object).toEqual({ id: 'cus_1' });
+    expect(hash).toBe(prepare(received('{"id":"cus_1"}')).hash);
+  });
+});
+
+function sorted(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(sorted);
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return entries.map(([key, field]) => [key, sorted(field)]);
+}
