@@ -1,7 +1,7 @@
 // The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
 import type { mongo } from 'mongoose';
 import type { CreatedRange, Head, Mirror, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
-import { idempotent } from './faults.js';
+import { idempotent, toFault } from './faults.js';
 import type { MirrorObserver } from './observer.js';
 import { bulkWrite } from './mirror-bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './mirror-operations.js';
@@ -131,6 +131,9 @@ async function* closing<D extends object, T>(
       signal.throwIfAborted();
       yield map(document);
     }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw toFault(error, 'reading the mirror');
   } finally {
     await cursor.close();
   }

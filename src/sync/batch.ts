@@ -96,14 +96,22 @@ function idOf(entry: unknown): string {
   return isStripeId(id) ? id : '(invalid)';
 }
 
-/** Splits entries so that no round has an id twice, keeping the order of each id. */
+/** Entries that are written at once. */
+const maxRoundEntries = 500;
+
+/** Splits entries so that no round has an id twice or is too large, keeping the order of each id. */
 function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
   const rounds: StripeObject[][] = [];
-  const seen = new Map<StripeId, number>();
+  let ids = new Set<StripeId>();
   for (const entry of entries) {
-    const round = seen.get(entry.id) ?? 0;
-    seen.set(entry.id, round + 1);
-    (rounds[round] ??= []).push(entry);
+    const current = rounds.at(-1);
+    if (!current || ids.has(entry.id) || current.length === maxRoundEntries) {
+      rounds.push([entry]);
+      ids = new Set([entry.id]);
+    } else {
+      current.push(entry);
+      ids.add(entry.id);
+    }
   }
   return rounds;
 }

@@ -1,6 +1,7 @@
 // syncByIds: retrieves the given objects from Stripe and brings the mirror in line with each.
 import pLimit from 'p-limit';
 import { retrieveAndApply } from './apply.js';
+import { Crew } from './crew.js';
 import { type Progress, type SyncResult, Tally } from './outcome.js';
 import type { Mirror, Source, StripeId } from './ports.js';
 
@@ -23,24 +24,13 @@ export async function syncByIds(
 ): Promise<SyncResult> {
   const unique = [...new Set(ids)];
   const tally = new Tally();
-  const stop = new AbortController();
-  const either = AbortSignal.any([signal, stop.signal]);
+  const crew = new Crew(signal);
   const limit = pLimit(concurrency);
   const one = async (id: StripeId): Promise<void> => {
-    either.throwIfAborted();
-    tally.add(await retrieveAndApply(source, mirror, id, { priority: 'small', signal: either }));
+    crew.signal.throwIfAborted();
+    tally.add(await retrieveAndApply(source, mirror, id, { priority: 'small', signal: crew.signal }));
     onProgress?.({ done: tally.done, estimated: unique.length, ratio: tally.done / unique.length });
   };
-  const runs = await Promise.allSettled(
-    unique.map((id) =>
-      limit(one, id).catch((error: unknown) => {
-        stop.abort(error);
-        throw error;
-      }),
-    ),
-  );
-  signal.throwIfAborted();
-  const failed = runs.find((run) => run.status === 'rejected');
-  if (failed) throw stop.signal.reason;
+  await crew.finish(unique.map((id) => limit(one, id)));
   return tally.result();
 }

@@ -6,6 +6,7 @@ import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { atEnd } from './cleanup.js';
+import { freeze, thaw } from './freeze.js';
 
 const repository = new URL('../../', import.meta.url);
 
@@ -41,6 +42,9 @@ export interface RunningProcess {
   /** The first line, past or to come, that fits. Throws after `timeoutMs` (15,000), or when it ends without one. */
   waitForLine: (predicate: (line: Line) => boolean, options?: WaitOptions) => Promise<Line>;
   signal: (name: NodeJS.Signals) => void;
+  /** Stops it where it stands; returns once it does. */
+  freeze: () => Promise<void>;
+  thaw: () => void;
   /** How it ended, once all its output is read. */
   exit: Promise<Exit>;
   /** SIGTERM, and SIGKILL if it is still there after `timeoutMs` (30,000). */
@@ -83,7 +87,16 @@ export function startProcess(options: ProcessOptions = {}): RunningProcess {
       clearTimeout(force);
     }
   };
-  return { pid, lines: log.lines, waitForLine: log.waitFor.bind(log), signal, exit, stop };
+  return {
+    pid,
+    lines: log.lines,
+    waitForLine: log.waitFor.bind(log),
+    signal,
+    freeze: () => freeze(pid),
+    thaw: () => thaw(pid),
+    exit,
+    stop,
+  };
 }
 
 /** A TCP port of 127.0.0.1 that nobody listens on now. */

@@ -1,5 +1,6 @@
 // Fetchers and writers of one plan at work side by side: fetchers walk and steal windows, writers reconcile what they brought.
 import { EventEmitter, once } from 'node:events';
+import { Crew } from '../crew.js';
 import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Mirror, Source, StripeId } from '../ports.js';
 import { PageBuffer } from './page-buffer.js';
@@ -29,8 +30,8 @@ const writers = 2;
  * have ended, so that nothing writes afterwards.
  */
 export async function listWindows(plan: Plan, options: ListOptions): Promise<void> {
-  const stop = new AbortController();
-  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const crew = new Crew(options.signal);
+  const { signal } = crew;
   const buffer = new PageBuffer();
   const changed = new EventEmitter().setMaxListeners(0);
 
@@ -67,16 +68,9 @@ export async function listWindows(plan: Plan, options: ListOptions): Promise<voi
       await options.onSettled();
     }
   };
-  const untilFault = (work: Promise<void>): Promise<void> =>
-    work.catch((error: unknown) => {
-      stop.abort(error);
-    });
-
-  const fetching = Promise.all(Array.from({ length: options.concurrency }, () => untilFault(fetcher()))).then(
-    () => {
-      buffer.close();
-    },
-  );
-  await Promise.all([fetching, ...Array.from({ length: writers }, () => untilFault(writer()))]);
-  signal.throwIfAborted();
+  const fetchers = Array.from({ length: options.concurrency }, () => crew.guard(fetcher()));
+  const closing = Promise.all(fetchers).then(() => {
+    buffer.close();
+  });
+  await crew.finish([closing, ...Array.from({ length: writers }, writer)]);
 }

@@ -1,6 +1,7 @@
 // Candidates for removal: absence from a complete scan is no proof, so each is retrieved, and only Stripe's `deleted: true` marks it.
 import pLimit from 'p-limit';
 import { retrieveAndApply } from '../apply.js';
+import { Crew } from '../crew.js';
 import type { ItemResult } from '../outcome.js';
 import type { Mirror, Source, StripeId } from '../ports.js';
 import type { ScanState } from './state.js';
@@ -57,19 +58,12 @@ export async function proveRemovals(
     onResult,
   }: { concurrency: number; signal: AbortSignal; onResult: (result: ItemResult) => Promise<void> },
 ): Promise<void> {
-  const stop = new AbortController();
-  const either = AbortSignal.any([signal, stop.signal]);
+  const crew = new Crew(signal);
   const limit = pLimit(concurrency);
-  await Promise.allSettled(
-    suspects.map((id) =>
-      limit(async () => {
-        either.throwIfAborted();
-        const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: either });
-        await onResult(result.code === 'not_in_account' ? { ...result, outcome: 'unchanged' } : result);
-      }).catch((error: unknown) => {
-        stop.abort(error);
-      }),
-    ),
-  );
-  either.throwIfAborted();
+  const prove = async (id: StripeId): Promise<void> => {
+    crew.signal.throwIfAborted();
+    const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: crew.signal });
+    await onResult(result.code === 'not_in_account' ? { ...result, outcome: 'unchanged' } : result);
+  };
+  await crew.finish(suspects.map((id) => limit(prove, id)));
 }

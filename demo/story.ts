@@ -1,0 +1,207 @@
+// The demo's story on the simulator: backfill by cron, one request of each command, changes, a second sync, metrics, stop.
+import { startSimulator, type StripeSimulator } from '../test/simulator/index.js';
+import { atEnd } from '../test/support/cleanup.js';
+import type { Checks } from './checks.js';
+import { type RequestDocument, Requests } from './follow.js';
+import { document, heading, note, panels, samplesOf, total } from './show.js';
+import { cronIn, startDaemon, startMongoDB, watchMirror, type World } from './world.js';
+
+const customers = 5_000;
+const [changed, removed, added] = [20, 5, 10];
+
+type Stay = (lines: readonly string[]) => Promise<void>;
+
+interface Scene extends World {
+  readonly simulator: StripeSimulator;
+  readonly requests: Requests;
+  readonly checks: Checks;
+}
+
+export async function showAll(checks: Checks, stay?: Stay): Promise<void> {
+  const scene = await open(checks);
+  await backfill(scene);
+  await oneRequestOfEachCommand(scene);
+  await changeAndSyncAgain(scene);
+  await metrics(scene);
+  await stay?.(whatToType(scene));
+  await stop(scene);
+}
+
+async function open(checks: Checks): Promise<Scene> {
+  heading('Starting MongoDB, the Stripe simulator and the daemon');
+  const { uri: mongodbUri, db } = await startMongoDB();
+  note(`MongoDB    ${mongodbUri}`);
+  const simulator = await startSimulator({
+    seed: { count: customers, distribution: 'growth' },
+    latency: { ms: 120, jitterMs: 60 },
+    limits: { globalPerSecond: 100, endpointPerSecond: 25 },
+    control: true,
+  });
+  atEnd(() => simulator.close());
+  note(
+    `Stripe     ${simulator.url} (a simulator, ${customers} customers, 25 calls/s an endpoint as Stripe allows)`,
+  );
+  const { daemon, http } = await startDaemon(mongodbUri, {
+    STRIPE_API_KEY: simulator.restrictedKey,
+    STRIPE_API_BASE: simulator.url,
+    STRIPE_CALLS_PER_SECOND: '20',
+    STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: '10',
+    SYNC_ALL_SCHEDULE: cronIn(4),
+  });
+  note(`daemon     pid ${daemon.pid}, ${http}/metrics`);
+  return { mongodbUri, db, simulator, daemon, http, requests: new Requests(db), checks };
+}
+
+async function backfill({ requests, checks, db }: Scene): Promise<void> {
+  heading(`A cron tick backfills ${customers} customers`);
+  const request = await requests.end(await requests.ofCron(), customers);
+  checks.equal('the scan succeeded', request.status, 'succeeded');
+  checks.equal(`${customers} customers created`, counts(request), { created: customers });
+  checks.equal(
+    `${customers} documents in the mirror`,
+    await db.collection('stripe_customers').countDocuments(),
+    customers,
+  );
+}
+
+async function oneRequestOfEachCommand({ requests, checks, simulator }: Scene): Promise<void> {
+  heading('One request of each command, inserted as a service in any language would');
+  const [first, second, third] = simulator.listIds();
+  simulator.update(String(first), { name: 'Changed in Stripe' });
+
+  const byIds = { command: 'syncByIds', ids: [first, second, 'cus_unknown'] };
+  const synced = await show(requests, byIds);
+  checks.equal(
+    'two of three could be synced',
+    [synced.status, counts(synced)],
+    ['partial', { updated: 1, unchanged: 1, failed: 1 }],
+  );
+  checks.equal('the unknown one is named', codes(synced), ['not_in_account']);
+
+  const batch = [
+    { ...simulator.get(String(second)), name: 'Held by the caller' },
+    { id: third, metadata: { tier: 'gold' } },
+  ];
+  // Without observedAt a batch counts as observed in the second of its _id, and what was read later in that second would win.
+  const held = await show(requests, { command: 'syncBatch', batch, observedAt: new Date() });
+  checks.equal(
+    'a whole customer and a part of one were taken without a call to Stripe',
+    [held.status, counts(held)],
+    ['succeeded', { updated: 2 }],
+  );
+
+  const marked = await show(requests, { command: 'softDelete', stripeId: third });
+  checks.equal(
+    'one customer was marked as deleted',
+    [marked.status, counts(marked)],
+    ['succeeded', { deleted: 1 }],
+  );
+
+  const nonsense = await show(requests, { command: 'syncByIds', ids: ['../charges', 7] });
+  checks.equal('nonsense fails, with every fault named', nonsense.status, 'failed');
+
+  const all = await show(requests, { command: 'syncAll' });
+  checks.equal(
+    'a full sync sets right what the batch had made up',
+    [all.status, counts(all)],
+    ['succeeded', { updated: 2, unchanged: customers - 2 }],
+  );
+}
+
+async function show(requests: Requests, request: Record<string, unknown>): Promise<RequestDocument> {
+  note(`db.sync_requests.insertOne({ command: '${String(request['command'])}', … })`);
+  const ended = await requests.insertAndFollow(request);
+  const { status, attempts, result, error } = ended;
+  document({
+    status,
+    attempts,
+    ...(result && { result }),
+    ...(error !== undefined && { error: error as unknown }),
+  });
+  return ended;
+}
+
+async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene): Promise<void> {
+  heading(`${changed} customers change, ${removed} are deleted, ${added} are new; then a second sync`);
+  const ids = simulator.listIds();
+  for (const id of ids.slice(100, 100 + changed)) simulator.update(id, { description: 'Changed in Stripe' });
+  for (const id of ids.slice(2_000, 2_000 + removed)) simulator.delete(id);
+  for (let index = 0; index < added; index += 1) simulator.create({ name: `New customer ${index + 1}` });
+  const mirror = await watchMirror(db);
+
+  const request = await requests.end(await requests.insert({ command: 'syncAll' }), customers + added);
+  const writes = await mirror.settle();
+
+  const expected = {
+    created: added,
+    updated: changed,
+    unchanged: customers - changed - removed,
+    deleted: removed,
+  };
+  checks.equal('the scan succeeded', request.status, 'succeeded');
+  checks.equal(
+    `${changed} updated, ${removed} deleted, ${added} created, the rest unchanged`,
+    counts(request),
+    expected,
+  );
+  checks.equal('MongoDB saw those writes and not one more', writes, {
+    insert: added,
+    update: changed + removed,
+  });
+  checks.equal('the mirror has whom Stripe has', await mirroredIds(db), simulator.listIds().sort());
+  checks.equal('Stripe refused no call for its rate', simulator.refused, {});
+  checks.equal('nothing was written to Stripe', simulator.writes, 0);
+}
+
+async function metrics({ http, checks }: Scene): Promise<void> {
+  heading('What a dashboard would draw');
+  const samples = samplesOf(await (await fetch(`${http}/metrics`)).text());
+  panels(samples);
+  checks.equal(
+    'metrics count what was done',
+    total(samples, 'stripe_sync_objects_total', { outcome: 'created' }),
+    customers + added,
+  );
+  checks.equal('the daemon is alive', (await fetch(`${http}/healthz`)).status, 200);
+}
+
+async function stop({ daemon, checks }: Scene): Promise<void> {
+  heading('SIGTERM');
+  const started = performance.now();
+  const { code } = await daemon.stop();
+  note(`stopped after ${((performance.now() - started) / 1_000).toFixed(1)} s`);
+  checks.equal('the daemon stopped with exit code 0', code, 0);
+}
+
+const whatToType = ({ mongodbUri, http, simulator }: Scene): string[] => [
+  '',
+  'It is all yours until Ctrl-C. In another terminal:',
+  '',
+  `mongosh "${mongodbUri}"`,
+  "  db.sync_requests.insertOne({ command: 'syncAll' })",
+  '  db.sync_requests.find().sort({ _id: -1 }).limit(1)',
+  '  db.stripe_customers.findOne()',
+  `curl -s ${http}/metrics | grep ^stripe_sync`,
+  `MONGODB_URI="${mongodbUri}" npx tsx src/main.ts sync-all`,
+  `curl -s -u ${simulator.key}: "${simulator.url}/v1/customers?limit=1"`,
+];
+
+/** The outcomes that occurred. */
+function counts({ result }: RequestDocument): Record<string, number> {
+  const names = ['created', 'updated', 'unchanged', 'deleted', 'stale', 'failed'];
+  return Object.fromEntries(
+    names.map((name) => [name, result?.[name] ?? 0] as const).filter(([, count]) => count > 0),
+  );
+}
+
+const codes = ({ result }: RequestDocument): string[] =>
+  (result?.items ?? []).flatMap(({ code }) => (code === undefined ? [] : [code]));
+
+/** Those that Stripe has not confirmed as deleted. */
+async function mirroredIds(db: World['db']): Promise<string[]> {
+  const found = await db
+    .collection<{ _id: string }>('stripe_customers')
+    .find({ '_sync.deletedBy': { $ne: 'stripe' } }, { projection: { _id: 1 } })
+    .toArray();
+  return found.map(({ _id }) => _id).sort();
+}

@@ -1,0 +1,192 @@
+// The only way to Stripe: waits for its turn, makes the call, judges what came, and tries again while that makes sense.
+import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type Stripe from 'stripe';
+import type { Config } from '../config-schema.js';
+import { Fault, isFault, reportError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import type { Answer, CallOptions } from '../sync/ports.js';
+import { Attempt, type Exchange } from './attempt.js';
+import { failureOf, judge, type Verdict } from './classify.js';
+import { observedBetween, type ClockReading } from './clock-bounds.js';
+import type { StripeClient } from './client.js';
+import type { Failure, Refusal } from './failure.js';
+import type { ApiKey } from './key.js';
+import type { CallOutcome, StripeObserver } from './observer.js';
+import type { RateLimiter } from './rate-limiter.js';
+import { withRetries, type Tried } from './retry.js';
+
+/** An answer with the body as it came over the wire. */
+export interface Reply extends Answer {
+  readonly body: unknown;
+  /** Stripe's own clock, unix seconds. */
+  readonly stripeTime: number;
+}
+
+/** One operation, and how its answers are read. */
+export interface Call<T> {
+  /** A label such as `GET /v1/customers/{id}`. */
+  readonly endpoint: string;
+  readonly send: (stripe: Stripe) => Promise<unknown>;
+  /** Throws InvalidAnswer where the body is not what the reference promises: the call is then repeated. */
+  readonly read: (reply: Reply) => T;
+  /** Reads a refusal that is an answer; undefined where it is a fault. */
+  readonly readRefusal?: (refusal: Refusal, answer: Answer) => T | undefined;
+}
+
+/** The answer is not what the reference promises; `message` says in what respect, without quoting it. */
+export class InvalidAnswer extends Error {
+  override readonly name = 'InvalidAnswer';
+}
+
+export interface CallerOptions {
+  readonly client: StripeClient;
+  readonly limiter: RateLimiter;
+  readonly settings: Pick<Config['stripe'], 'attemptTimeoutMs' | 'callDeadlineMs'>;
+  readonly observer: StripeObserver;
+  readonly logger: Logger;
+  /** 0 to 1, as Math.random. */
+  readonly random: () => number;
+  /** Stripe answered 401 or 403. */
+  readonly onKeyRefused?: (key: ApiKey) => void;
+}
+
+export class Caller {
+  readonly #options: CallerOptions;
+  readonly #atWork = new Set<AbortController>();
+  #isClosed = false;
+
+  constructor(options: CallerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes the call with the key that is in use at each attempt.
+   * @throws a Fault; the signal's reason on abort
+   */
+  async call<T>(call: Call<T>, { priority, signal }: CallOptions, keyInUse: () => ApiKey): Promise<T> {
+    const ending = new AbortController();
+    const onAbort = (): void => ending.abort(signal.reason);
+    signal.throwIfAborted();
+    if (this.#isClosed) throw closedFault();
+    this.#atWork.add(ending);
+    // One listener a call: with many calls at work on one signal Node would take that for a leak.
+    setMaxListeners(0, signal);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await this.#withRetries(call, { priority, signal: ending.signal }, keyInUse);
+    } catch (error) {
+      throw ending.signal.aborted ? ending.signal.reason : error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      this.#atWork.delete(ending);
+    }
+  }
+
+  /** Ends all calls; they reject with the retryable Fault `shutdown`. */
+  close(): void {
+    this.#isClosed = true;
+    for (const ending of this.#atWork) ending.abort(closedFault());
+  }
+
+  #withRetries<T>(call: Call<T>, options: CallOptions, keyInUse: () => ApiKey): Promise<T> {
+    const { settings, random, logger } = this.#options;
+    const deadlineAt = performance.now() + settings.callDeadlineMs;
+    return withRetries(() => this.#try(call, options, deadlineAt, keyInUse), {
+      deadlineAt,
+      now: () => performance.now(),
+      random,
+      sleep: (ms) => sleep(ms, undefined, { signal: options.signal }),
+      onRetry: ({ fault }, attempt, waitMs) =>
+        logger.debug(
+          { endpoint: call.endpoint, error: reportError(fault), attempt, waitMs: Math.round(waitMs) },
+          'Stripe is called again',
+        ),
+    });
+  }
+
+  async #try<T>(
+    call: Call<T>,
+    { priority, signal }: CallOptions,
+    deadlineAt: number,
+    keyInUse: () => ApiKey,
+  ): Promise<Tried<T>> {
+    const { limiter } = this.#options;
+    const heldBack = keyInUse().gate.heldBack(call.endpoint);
+    if (heldBack) throw heldBack;
+    const { endpoint } = call;
+    return limiter.schedule({ endpoint, priority, signal, deadlineAt }, (reading) =>
+      this.#attempt(call, keyInUse(), { reading, signal, deadlineAt }),
+    );
+  }
+  async #attempt<T>(
+    call: Call<T>,
+    key: ApiKey,
+    { reading, signal, deadlineAt }: { reading: ClockReading; signal: AbortSignal; deadlineAt: number },
+  ): Promise<Tried<T>> {
+    const { client, settings, observer } = this.#options;
+    // Once more: the key may have been refused while this call waited.
+    const heldBack = key.gate.enter(call.endpoint);
+    if (heldBack) throw heldBack;
+    const startedAt = performance.now();
+    const leftMs = Math.max(1, Math.ceil(deadlineAt - startedAt));
+    const exchange = await Attempt.run(() => call.send(client.stripe), {
+      key: key.value,
+      timeoutMs: Math.min(settings.attemptTimeoutMs, leftMs),
+      signal,
+    });
+    const receivedAtMs = performance.now();
+    const observed = observedBetween(reading, startedAt, receivedAtMs);
+    const read = readExchange(call, exchange, { observed, receivedAtMs });
+    const outcome = read.kind === 'done' ? read.outcome : read.verdict.outcome;
+    observer.callFinished({ endpoint: call.endpoint, outcome, seconds: (receivedAtMs - startedAt) / 1_000 });
+    if (read.kind === 'done') key.gate.succeeded(call.endpoint);
+    else this.#consider(read.verdict, call.endpoint, key);
+    return read;
+  }
+
+  /** Passes on what a failure means to those that it concerns besides the call. */
+  #consider({ fault, outcome, rateLimitReason }: Verdict, endpoint: string, key: ApiKey): void {
+    const { limiter, observer, logger, onKeyRefused } = this.#options;
+    if (rateLimitReason !== undefined) {
+      observer.rateLimited(rateLimitReason);
+      limiter.refused(endpoint, rateLimitReason, fault.retryAfterMs);
+    }
+    if (outcome === 'key_refused' || outcome === 'permission_denied') {
+      const isNews = key.gate.refused(endpoint, fault);
+      if (isNews) logger.error({ endpoint, error: reportError(fault) }, 'Stripe refuses the key');
+      onKeyRefused?.(key);
+    }
+  }
+}
+
+type Read<T> =
+  | { readonly kind: 'done'; readonly value: T; readonly outcome: CallOutcome }
+  | { readonly kind: 'failed'; readonly verdict: Verdict };
+
+function readExchange<T>(call: Call<T>, exchange: Exchange, answer: Answer): Read<T> {
+  const failed = (failure: Failure): Read<T> => ({ kind: 'failed', verdict: judge(failure, call.endpoint) });
+  const failure = failureOf(exchange);
+  if (failure?.kind === 'refused') {
+    const value = call.readRefusal?.(failure, answer);
+    return value === undefined ? failed(failure) : { kind: 'done', value, outcome: 'not_found' };
+  }
+  if (failure) return failed(failure);
+  try {
+    const value = call.read({ ...answer, body: exchange.body, stripeTime: stripeTimeOf(exchange, answer) });
+    return { kind: 'done', value, outcome: 'succeeded' };
+  } catch (error) {
+    if (error instanceof InvalidAnswer) return failed({ kind: 'invalid', what: error.message });
+    if (!isFault(error)) throw error;
+    return { kind: 'failed', verdict: { fault: error, outcome: 'invalid_response', isRetried: false } };
+  }
+}
+
+/** The `Date` header; where a proxy dropped it, MongoDB's clock has to do. */
+function stripeTimeOf({ headers }: Exchange, { observed }: Answer): number {
+  const { date } = headers;
+  const time = typeof date === 'string' ? Date.parse(date) : Number.NaN;
+  return Math.floor((Number.isFinite(time) ? time : observed.from.getTime()) / 1_000);
+}
+
+const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });

@@ -1,0 +1,189 @@
+// What a failed call means: for its own retries, for the request behind it (a Fault), for the rate and for the metrics. Decided
+// here and nowhere else. Messages are ours; of Stripe's answer only codes and ids are told.
+import Stripe from 'stripe';
+import { Fault, type FaultCode, type FaultKind } from '../errors.js';
+import type { AnswerHeaders, Exchange } from './attempt.js';
+import type { Failure, Refusal } from './failure.js';
+import { isSuccess } from './http-client.js';
+import { rateLimitReasons, type CallOutcome, type RateLimitReason } from './observer.js';
+
+export interface Verdict {
+  readonly fault: Fault;
+  readonly outcome: CallOutcome;
+  /** Whether the same call may succeed in a moment. */
+  readonly isRetried: boolean;
+  /** Present where Stripe limited the rate. */
+  readonly rateLimitReason?: RateLimitReason | undefined;
+}
+
+/** What went wrong in an exchange; undefined where it was answered with success. */
+export function failureOf({ status, headers, failure, error }: Exchange): Failure | undefined {
+  const hasAnswer = status !== undefined && (failure === undefined || failure.kind === 'no_json');
+  if (hasAnswer && !isSuccess(status)) return refusalOf(status, headers, error);
+  if (failure) return failure;
+  if (status === undefined) {
+    return { kind: 'unexpected', name: error instanceof Error ? error.name : typeof error };
+  }
+  return undefined;
+}
+
+function refusalOf(status: number, headers: AnswerHeaders, thrown: unknown): Refusal {
+  const error =
+    thrown instanceof Stripe.errors.StripeError && thrown.statusCode === status ? thrown : undefined;
+  const should = headers['stripe-should-retry'];
+  const code = word(error?.code);
+  return {
+    kind: 'refused',
+    status,
+    type: error?.type,
+    code,
+    param: word(error?.param),
+    requestId: word(headers['request-id']),
+    shouldRetry: should === 'true' ? true : should === 'false' ? false : undefined,
+    retryAfterMs: retryAfterMs(headers['retry-after'], Date.now()),
+    rateLimitReason:
+      status === 429 || code === 'rate_limit'
+        ? rateLimitReason(headers['stripe-rate-limited-reason'], code)
+        : undefined,
+  };
+}
+
+/** Names and ids of Stripe's vocabulary; anything else might quote what was sent. */
+const word = (value: unknown): string | undefined =>
+  typeof value === 'string' && /^[A-Za-z0-9_.[\]-]{1,64}$/.test(value) ? value : undefined;
+
+function rateLimitReason(header: unknown, code: string | undefined): RateLimitReason {
+  if (code === 'lock_timeout') return 'lock-timeout';
+  return rateLimitReasons.find((reason) => reason === header) ?? 'unknown';
+}
+
+/** `Retry-After`: seconds or a date (RFC 9110, 10.2.3). */
+export function retryAfterMs(header: unknown, now: number): number | undefined {
+  if (typeof header !== 'string') return undefined;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - now;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}
+
+/** @param endpoint label such as `GET /v1/customers` */
+export function judge(failure: Failure, endpoint: string): Verdict {
+  switch (failure.kind) {
+    case 'refused':
+      return judgeRefusal(failure, endpoint);
+    case 'timeout':
+      return passing(
+        'timeout',
+        'stripe_unavailable',
+        `Stripe did not finish its answer within ${failure.afterMs} ms`,
+      );
+    case 'connection':
+      return passing(
+        'connection_failed',
+        'stripe_unavailable',
+        `The connection to Stripe failed (${failure.code ?? 'closed'})`,
+      );
+    case 'broken_off':
+      return passing('invalid_response', 'stripe_unavailable', "Stripe's answer broke off");
+    case 'no_json':
+      return passing('invalid_response', 'stripe_invalid_response', "Stripe's answer is not JSON");
+    case 'invalid':
+      return passing(
+        'invalid_response',
+        'stripe_invalid_response',
+        `Stripe's answer to ${endpoint} is not what its reference promises: ${failure.what}`,
+      );
+    case 'aborted':
+      return { ...passing('aborted', 'cancelled', 'The call to Stripe was aborted'), isRetried: false };
+    case 'unexpected':
+      return {
+        ...passing('connection_failed', 'internal', `Unexpected ${failure.name} while calling Stripe`),
+        isRetried: false,
+      };
+  }
+}
+
+function passing(outcome: CallOutcome, code: FaultCode, message: string): Verdict {
+  return { outcome, isRetried: true, fault: new Fault(code, message, { kind: 'retryable' }) };
+}
+
+function judgeRefusal(refusal: Refusal, endpoint: string): Verdict {
+  const { outcome, code, kind, message } = meaningOf(refusal, endpoint);
+  const isRetried = refusal.shouldRetry ?? kind === 'passing';
+  return {
+    outcome,
+    isRetried,
+    rateLimitReason: refusal.rateLimitReason,
+    fault: new Fault(code, message, {
+      // What Stripe asks not to repeat at once may still pass by the request's next attempt, minutes later.
+      kind: kind === 'passing' || isRetried ? 'retryable' : kind,
+      ...(refusal.retryAfterMs !== undefined && { retryAfterMs: refusal.retryAfterMs }),
+      requestId: refusal.requestId,
+      statusCode: refusal.status,
+      stripeCode: refusal.code,
+      ...(refusal.type !== undefined && { cause: new StripeRefusal(refusal.type) }),
+    }),
+  };
+}
+
+interface Meaning {
+  readonly outcome: CallOutcome;
+  readonly code: FaultCode;
+  /** `passing`: the call itself is repeated. `retryable`: it is not, but the request may be tried again. */
+  readonly kind: FaultKind | 'passing';
+  readonly message: string;
+}
+
+function meaningOf(refusal: Refusal, endpoint: string): Meaning {
+  const { status, type, code } = refusal;
+  if (refusal.rateLimitReason !== undefined) {
+    return {
+      outcome: 'rate_limited',
+      code: 'stripe_rate_limited',
+      kind: 'passing',
+      message: `Stripe limited the calls (${refusal.rateLimitReason})`,
+    };
+  }
+  if (status >= 500 || status === 409) {
+    return {
+      outcome: status === 409 ? 'rejected' : 'server_error',
+      code: 'stripe_unavailable',
+      kind: 'passing',
+      message: `Stripe failed with status ${status}`,
+    };
+  }
+  if (type === undefined) {
+    return {
+      outcome: 'invalid_response',
+      code: 'stripe_invalid_response',
+      kind: 'passing',
+      message: `An answer with status ${status} is not Stripe's; is a proxy in the way?`,
+    };
+  }
+  if (status === 401) {
+    return { outcome: 'key_refused', code: 'stripe_key_refused', kind: 'retryable', message: keyRefused };
+  }
+  if (status === 403) {
+    return {
+      outcome: 'permission_denied',
+      code: 'stripe_permission_denied',
+      kind: 'terminal',
+      message: `STRIPE_API_KEY may not call ${endpoint}; give the restricted key read access to it in the Stripe Dashboard`,
+    };
+  }
+  return {
+    outcome: code === 'resource_missing' ? 'not_found' : 'rejected',
+    code: 'stripe_rejected',
+    kind: 'terminal',
+    message: `Stripe rejected ${endpoint} with status ${status}${code === undefined ? '' : ` (${code})`}`,
+  };
+}
+
+export const keyRefused =
+  'STRIPE_API_KEY was refused by Stripe; it was rolled, revoked or mistyped: create one in the Stripe Dashboard under Developers, API keys, and set it anew';
+
+/** Tells the class of the SDK's error, for those who read the code, and nothing else of it. */
+class StripeRefusal extends Error {
+  constructor(type: string) {
+    super('Stripe refused the call');
+    this.name = type;
+  }
+}

@@ -1,0 +1,38 @@
+// The official SDK, set up so that it does nothing of its own: no retries, no telemetry, no key inside it.
+import Stripe from 'stripe';
+import type { Config } from '../config-schema.js';
+import { createAgent } from './agent.js';
+import { currentAttempt } from './attempt.js';
+import { createHttpClient } from './http-client.js';
+
+export interface StripeClient {
+  readonly stripe: Stripe;
+  /** Destroys all connections. */
+  close(): void;
+}
+
+type ClientSettings = Pick<Config['stripe'], 'apiBase' | 'apiVersion' | 'attemptTimeoutMs'>;
+
+export function createClient({ apiBase, apiVersion, attemptTimeoutMs }: ClientSettings): StripeClient {
+  const url = new URL(apiBase);
+  const protocol = url.protocol === 'http:' ? 'http' : 'https';
+  const agent = createAgent(protocol);
+  const stripe = new Stripe('', {
+    // The key is each attempt's own: nothing that prints the client can print it, and it can change between two attempts.
+    // It must not reject: the SDK leaves that rejection unhandled.
+    authenticator: async (request) => {
+      const key = currentAttempt()?.key;
+      if (key !== undefined) request.headers['Authorization'] = `Bearer ${key}`;
+    },
+    apiVersion: apiVersion as Stripe.LatestApiVersion, // the setting decides; the SDK's types know its newest version alone
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: url.port === '' ? (protocol === 'http' ? 80 : 443) : url.port,
+    protocol,
+    maxNetworkRetries: 0,
+    telemetry: false,
+    timeout: attemptTimeoutMs,
+    httpClient: createHttpClient(agent),
+    appInfo: { name: 'stripe-mongo-sync' },
+  });
+  return { stripe, close: () => agent.destroy() };
+}

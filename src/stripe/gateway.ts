@@ -1,0 +1,102 @@
+// Everything towards Stripe put together: one client, one limiter, one key ring, and readers of them.
+import type { Config } from '../config-schema.js';
+import type { Logger } from '../logger.js';
+import type { Resource } from '../resources/resource.js';
+import type { CallOptions, SharedClock, Source } from '../sync/ports.js';
+import { accountReader, type AccountAnswer } from './account.js';
+import { Caller, type Call } from './caller.js';
+import { createClient } from './client.js';
+import { ApiKey, KeyRing } from './key.js';
+import { limitsFor } from './limits.js';
+import type { StripeObserver } from './observer.js';
+import { RateLimiter, type SlotStore } from './rate-limiter.js';
+import { createStripeSource } from './source.js';
+
+/** Reads Stripe with one key: the one in use, or one that is being tried out. */
+export interface StripeReader {
+  readonly livemode: boolean;
+  source(resource: Resource): Source;
+  /** The key's account. Throws Fault `stripe_key_refused` where Stripe does not know the key. */
+  account(options: CallOptions): Promise<AccountAnswer>;
+}
+
+export interface StripeGateway extends StripeReader {
+  /** Calls per second over all replicas, as Stripe's refusals left it when this process last asked; undefined: unlimited. */
+  effectiveRate(): number | undefined;
+  /** Ends all calls with the retryable Fault `shutdown` and destroys all connections. */
+  close(): Promise<void>;
+}
+
+export interface GatewayOptions {
+  readonly config: Config['stripe'];
+  /** Reads the key again where it comes from a file; throws while that holds nothing usable. */
+  readonly readKey?: (() => string | Promise<string>) | undefined;
+  /** Tries a new key out before it is used, for account and mode; rejects to refuse it. */
+  readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;
+  readonly slots: SlotStore;
+  readonly clock: SharedClock;
+  readonly observer: StripeObserver;
+  readonly logger: Logger;
+  /** 0 to 1; Math.random by default. */
+  readonly random?: () => number;
+  /** How often the key's file is looked at, milliseconds; 30,000 by default. */
+  readonly keyLookEveryMs?: number;
+}
+
+/** @throws Fault `invalid_config` where the key is none */
+export function createStripeGateway(options: GatewayOptions): StripeGateway {
+  const { config, slots, clock, observer, logger, random = Math.random } = options;
+  const initial = new ApiKey(config.apiKey);
+  const { livemode } = initial;
+  const client = createClient(config);
+  const limits = limitsFor(config, livemode);
+  const limiter = new RateLimiter({ limits, slots, clock, observer, logger, random });
+  const caller = new Caller({
+    client,
+    limiter,
+    settings: config,
+    observer,
+    logger,
+    random,
+    onKeyRefused: (key) => {
+      if (key === keys.current) keys.lookSoon();
+    },
+  });
+
+  const readerOf = (keyInUse: () => ApiKey): StripeReader => {
+    const call = <T>(what: Call<T>, how: CallOptions): Promise<T> => caller.call(what, how, keyInUse);
+    const { apiVersion } = config;
+    const mode = keyInUse().livemode;
+    return {
+      livemode: mode,
+      source: (resource) => createStripeSource({ resource, livemode: mode, apiVersion, call }),
+      account: accountReader(call),
+    };
+  };
+
+  const keys = new KeyRing({
+    initial,
+    read: options.readKey,
+    verify: (candidate, signal) =>
+      options.verifyKey(
+        readerOf(() => candidate),
+        signal,
+      ),
+    logger,
+    ...(options.keyLookEveryMs !== undefined && {
+      everyMs: options.keyLookEveryMs,
+      leastMsBetweenLooks: Math.min(20_000, options.keyLookEveryMs),
+    }),
+  });
+
+  return {
+    ...readerOf(() => keys.current),
+    effectiveRate: () => limiter.callsPerSecond,
+    async close() {
+      caller.close();
+      await keys.close();
+      await limiter.close();
+      client.close();
+    },
+  };
+}

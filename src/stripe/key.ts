@@ -1,0 +1,139 @@
+// The API key in use. One that comes from a file is looked at again, so that rotating it needs no restart; a new key is used only
+// after the given check has found that it belongs to the same account and mode.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, isFault, reportError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { KeyGate } from './key-gate.js';
+
+/** A key that nothing prints by accident: neither inspecting nor serializing shows it. */
+export class ApiKey {
+  readonly #value: string;
+  readonly livemode: boolean;
+  readonly gate = new KeyGate();
+
+  /** @throws Fault `invalid_config` (fatal) where it is no key */
+  constructor(value: string) {
+    const mode = /^(?:sk|rk)_(test|live)_/.exec(value)?.[1];
+    if (mode === undefined) {
+      const allowed = 'a key that starts with sk_test_, sk_live_, rk_test_ or rk_live_';
+      throw new Fault('invalid_config', `STRIPE_API_KEY must be ${allowed}`, { kind: 'fatal' });
+    }
+    this.#value = value;
+    this.livemode = mode === 'live';
+  }
+
+  get value(): string {
+    return this.#value;
+  }
+}
+
+export interface KeyRingOptions {
+  readonly initial: ApiKey;
+  /** Reads the key's file; throws while that holds nothing usable. Absent: the key never changes. */
+  readonly read?: (() => string | Promise<string>) | undefined;
+  /** Tries a new key out; rejects to refuse it. */
+  readonly verify: (candidate: ApiKey, signal: AbortSignal) => Promise<void>;
+  readonly logger: Logger;
+  /** How often the file is looked at, milliseconds. */
+  readonly everyMs?: number;
+  /** A refusal of the key in use has it looked at sooner, but no sooner than this after the last look. */
+  readonly leastMsBetweenLooks?: number;
+}
+
+/** A new key that was refused is not tried again for this long, unless it changes. */
+const refusedForMs = 300_000;
+
+export class KeyRing {
+  readonly #options: KeyRingOptions;
+  readonly #closing = new AbortController();
+  readonly #watching: Promise<void>;
+  #current: ApiKey;
+  #lookNow = new AbortController();
+  #isReadable = true;
+  #refused: { readonly value: string; readonly until: number } | undefined;
+
+  constructor(options: KeyRingOptions) {
+    this.#options = options;
+    this.#current = options.initial;
+    this.#watching = options.read ? this.#watch(options.read) : Promise.resolve();
+  }
+
+  get current(): ApiKey {
+    return this.#current;
+  }
+
+  /** Stripe refused the key in use: a new one may be there already. */
+  lookSoon(): void {
+    this.#lookNow.abort();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#lookNow.abort();
+    await this.#watching;
+  }
+
+  async #watch(read: () => string | Promise<string>): Promise<void> {
+    const { everyMs = 30_000, leastMsBetweenLooks = 20_000 } = this.#options;
+    const { signal } = this.#closing;
+    let mayLookAt = performance.now();
+    for (;;) {
+      await untilAborted(this.#lookNow.signal, everyMs);
+      await untilAborted(signal, Math.min(everyMs, mayLookAt - performance.now()));
+      if (signal.aborted) return;
+      this.#lookNow = new AbortController();
+      mayLookAt = performance.now() + leastMsBetweenLooks;
+      await this.#look(read, signal);
+    }
+  }
+
+  async #look(read: () => string | Promise<string>, signal: AbortSignal): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      const value = await read();
+      this.#isReadable = true;
+      if (value !== this.#current.value) await this.#consider(value, signal);
+    } catch (error) {
+      if (this.#isReadable) logger.warn({ error: reportError(error) }, 'The Stripe key cannot be read again');
+      this.#isReadable = false;
+    }
+  }
+
+  async #consider(value: string, signal: AbortSignal): Promise<void> {
+    const { logger, verify } = this.#options;
+    const refused = this.#refused?.value === value ? this.#refused : undefined;
+    if (refused && performance.now() < refused.until) return;
+    try {
+      const candidate = new ApiKey(value);
+      requireSameMode(candidate, this.#current);
+      await verify(candidate, signal);
+      this.#current = candidate;
+      this.#refused = undefined;
+      logger.info({ livemode: candidate.livemode }, 'The new Stripe key is in use');
+    } catch (error) {
+      if (signal.aborted) return;
+      const isUndecided = isFault(error) && error.kind === 'retryable' && error.code !== 'stripe_key_refused';
+      this.#refused = { value, until: performance.now() + (isUndecided ? 0 : refusedForMs) };
+      if (!refused) {
+        logger.error({ error: reportError(error) }, 'The new Stripe key cannot be used, the old one stays');
+      }
+    }
+  }
+}
+
+function requireSameMode(candidate: ApiKey, current: ApiKey): void {
+  if (candidate.livemode === current.livemode) return;
+  const [got, expected] = candidate.livemode ? ['live', 'test'] : ['test', 'live'];
+  throw new Fault(
+    'wrong_mode',
+    `The new STRIPE_API_KEY is a ${got}-mode key, the mirror is of ${expected} mode`,
+    {
+      kind: 'fatal',
+    },
+  );
+}
+
+/** Waits so long, or until the signal aborts. */
+async function untilAborted(signal: AbortSignal, ms: number): Promise<void> {
+  if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined);
+}

@@ -1,0 +1,276 @@
+// This process's side of the rate limiter: lets calls go one by one as there is a place in flight and a slot of the shared rate,
+// small calls before those of scans. The budget itself lies behind the port SlotStore, shared by all replicas.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, reportError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import type { CallPriority, SharedClock } from '../sync/ports.js';
+import { readingOf, type ClockReading } from './clock-bounds.js';
+import { InFlight } from './in-flight.js';
+import type { Limits } from './limits.js';
+import type { RateLimitReason, StripeObserver } from './observer.js';
+import { Want, type Turn } from './want.js';
+
+type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
+
+/** The budget that all replicas share. Times are MongoDB's, in milliseconds since 1970. */
+export interface SlotStore {
+  /** Takes slots, for the most urgent want first, none further ahead than 100 ms. */
+  take(wants: readonly string[], rates: Rates): Promise<Slots>;
+  /** Slows all replicas down, on every endpoint or on one. */
+  slowDown(slowdown: Slowdown): Promise<void>;
+}
+
+interface Slots {
+  readonly now: number;
+  /** Rate of the whole as Stripe's refusals left it. */
+  readonly callsPerSecond: number;
+  /** One a want, in order: when it is due if it was granted, otherwise when the first one might be. */
+  readonly slots: readonly { readonly at: number; readonly granted: boolean }[];
+}
+
+interface Slowdown {
+  /** Absent: every endpoint. */
+  readonly endpoint?: string | undefined;
+  /** Halves the rate. */
+  readonly cut: boolean;
+  /** Grants nothing for so long. */
+  readonly blockMs: number;
+}
+
+export interface RateLimiterOptions {
+  readonly limits: Limits;
+  readonly slots: SlotStore;
+  readonly clock: SharedClock;
+  readonly observer: Pick<StripeObserver, 'slotWaited'>;
+  readonly logger: Logger;
+  /** 0 to 1, as Math.random. */
+  readonly random: () => number;
+}
+
+const horizonMs = 100;
+/** How long before a slot is due it is asked for: small calls as early as it can be granted, scans half of that. */
+const askAheadMs = { small: horizonMs, scan: horizonMs / 2 } as const satisfies Record<CallPriority, number>;
+const leastMsBetweenAsks = 5;
+/** Lets replicas that ask at the same time take turns. */
+const askJitterMs = 20;
+const mostWantsAtOnce = 128;
+/** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
+const askTimeoutMs = 5_000;
+/** A question to MongoDB that is open for longer is why calls wait. */
+const leastMsWithoutAnswer = 1_000;
+const failedAskWaitMs = { first: 50, most: 2_000 } as const;
+/** What another replica did may have changed what was said about the next slot. */
+const longestWaitMs = 1_000;
+
+export class RateLimiter {
+  readonly #options: RateLimiterOptions;
+  readonly #inFlight: InFlight;
+  readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
+  /** Until when (`performance.now()`) wants of a priority and endpoint need not ask. */
+  readonly #notBefore = new Map<string, number>();
+  #askingSince: number | undefined;
+  #failedAsks = 0;
+  #pausedUntil = 0;
+  #lookAgain: NodeJS.Timeout | undefined;
+  #callsPerSecond: number;
+  #closed: Fault | undefined;
+  /** What is being told to the other replicas. */
+  readonly #slowing = new Set<Promise<unknown>>();
+
+  constructor(options: RateLimiterOptions) {
+    this.#options = options;
+    this.#inFlight = new InFlight(options.limits.maxInFlight);
+    this.#callsPerSecond = options.limits.callsPerSecond;
+  }
+
+  /** Calls per second over all replicas, as Stripe's refusals left it when this process last took a slot; undefined: unlimited. */
+  get callsPerSecond(): number | undefined {
+    return this.#callsPerSecond === 0 ? undefined : this.#callsPerSecond;
+  }
+
+  /**
+   * Runs the task, which makes one HTTP call, when its turn has come. It is given the reading of MongoDB's clock that came with the slot.
+   * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where there are no slots to be had and
+   *   `stripe_rate_limited` otherwise; `shutdown` once closed; what the task throws
+   */
+  async schedule<T>(turn: Turn, task: (reading: ClockReading) => Promise<T>): Promise<T> {
+    turn.signal.throwIfAborted();
+    if (this.#closed) throw this.#closed;
+    const { priority } = turn;
+    const queuedAt = performance.now();
+    const want = new Want(turn, () => this.#lateFault());
+    this.#waiting[priority].add(want);
+    this.#look();
+    try {
+      const reading = await want.letGo;
+      this.#options.observer.slotWaited((performance.now() - queuedAt) / 1_000);
+      return await this.#inFlight.run(() => task(reading));
+    } finally {
+      this.#waiting[priority].delete(want);
+      if (want.isGranted) this.#inFlight.giveBack(priority);
+      this.#look();
+    }
+  }
+
+  /** Stripe answered 429: slows down what the reason names, for all replicas or, where it is about concurrency, for this process. */
+  refused(endpoint: string, reason: RateLimitReason, retryAfterMs = 0): void {
+    const isConcurrency = reason === 'global-concurrency' || reason === 'endpoint-concurrency';
+    const isLock = reason === 'resource-specific' || reason === 'lock-timeout';
+    if (isConcurrency) this.#inFlight.reduce();
+    if (isLock || (isConcurrency && retryAfterMs === 0) || this.#isUnlimited) return;
+    const scope = reason.startsWith('global-') ? {} : { endpoint };
+    const slowdown = { ...scope, cut: !isConcurrency, blockMs: retryAfterMs };
+    const slowing = within(askTimeoutMs, this.#options.slots.slowDown(slowdown))
+      .catch((error: unknown) => {
+        // The call waits before it is repeated in any case, and the next refusal slows down again.
+        this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be lowered');
+      })
+      .finally(() => this.#slowing.delete(slowing));
+    this.#slowing.add(slowing);
+  }
+
+  /** Ends all that waits. Calls at work go on. */
+  async close(): Promise<void> {
+    const closed = new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });
+    this.#closed = closed;
+    clearTimeout(this.#lookAgain);
+    for (const want of [...this.#waiting.small, ...this.#waiting.scan]) want.refuse(closed);
+    await Promise.all(this.#slowing);
+  }
+
+  get #isUnlimited(): boolean {
+    const { callsPerSecond, callsPerSecondPerEndpoint } = this.#options.limits;
+    return callsPerSecond === 0 && callsPerSecondPerEndpoint === 0;
+  }
+
+  /** Asks for slots if there is anybody to ask for, otherwise sees to it that it is looked again in time. */
+  #look(): void {
+    if (this.#closed || this.#askingSince !== undefined) return;
+    clearTimeout(this.#lookAgain);
+    if (this.#waiting.small.size + this.#waiting.scan.size === 0) return;
+    const now = performance.now();
+    const wants = now < this.#pausedUntil ? [] : this.#due(now);
+    if (wants.length > 0) {
+      void this.#ask(wants); // never rejects
+      return;
+    }
+    const times = [this.#pausedUntil, ...this.#notBefore.values()].filter((time) => time > now);
+    const next = Math.min(...times, now + longestWaitMs);
+    this.#lookAgain = setTimeout(() => this.#look(), Math.ceil(next - now));
+  }
+
+  /** Who may ask now: as many as have a place, the small ones first, of each endpoint no more than could be granted. */
+  #due(now: number): Want[] {
+    const wants: Want[] = [];
+    const most = this.#mostPerEndpoint();
+    const perEndpoint = new Map<string, number>();
+    for (const priority of ['small', 'scan'] as const) {
+      let room = this.#inFlight.room(priority, wants.length);
+      for (const want of this.#waiting[priority]) {
+        if (room <= 0 || wants.length === mostWantsAtOnce) break;
+        const { endpoint } = want.turn;
+        const asked = perEndpoint.get(endpoint) ?? 0;
+        const mayAsk = (this.#notBefore.get(`${priority} ${endpoint}`) ?? 0) <= now;
+        if (want.isGranted || !mayAsk || asked >= most) continue;
+        perEndpoint.set(endpoint, asked + 1);
+        wants.push(want);
+        room -= 1;
+      }
+    }
+    return wants;
+  }
+  /** At most so many could be granted to one endpoint at once. */
+  #mostPerEndpoint(): number {
+    const { callsPerSecond, callsPerSecondPerEndpoint } = this.#options.limits;
+    const rate = Math.min(callsPerSecond || Infinity, callsPerSecondPerEndpoint || Infinity);
+    return Math.ceil((rate * horizonMs) / 1_000) + 1;
+  }
+
+  async #ask(wants: readonly Want[]): Promise<void> {
+    this.#askingSince = performance.now();
+    try {
+      if (this.#isUnlimited) await this.#grantAll(wants);
+      else await this.#takeSlots(wants);
+      if (this.#failedAsks > 0) this.#options.logger.info('Calls to Stripe go on: MongoDB answers again');
+      this.#failedAsks = 0;
+    } catch (error) {
+      const mostMs = Math.min(failedAskWaitMs.most, failedAskWaitMs.first * 2 ** this.#failedAsks);
+      this.#pausedUntil = performance.now() + mostMs * (0.5 + this.#options.random() / 2);
+      this.#failedAsks += 1;
+      if (this.#failedAsks === 1) {
+        this.#options.logger.warn(
+          { error: reportError(error) },
+          'Calls to Stripe wait: MongoDB does not answer',
+        );
+      }
+    } finally {
+      this.#askingSince = undefined;
+      this.#look();
+    }
+  }
+
+  /** No limit, no slots: only the reading of MongoDB's clock, which dates the answers. */
+  async #grantAll(wants: readonly Want[]): Promise<void> {
+    const { earliest, latest } = await within(askTimeoutMs, this.#options.clock.interval());
+    const at = performance.now();
+    const reading = { earliest: earliest.getTime(), latest: latest.getTime(), at };
+    for (const want of wants) this.#grant(want, at, reading);
+  }
+
+  async #takeSlots(wants: readonly Want[]): Promise<void> {
+    const { slots: store, limits, random } = this.#options;
+    const askedAt = performance.now();
+    const endpoints = wants.map(({ turn }) => turn.endpoint);
+    const { now, callsPerSecond, slots } = await within(askTimeoutMs, store.take(endpoints, limits));
+    const answeredAt = performance.now();
+    this.#callsPerSecond = callsPerSecond;
+    const reading = readingOf(now, askedAt, answeredAt);
+    wants.forEach((want, index) => {
+      const slot = slots[index];
+      if (!slot) return;
+      const dueAt = answeredAt + slot.at - now;
+      if (slot.granted) {
+        this.#grant(want, dueAt, reading);
+      } else {
+        const { priority, endpoint } = want.turn;
+        const askAt =
+          dueAt - askAheadMs[priority] + askJitterMs * (random() - (priority === 'scan' ? 0.5 : 0));
+        this.#notBefore.set(`${priority} ${endpoint}`, Math.max(askAt, answeredAt + leastMsBetweenAsks));
+      }
+    });
+  }
+
+  #grant(want: Want, time: number, reading: ClockReading): void {
+    if (want.isOver) return;
+    this.#inFlight.take(want.turn.priority);
+    want.grant(time, reading);
+  }
+
+  #lateFault(): Fault {
+    const hasNoAnswer =
+      this.#askingSince !== undefined && performance.now() - this.#askingSince > leastMsWithoutAnswer;
+    return this.#failedAsks > 0 || hasNoAnswer
+      ? new Fault(
+          'mongodb_unavailable',
+          'No call to Stripe was made: MongoDB, which keeps the rate, did not answer',
+          {
+            kind: 'retryable',
+          },
+        )
+      : new Fault('stripe_rate_limited', 'No call to Stripe was made: other calls used up the rate limit', {
+          kind: 'retryable',
+        });
+  }
+}
+
+async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
+  const answered = new AbortController();
+  const late = sleep(ms, undefined, { signal: answered.signal }).then(() => {
+    throw new Fault('mongodb_unavailable', `MongoDB did not answer within ${ms} ms`, { kind: 'retryable' });
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    answered.abort();
+  }
+}

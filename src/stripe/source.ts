@@ -1,0 +1,131 @@
+// One kind of object at Stripe as the sync reads it: checks ids before they are sent and answers before they are believed.
+import type { ListParams, Resource } from '../resources/resource.js';
+import { Fault } from '../errors.js';
+import {
+  isStripeId,
+  type Answer,
+  type CallOptions,
+  type ListAnswer,
+  type ListQuery,
+  type RetrieveAnswer,
+  type Source,
+  type StripeId,
+  type StripeObject,
+} from '../sync/ports.js';
+import { InvalidAnswer, type Call, type Reply } from './caller.js';
+import type { Refusal } from './failure.js';
+
+export interface SourceOptions {
+  readonly resource: Resource;
+  readonly livemode: boolean;
+  readonly apiVersion: string;
+  readonly call: <T>(call: Call<T>, options: CallOptions) => Promise<T>;
+}
+
+export function createStripeSource({ resource, livemode, apiVersion, call }: SourceOptions): Source {
+  return {
+    object: resource.object,
+    livemode,
+    apiVersion,
+
+    async list(query, options) {
+      const params = listParams(query);
+      return call<ListAnswer>(
+        {
+          endpoint: resource.list.endpoint,
+          send: (stripe) => resource.list.send(stripe, params),
+          read: (reply) => readPage(reply, resource, livemode),
+          readRefusal: ({ code, param }) =>
+            code === 'resource_missing' && param === 'starting_after' ? { kind: 'cursor_gone' } : undefined,
+        },
+        options,
+      );
+    },
+
+    async retrieve(id, options) {
+      requireId(id);
+      return call<RetrieveAnswer>(
+        {
+          endpoint: resource.retrieve.endpoint,
+          send: (stripe) => resource.retrieve.send(stripe, id),
+          read: (reply) => readObject(reply, id, resource, livemode),
+          readRefusal: (refusal, answer) => readMissing(refusal, answer, id),
+        },
+        options,
+      );
+    },
+  };
+}
+
+function requireId(id: unknown): asserts id is StripeId {
+  if (!isStripeId(id)) {
+    throw new Fault('invalid_id', 'An id of Stripe has 1 to 255 letters, digits, _ and -', {
+      kind: 'terminal',
+    });
+  }
+}
+
+function listParams({ limit, startingAfter, gte, lt }: ListQuery): ListParams {
+  if (startingAfter !== undefined) requireId(startingAfter);
+  const created = { ...(gte !== undefined && { gte }), ...(lt !== undefined && { lt }) };
+  return {
+    limit,
+    ...(startingAfter !== undefined && { starting_after: startingAfter }),
+    ...(Object.keys(created).length > 0 && { created }),
+  };
+}
+
+function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnswer {
+  const { body, observed, receivedAtMs, stripeTime } = reply;
+  if (!isRecord(body) || !Array.isArray(body['data'])) throw new InvalidAnswer('no data array');
+  const { data, has_more: hasMore } = body;
+  if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
+  if (hasMore && data.length === 0) throw new InvalidAnswer('an empty page that says there is more');
+  const objects = data.filter((entry) => isObjectOf(entry, resource));
+  for (const object of objects) requireMode(object, livemode);
+  return {
+    kind: 'page',
+    objects,
+    invalid: data.length - objects.length,
+    hasMore,
+    stripeTime,
+    observed,
+    receivedAtMs,
+  };
+}
+
+function readObject(
+  { body, observed, receivedAtMs }: Reply,
+  id: StripeId,
+  resource: Resource,
+  livemode: boolean,
+): RetrieveAnswer {
+  if (!isObjectOf(body, resource) || body.id !== id)
+    throw new InvalidAnswer(`not the ${resource.object} asked for`);
+  if (body['deleted'] === true) return { kind: 'deleted', id, observed, receivedAtMs };
+  requireMode(body, livemode);
+  return { kind: 'found', object: body, observed, receivedAtMs };
+}
+
+function readMissing({ status, code }: Refusal, answer: Answer, id: StripeId): RetrieveAnswer | undefined {
+  // A 404 without this code is of a URL that Stripe does not know.
+  return status === 404 && code === 'resource_missing'
+    ? { kind: 'not_in_account', id, ...answer }
+    : undefined;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const isObjectOf = (value: unknown, resource: Resource): value is StripeObject =>
+  isRecord(value) && isStripeId(value['id']) && value['object'] === resource.object;
+
+/** Data of the other mode must never get into the mirror, nor be taken as proof of anything. */
+function requireMode(object: StripeObject, livemode: boolean): void {
+  const mode = object['livemode'];
+  if (typeof mode !== 'boolean' || mode === livemode) return;
+  const [got, expected] = livemode ? ['test', 'live'] : ['live', 'test'];
+  throw new Fault('wrong_mode', `Stripe returned ${object.id} of ${got} mode to a ${expected}-mode key`, {
+    kind: 'fatal',
+  });
+}

@@ -1,0 +1,114 @@
+// The database belongs to one Stripe account and mode. Checked at start and before any new key is used: with the wrong key a scan
+// would find every customer missing.
+import { Fault, isFault } from '../errors.js';
+import type { CallOptions, Mirror, Source } from './ports.js';
+
+/** What the database is bound to. */
+export interface Binding {
+  /** Absent while no key could tell it. */
+  readonly accountId?: string | undefined;
+  readonly livemode: boolean;
+}
+
+export interface BindingStore {
+  /** What the database is bound to; undefined before its first use. */
+  read(): Promise<Binding | undefined>;
+  /**
+   * Binds the database, or adds the account to a binding of the same mode that lacks it; changes nothing else. Atomic: of two
+   * that bind at once one wins. Returns what the database is bound to afterwards.
+   */
+  bind(binding: Binding): Promise<Binding>;
+}
+
+export interface BindingCheck {
+  /** Reads with the key in question. */
+  readonly source: Pick<Source, 'livemode' | 'retrieve'>;
+  /** The key's own account; restricted keys usually may not know it. */
+  readonly account: (
+    options: CallOptions,
+  ) => Promise<{ readonly kind: 'account'; readonly id: string } | { readonly kind: 'not_permitted' }>;
+  readonly store: BindingStore;
+  readonly mirror: Pick<Mirror, 'sampleIds'>;
+  /** The setting `stripe.accountId`; empty: not given. */
+  readonly expectedAccountId: string;
+  readonly signal: AbortSignal;
+}
+
+/** So many mirrored ids are asked for where the account cannot be known otherwise. */
+const sampleSize = 5;
+
+const otherDatabase =
+  'use a key of that account, or another database (MONGODB_DATABASE) for this one; nothing was written';
+
+/**
+ * Makes sure that the key belongs to the database's account and mode, and binds a database that is new. Writes nothing when it refuses.
+ * @throws a fatal Fault: `wrong_mode`, `account_mismatch`, `stripe_key_refused`, `stripe_permission_denied`; a retryable one where
+ *   Stripe or MongoDB do not answer; the signal's reason on abort
+ */
+export async function checkBinding(check: BindingCheck): Promise<Binding> {
+  const { source, store, expectedAccountId } = check;
+  const bound = await store.read();
+  requireMode(source.livemode, bound);
+  const own = await fatalIfRefused(() => check.account({ priority: 'small', signal: check.signal }));
+  const ownId = own.kind === 'account' ? own.id : undefined;
+  if (ownId !== undefined && expectedAccountId !== '' && ownId !== expectedAccountId) {
+    throw mismatch(
+      `STRIPE_API_KEY belongs to account ${ownId}, but STRIPE_ACCOUNT_ID is ${expectedAccountId}; set the two to the same account`,
+    );
+  }
+  const accountId = ownId ?? (expectedAccountId === '' ? undefined : expectedAccountId);
+  requireAccount(accountId, bound);
+  const isProven = ownId !== undefined && ownId === bound?.accountId;
+  if (!isProven) await fatalIfRefused(() => requireMirroredIds(check));
+
+  const now = await store.bind({ livemode: source.livemode, ...(accountId !== undefined && { accountId }) });
+  // Another replica may have bound it meanwhile, with another key.
+  requireMode(source.livemode, now);
+  requireAccount(accountId, now);
+  return now;
+}
+
+function requireMode(livemode: boolean, bound: Binding | undefined): void {
+  if (!bound || bound.livemode === livemode) return;
+  const [got, expected] = livemode ? ['live', 'test'] : ['test', 'live'];
+  throw new Fault(
+    'wrong_mode',
+    `STRIPE_API_KEY is a ${got}-mode key, but the database mirrors ${expected} mode; use a ${expected}-mode key, or another database (MONGODB_DATABASE) for ${got} mode; nothing was written`,
+    { kind: 'fatal' },
+  );
+}
+
+function requireAccount(accountId: string | undefined, bound: Binding | undefined): void {
+  if (accountId === undefined || bound?.accountId === undefined || bound.accountId === accountId) return;
+  throw mismatch(
+    `STRIPE_API_KEY belongs to account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`,
+  );
+}
+
+/** Of the ids that are mirrored already the key's account must know at least one. */
+async function requireMirroredIds({ mirror, source, signal }: BindingCheck): Promise<void> {
+  const ids = await mirror.sampleIds(sampleSize);
+  for (const id of ids) {
+    const answer = await source.retrieve(id, { priority: 'small', signal });
+    if (answer.kind !== 'not_in_account') return;
+  }
+  if (ids.length === 0) return;
+  throw mismatch(
+    `STRIPE_API_KEY belongs to another account than the database mirrors: of ${ids.length} customers in it Stripe knows none with this key; ${otherDatabase}`,
+  );
+}
+
+const mismatch = (message: string): Fault => new Fault('account_mismatch', message, { kind: 'fatal' });
+
+/** A key that Stripe refuses cannot be waited for: somebody has to set another one. */
+async function fatalIfRefused<T>(step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    const isRefused =
+      isFault(error) && (error.code === 'stripe_key_refused' || error.code === 'stripe_permission_denied');
+    if (!isRefused) throw error;
+    const { requestId, statusCode, stripeCode, cause } = error;
+    throw new Fault(error.code, error.message, { kind: 'fatal', requestId, statusCode, stripeCode, cause });
+  }
+}

@@ -1,0 +1,105 @@
+// Everything a scan needs, real: a mirror in MongoDB, the Stripe gateway over HTTP to a simulator of the test's own.
+import { mongo } from 'mongoose';
+import { pino } from 'pino';
+import { loadConfig } from '../../src/config.js';
+import { customer } from '../../src/resources/customer.js';
+import { createLimiterState } from '../../src/store/limiter-state.js';
+import { createMongoClock } from '../../src/store/mongo-clock.js';
+import { createScanState } from '../../src/store/scan-state.js';
+import { stateOf } from '../../src/store/state.js';
+import { createStripeGateway } from '../../src/stripe/gateway.js';
+import type { Mirror, SharedClock, Source } from '../../src/sync/ports.js';
+import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
+import type { ScanState } from '../../src/sync/scan/state.js';
+import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
+import { atEnd } from './cleanup.js';
+import type { FreshDatabase } from './database.js';
+import { openMirror, type TestMirror } from './mirror.js';
+
+export interface ScanBench extends TestMirror {
+  simulator: StripeSimulator;
+  source: Source;
+  clock: SharedClock;
+  state: ScanState;
+  /** One scan to its end. */
+  scan: (options?: Partial<ScanOptions>) => Promise<ScanReport>;
+  /** Whom the mirror has and Stripe has not confirmed as deleted, sorted. */
+  mirroredIds: () => Promise<string[]>;
+  /** Fails unless the mirror holds exactly what a complete listing of the simulator returns. */
+  differences: () => Promise<string[]>;
+}
+
+/** Limits are off unless the settings say otherwise. */
+export async function openScanBench(
+  database: FreshDatabase,
+  simulated: SimulatorOptions = {},
+  settings: Record<string, unknown> = {},
+): Promise<ScanBench> {
+  const opened = await openMirror(database);
+  const simulator = await startSimulator(simulated);
+  atEnd(() => simulator.close());
+  const { config } = loadConfig({
+    env: {},
+    options: {
+      stripe: {
+        apiKey: simulator.restrictedKey,
+        apiBase: simulator.url,
+        callsPerSecond: 0,
+        callsPerSecondPerEndpoint: 0,
+        maxInFlight: 8,
+        ...settings,
+      },
+    },
+  });
+  const clock = createMongoClock(opened.db);
+  const gateway = createStripeGateway({
+    config: config.stripe,
+    verifyKey: () => Promise.resolve(),
+    slots: createLimiterState(stateOf(opened.db)),
+    clock,
+    observer: { callFinished: () => undefined, rateLimited: () => undefined, slotWaited: () => undefined },
+    logger: pino({ level: 'silent' }),
+  });
+  atEnd(() => gateway.close());
+  const source = gateway.source(customer);
+  const state = createScanState(stateOf(opened.db), 'customer');
+  const living = { '_sync.deletedBy': { $ne: 'stripe' } };
+  const documents = opened.db.collection<{ _id: string }>(customer.collection);
+
+  return {
+    ...opened,
+    simulator,
+    source,
+    clock,
+    state,
+    scan: (options = {}) =>
+      scan({
+        source,
+        mirror: opened.mirror,
+        state,
+        removals: { maxRatio: 0.01, maxCount: 100 },
+        concurrency: 4,
+        requestId: 'test',
+        signal: new AbortController().signal,
+        ...options,
+      }),
+    mirroredIds: async () => {
+      const found = await documents.find(living, { projection: { _id: 1 } }).toArray();
+      return found.map(({ _id }) => _id).sort();
+    },
+    differences: async () => {
+      const stored = new Map((await documents.find(living).toArray()).map((found) => [found._id, found]));
+      const listed = simulator.list();
+      const missing = listed.filter(({ id }) => !stored.has(id)).map(({ id }) => `${id} is missing`);
+      const different = listed.filter(({ id }) => {
+        const { _id, _sync, app, ...fields } = (stored.get(id) ?? {}) as mongo.Document;
+        return stored.has(id) && JSON.stringify(fields) !== JSON.stringify(simulator.get(id));
+      });
+      const ids = new Set(listed.map(({ id }) => id));
+      const extra = [...stored.keys()].filter((id) => !ids.has(id)).map((id) => `${id} is not at Stripe`);
+      return [...missing, ...different.map(({ id }) => `${id} differs`), ...extra];
+    },
+  };
+}
+
+export type { Mirror };
