@@ -1,7 +1,7 @@
 // Three suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself.
 import { defineConfig } from 'vitest/config';
 
-const withoutMongo = ['test/unit/**/*.test.ts', 'test/simulator/**/*.test.ts'];
+const withoutMongo = ['test/{unit,contract,simulator}/**/*.test.ts'];
 const harmful = ['test/faults/**/*.test.ts'];
 const sharedReplicaSet = ['test/support/global-setup.ts'];
 

@@ -26,7 +26,10 @@ export interface FreshDatabase {
  * test ends, which fails if a client still holds a connection `closeWithinMs` later (5,000).
  */
 export function freshDatabase({ closeWithinMs = 5_000 } = {}): FreshDatabase {
-  const shared = inject('mongodbUri');
+  const shared = inject('mongodbUri') as string | undefined; // the types know nothing of suites
+  if (shared === undefined) {
+    throw new Error('This test file is in the suite without MongoDB; see vitest.config.ts');
+  }
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   const own = new mongo.MongoClient(shared, { appName: 'test-support' });
 

@@ -1,5 +1,5 @@
 // Everything a scan needs, real: a mirror in MongoDB, the Stripe gateway over HTTP to a simulator of the test's own.
-import { mongo } from 'mongoose';
+import { type mongo } from 'mongoose';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/config.js';
 import { customer } from '../../src/resources/customer.js';

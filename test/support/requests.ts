@@ -1,0 +1,214 @@
+// A queue with real workers on a real MongoDB, whose runs the test decides: each waits until the test ends it, or succeeds at once.
+import mongoose, { mongo } from 'mongoose';
+import { createLogger } from '../../src/logger.js';
+import type { SyncCommand } from '../../src/requests/commands.js';
+import { isEndStatus } from '../../src/requests/document.js';
+import { ensureRequestIndexes } from '../../src/requests/indexes.js';
+import type { RequestsObserver } from '../../src/requests/observer.js';
+import type { RequestsSettings } from '../../src/requests/queue.js';
+import { RequestWorker, type CommandRunner, type RunContext } from '../../src/requests/worker.js';
+import { Tally, type SyncResult } from '../../src/sync/outcome.js';
+import { atEnd } from './cleanup.js';
+import type { FreshDatabase } from './database.js';
+import { until } from './until.js';
+
+/** Anything may be in a request. */
+export type AnyDocument = Record<string, unknown>;
+export type RequestDocument = AnyDocument & { _id: mongo.ObjectId };
+
+/** Short enough for tests that wait for a lease or a poll. */
+export const quickSettings: RequestsSettings = {
+  concurrency: 4,
+  pollIntervalMs: 200,
+  leaseMs: 1_500,
+  maxAttempts: 3,
+  retryBaseMs: 20,
+  retryMaxMs: 100,
+  keepSucceededSeconds: 604_800,
+  keepCronSucceededSeconds: 3_600,
+  keepFailedSeconds: 2_592_000,
+};
+
+export const resultOf = (counts: Partial<Omit<SyncResult, 'items'>> = {}): SyncResult => ({
+  ...new Tally().result(),
+  ...counts,
+});
+
+/** One run that a worker has begun. */
+export interface Run {
+  command: SyncCommand;
+  context: RunContext;
+  /** Ends it: with a result, or with an error. */
+  succeed: (result?: SyncResult) => void;
+  fail: (error: unknown) => void;
+  isOver: boolean;
+}
+
+export interface TestRunner extends CommandRunner {
+  /** Every run so far. */
+  runs: Run[];
+  /** The nth run, from 1; waits for it. */
+  nth: (n: number) => Promise<Run>;
+}
+
+/** Runs that stand still until the test ends them; on abort they throw the signal's reason, as the real ones do. */
+export function heldRunner(): TestRunner {
+  const runs: Run[] = [];
+  return {
+    runs,
+    nth: (n) => until(() => runs[n - 1], { what: `run ${n}` }),
+    run: (command, context) =>
+      new Promise((resolve, reject) => {
+        const run: Run = {
+          command,
+          context,
+          isOver: false,
+          succeed: (result = resultOf()) => end(() => resolve(result)),
+          // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- a runner may throw anything
+          fail: (error) => end(() => reject(error)),
+        };
+        const end = (settle: () => void): void => {
+          run.isOver = true;
+          settle();
+        };
+        context.signal.addEventListener('abort', () => run.fail(context.signal.reason));
+        runs.push(run);
+      }),
+  };
+}
+
+/** Runs that do what the function says; by default they succeed at once. */
+export function quickRunner(
+  work: (command: SyncCommand, context: RunContext) => Promise<SyncResult> | SyncResult = () => resultOf(),
+): TestRunner {
+  const runs: Run[] = [];
+  return {
+    runs,
+    nth: (n) => until(() => runs[n - 1], { what: `run ${n}` }),
+    run: async (command, context) => {
+      const run: Run = { command, context, isOver: false, succeed: () => {}, fail: () => {} };
+      runs.push(run);
+      try {
+        return await work(command, context);
+      } finally {
+        run.isOver = true;
+      }
+    },
+  };
+}
+
+export interface TestWorkerOptions {
+  runner: CommandRunner;
+  settings?: Partial<RequestsSettings>;
+  observer?: Partial<RequestsObserver>;
+  feed?: boolean;
+  owner?: string;
+  onFatal?: (fault: Error) => void;
+  connection?: mongoose.Connection;
+  /** False: not started, for `runOnce`. */
+  start?: boolean;
+}
+
+export interface LogLine {
+  level: string;
+  msg: string;
+  [field: string]: unknown;
+}
+
+export interface RequestsLab {
+  requests: mongo.Collection<RequestDocument>;
+  state: mongo.Collection<AnyDocument & { _id: string }>;
+  /** A connection of its own, as another process has. */
+  connect: () => Promise<mongoose.Connection>;
+  /** Inserts as a user does. */
+  insert: (...documents: AnyDocument[]) => Promise<mongo.ObjectId[]>;
+  read: (id: mongo.ObjectId) => Promise<RequestDocument>;
+  /** The request once it has ended. */
+  ended: (id: mongo.ObjectId, timeoutMs?: number) => Promise<RequestDocument>;
+  /** The request once the condition holds. */
+  reaching: (
+    id: mongo.ObjectId,
+    what: string,
+    condition: (request: RequestDocument) => boolean,
+    timeoutMs?: number,
+  ) => Promise<RequestDocument>;
+  /** A worker with a connection of its own; drained when the test ends. */
+  worker: (options: TestWorkerOptions) => Promise<RequestWorker>;
+  /** What all workers of this lab have logged. */
+  lines: LogLine[];
+  logger: ReturnType<typeof createLogger>;
+}
+
+export function requestsLab(database: FreshDatabase): RequestsLab {
+  const requests = database.db.collection<RequestDocument>('sync_requests');
+  const lines: LogLine[] = [];
+  const logger = createLogger(
+    { level: 'debug', format: 'json' },
+    { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
+  );
+  const connect = async (): Promise<mongoose.Connection> => {
+    const connection = await mongoose
+      .createConnection(database.uri, { bufferCommands: false, serverSelectionTimeoutMS: 5_000 })
+      .asPromise();
+    atEnd(() => connection.close());
+    return connection;
+  };
+  const read = async (id: mongo.ObjectId): Promise<RequestDocument> => {
+    const found = await requests.findOne({ _id: { $eq: id } });
+    if (!found) throw new Error(`There is no request ${String(id)}`);
+    return found;
+  };
+  const lab: RequestsLab = {
+    requests,
+    state: database.db.collection('sync_state'),
+    connect,
+    insert: async (...documents) => {
+      const { insertedIds } = await requests.insertMany(documents as RequestDocument[]); // the driver adds _id
+      return Object.values(insertedIds);
+    },
+    read,
+    reaching: (id, what, condition, timeoutMs = 10_000) =>
+      until(
+        async () => {
+          const found = await read(id);
+          return condition(found) && found;
+        },
+        { what: `request ${String(id)} to be ${what}`, timeoutMs, intervalMs: 20 },
+      ),
+    ended: (id, timeoutMs) => lab.reaching(id, 'ended', ({ status }) => isEndStatus(status), timeoutMs),
+    worker: async ({ runner, settings, observer, start = true, ...options }) => {
+      const connection = options.connection ?? (await connect());
+      await ensureRequestIndexes(connection);
+      const worker = new RequestWorker({
+        connection,
+        runner,
+        settings: { ...quickSettings, ...settings },
+        logger,
+        owner: options.owner ?? `worker-${new mongo.ObjectId().toHexString()}`,
+        onFatal: options.onFatal ?? (() => {}),
+        observer: {
+          requestClaimed: () => {},
+          requestEnded: () => {},
+          scanProgressed: () => {},
+          ...observer,
+        },
+        ...(options.feed !== undefined && { feed: options.feed }),
+      });
+      atEnd(async () => {
+        await worker.drain({ withinMs: 5_000 });
+      });
+      if (start) worker.start();
+      return worker;
+    },
+    lines,
+    logger,
+  };
+  return lab;
+}
+
+/** An ObjectId as if it had been made that many milliseconds ago. */
+export const idOfAge = (ms: number): mongo.ObjectId => {
+  const id = new mongo.ObjectId();
+  id.id.set(mongo.ObjectId.createFromTime(Math.floor((Date.now() - ms) / 1_000)).id.subarray(0, 4));
+  return id;
+};

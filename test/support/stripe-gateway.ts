@@ -1,0 +1,99 @@
+// The real SDK against a simulator, through the product's own gateway: with a limiter in memory, as nothing here is about MongoDB.
+import { pino } from 'pino';
+import type { Config } from '../../src/config-schema.js';
+import type { Logger } from '../../src/logger.js';
+import { customer } from '../../src/resources/customer.js';
+import { createStripeGateway, type GatewayOptions, type StripeGateway } from '../../src/stripe/gateway.js';
+import type { CallOutcome, RateLimitReason, StripeObserver } from '../../src/stripe/observer.js';
+import type { SlotStore } from '../../src/stripe/rate-limiter.js';
+import type { SharedClock, Source } from '../../src/sync/ports.js';
+import { atEnd } from './cleanup.js';
+
+export type StripeConfig = Config['stripe'];
+
+/** Settings of a test: no limit of the rate, and deadlines that a test can wait for. */
+export const stripeConfig = (
+  simulator: { url: string; key: string },
+  settings: Partial<StripeConfig> = {},
+): StripeConfig => ({
+  apiKey: simulator.key,
+  apiBase: simulator.url,
+  apiVersion: '2026-10-28.endive',
+  accountId: '',
+  callsPerSecond: 0,
+  callsPerSecondPerEndpoint: 0,
+  maxInFlight: 8,
+  attemptTimeoutMs: 5_000,
+  callDeadlineMs: 10_000,
+  ...settings,
+});
+
+/** The clock of this machine. */
+export const localClock: SharedClock = {
+  interval: async () => ({ earliest: new Date(), latest: new Date() }),
+};
+
+/** Grants every slot at once. */
+export const freeSlots: SlotStore = {
+  take: async (wants, { callsPerSecond }) => {
+    const now = Date.now();
+    return { now, callsPerSecond, slots: wants.map(() => ({ at: now, granted: true })) };
+  },
+  slowDown: async () => {},
+};
+
+export interface Observed {
+  calls: { endpoint: string; outcome: CallOutcome; seconds: number }[];
+  limited: RateLimitReason[];
+  waits: number[];
+}
+
+export function recordingObserver(): StripeObserver & Observed {
+  const calls: Observed['calls'] = [];
+  const limited: RateLimitReason[] = [];
+  const waits: number[] = [];
+  return {
+    calls,
+    limited,
+    waits,
+    callFinished: (call) => void calls.push(call),
+    rateLimited: (reason) => void limited.push(reason),
+    slotWaited: (seconds) => void waits.push(seconds),
+  };
+}
+
+/** A logger whose lines are kept. */
+export function recordingLogger(): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
+  return { logger, lines };
+}
+
+export interface TestGateway {
+  gateway: StripeGateway;
+  customers: Source;
+  observed: Observed;
+  lines: string[];
+}
+
+/** A gateway that ends with the test. Waits between retries are nearly none unless `random` is given. */
+export function startGateway(
+  simulator: { url: string; key: string },
+  settings: Partial<StripeConfig> = {},
+  options: Partial<Omit<GatewayOptions, 'config'>> = {},
+): TestGateway {
+  const observer = recordingObserver();
+  const { logger, lines } = recordingLogger();
+  const gateway = createStripeGateway({
+    config: stripeConfig(simulator, settings),
+    slots: freeSlots,
+    clock: localClock,
+    verifyKey: async () => {},
+    observer,
+    logger,
+    random: () => 0.01,
+    ...options,
+  });
+  atEnd(() => gateway.close());
+  return { gateway, customers: gateway.source(customer), observed: observer, lines };
+}
