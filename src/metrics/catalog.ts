@@ -1,0 +1,210 @@
+// Every metric of this service, each once: docs/metrics.md, the instruments and the contract tests are made from this list.
+// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters alone.
+import { outcomes } from '../sync/outcome.js';
+
+export const metricPrefix = 'stripe_sync_';
+
+/** `process`: what this replica did; sum rates over replicas. `database`: the same from every replica; take the max, never the sum. */
+export type MetricScope = 'process' | 'database';
+
+/** A closed list of values, or a word on where they come from. */
+export type LabelValues = readonly string[] | { readonly from: string };
+
+interface MetricBase {
+  readonly help: string;
+  readonly unit: string;
+  readonly scope: MetricScope;
+  readonly labels: Readonly<Record<string, LabelValues>>;
+}
+
+export type MetricSpec =
+  | (MetricBase & { readonly type: 'counter' })
+  | (MetricBase & { readonly type: 'gauge' })
+  /** Upper bounds, in the unit. */
+  | (MetricBase & { readonly type: 'histogram'; readonly buckets: readonly number[] });
+
+/** What stands where a value is outside its label's closed list. */
+export const otherValue = 'other';
+
+const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'unknown'] as const;
+const endStatuses = ['succeeded', 'partial', 'failed', 'cancelled', 'coalesced'] as const;
+const objects = ['customer'] as const;
+const endpoints = ['GET /v1/customers', 'GET /v1/customers/{id}', 'GET /v1/account'] as const;
+const callOutcomes = [
+  'succeeded',
+  'not_found',
+  'rate_limited',
+  'key_refused',
+  'permission_denied',
+  'rejected',
+  'server_error',
+  'timeout',
+  'connection_failed',
+  'invalid_response',
+  'aborted',
+] as const;
+const rateLimitReasons = [
+  'global-rate',
+  'endpoint-rate',
+  'global-concurrency',
+  'endpoint-concurrency',
+  'resource-specific',
+  'lock-timeout',
+  'unknown',
+] as const;
+const waitBuckets = [0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3_600] as const;
+
+export const catalog = {
+  requests_total: {
+    type: 'counter',
+    help: 'Requests that ended, by command and final status.',
+    unit: 'requests',
+    scope: 'process',
+    labels: { command: commands, status: endStatuses },
+  },
+  request_duration_seconds: {
+    type: 'histogram',
+    help: 'Duration of the last attempt of requests that ended.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: { command: commands },
+    buckets: [0.01, 0.1, 1, 10, 60, 300, 900, 3_600, 14_400],
+  },
+  request_wait_seconds: {
+    type: 'histogram',
+    help: 'Time from when a request could first have been claimed to its claim.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: {},
+    buckets: waitBuckets,
+  },
+  requests_pending: {
+    type: 'gauge',
+    help: 'Requests that wait, those with a later runAt included.',
+    unit: 'requests',
+    scope: 'database',
+    labels: {},
+  },
+  requests_running: {
+    type: 'gauge',
+    help: 'Requests that a replica holds.',
+    unit: 'requests',
+    scope: 'database',
+    labels: {},
+  },
+  oldest_pending_request_timestamp_seconds: {
+    type: 'gauge',
+    help: 'Since when the longest waiting request that is due has waited; absent when none waits.',
+    unit: 'unix time in seconds',
+    scope: 'database',
+    labels: {},
+  },
+  last_complete_scan_timestamp_seconds: {
+    type: 'gauge',
+    help: 'When the last complete scan ended; absent before the first. Outlives restarts.',
+    unit: 'unix time in seconds',
+    scope: 'database',
+    labels: { object: objects },
+  },
+  scan_progress_ratio: {
+    type: 'gauge',
+    help: 'Progress of the scan that runs in this process, 0 to 1; absent when none runs.',
+    unit: 'ratio',
+    scope: 'process',
+    labels: {},
+  },
+  objects_total: {
+    type: 'counter',
+    help: 'Objects that requests brought into the mirror, by what became of them.',
+    unit: 'objects',
+    scope: 'process',
+    labels: { object: objects, outcome: outcomes },
+  },
+  mirror_objects: {
+    type: 'gauge',
+    help: 'Objects in the mirror, live and marked as deleted.',
+    unit: 'objects',
+    scope: 'database',
+    labels: { object: objects, state: ['live', 'deleted'] },
+  },
+  stripe_calls_total: {
+    type: 'counter',
+    help: 'Calls to Stripe, every attempt counted, by endpoint and how they ended.',
+    unit: 'calls',
+    scope: 'process',
+    labels: { endpoint: endpoints, outcome: callOutcomes },
+  },
+  stripe_call_duration_seconds: {
+    type: 'histogram',
+    help: 'Time from letting one attempt of a call to Stripe go to its end.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: { endpoint: endpoints },
+    buckets: [0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 80],
+  },
+  stripe_rate_limited_total: {
+    type: 'counter',
+    help: 'Answers 429 of Stripe, by the reason it gave.',
+    unit: 'calls',
+    scope: 'process',
+    labels: { reason: rateLimitReasons },
+  },
+  rate_limiter_wait_seconds: {
+    type: 'histogram',
+    help: 'Time that calls waited for the rate limiter and for a place in flight.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: {},
+    buckets: waitBuckets,
+  },
+  rate_limiter_calls_per_second: {
+    type: 'gauge',
+    help: 'Rate that the limiter keeps at present, one budget for all replicas: take the max, not the sum. +Inf: unlimited.',
+    unit: 'calls per second',
+    scope: 'process',
+    labels: {},
+  },
+  mongodb_write_duration_seconds: {
+    type: 'histogram',
+    help: 'Time until a bulk write to the mirror was acknowledged.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: {},
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+  },
+  schedule_slots_total: {
+    type: 'counter',
+    help: 'Slots of a cron schedule that this replica decided, by what became of them.',
+    unit: 'slots',
+    scope: 'process',
+    labels: { schedule: ['syncAll'], outcome: ['inserted', 'caught_up', 'skipped', 'lost'] },
+  },
+  build_info: {
+    type: 'gauge',
+    help: 'Always 1; its labels say what runs.',
+    unit: 'none',
+    scope: 'process',
+    labels: {
+      version: { from: 'package.json' },
+      node: { from: 'the running Node' },
+      stripe_api_version: { from: 'stripe.apiVersion' },
+    },
+  },
+} as const satisfies Readonly<Record<string, MetricSpec>>;
+
+export type Catalog = typeof catalog;
+export type MetricName = keyof Catalog;
+export type DatabaseMetricName = {
+  [N in MetricName]: Catalog[N]['scope'] extends 'database' ? N : never;
+}[MetricName];
+
+/** The catalog as a list, for those who treat all metrics alike. */
+export const metricSpecs: readonly (readonly [MetricName, MetricSpec])[] = Object.entries(catalog) as [
+  MetricName,
+  MetricSpec,
+][]; // Object.entries forgets the names
+
+/** `value` where it is in the label's closed list, otherwise `other`: nobody outside makes a new series. */
+export function labelValue(values: LabelValues, value: string): string {
+  return !('from' in values) && !values.includes(value) ? otherValue : value;
+}

@@ -1,0 +1,45 @@
+// The metrics of one process: the catalog's, Node's own, and the text that Prometheus scrapes.
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { serviceVersion } from '../version.js';
+import { DatabaseMetrics, type DatabaseMetricsOptions, type ReadDatabase } from './database-metrics.js';
+import { createInstruments } from './instruments.js';
+import { createObserver, type MetricsObserver } from './observer.js';
+
+export interface Metrics {
+  /** Satisfies the observers of all parts. */
+  readonly observer: MetricsObserver;
+  readonly contentType: string;
+  /** Everything in Prometheus' text format. Reads from MongoDB at most once in 30 s; never rejects for it. */
+  render(): Promise<string>;
+  /** Where metrics of scope `database` are read from now on; undefined when MongoDB is closed. */
+  readFrom(read: ReadDatabase | undefined): void;
+}
+
+export interface MetricsOptions extends DatabaseMetricsOptions {
+  readonly stripeApiVersion: string;
+}
+
+// Sums of nodejs_active_handles, _requests and _resources, as gauges under names that are a counter's by Prometheus' rules.
+const misnamedDefaults = ['handles', 'requests', 'resources'].map((kind) => `nodejs_active_${kind}_total`);
+
+/** Makes the metrics of this process. */
+export function createMetrics({ stripeApiVersion, ...options }: MetricsOptions): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  for (const name of misnamedDefaults) registry.removeSingleMetric(name);
+  const instruments = createInstruments(registry);
+  const database = new DatabaseMetrics(instruments, options);
+  instruments.build_info.set(
+    { version: serviceVersion, node: process.versions.node, stripe_api_version: stripeApiVersion },
+    1,
+  );
+  return {
+    observer: createObserver(instruments),
+    contentType: registry.contentType,
+    async render() {
+      await database.refresh();
+      return registry.metrics();
+    },
+    readFrom: (read) => database.readFrom(read),
+  };
+}
