@@ -1,0 +1,270 @@
+// The commands that a request can give, and what a request must look like: parsing names every fault at once.
+// The union here is the one truth; a new command is one schema, one lane and one case in `commandOf`.
+import { mongo } from 'mongoose';
+import { z } from 'zod';
+import { Fault } from '../errors.js';
+import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
+import { describeType, describeValue } from './describe-value.js';
+import {
+  type CommandInput,
+  maxAttemptsLimit,
+  maxBatchBytes,
+  maxEntries,
+  maxTextLength,
+  type RequestId,
+  type RequestInput,
+  type RequestOptions,
+} from './document.js';
+
+/** What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is judged one by one when run. */
+export type SyncCommand =
+  | { readonly command: 'syncAll' }
+  | { readonly command: 'syncByIds'; readonly ids: readonly StripeId[] }
+  | {
+      readonly command: 'syncBatch';
+      readonly batch: readonly StripeObject[];
+      readonly observedAt: Date | undefined;
+    }
+  | { readonly command: 'softDelete'; readonly stripeId: StripeId };
+
+export type CommandName = SyncCommand['command'];
+
+/** Scans run one at a time over all replicas; everything else goes past them. */
+export type LaneName = 'small' | 'scan';
+
+/** The lane that each command runs in. */
+export const laneOf = {
+  syncAll: 'scan',
+  syncByIds: 'small',
+  syncBatch: 'small',
+  softDelete: 'small',
+} as const satisfies Record<CommandName, LaneName>;
+
+// Keys of the object above, which the compiler holds complete.
+export const commandNames = Object.keys(laneOf) as readonly CommandName[];
+
+export const commandsOf = (lane: LaneName): readonly CommandName[] =>
+  commandNames.filter((name) => laneOf[name] === lane);
+
+const idText = 'an id such as cus_123 (1 to 255 letters, digits, _ or -)';
+const idsText = `a list of 1 to ${maxEntries} ids`;
+const batchText = `a list of 1 to ${maxEntries} customer objects`;
+const entryText = 'a customer object with an id';
+const attemptsText = `a whole number from 1 to ${maxAttemptsLimit}`;
+const text = (max: number) =>
+  z.string(`a text of at most ${max} characters`).max(max, `a text of at most ${max} characters`);
+const flag = z.boolean('true or false');
+const date = z.date('a date');
+const id = z.string(idText).regex(stripeIdPattern, idText);
+
+// Drivers of some languages write null for what is not set.
+const options = {
+  runAt: date.nullish(),
+  dedupeKey: text(maxTextLength).min(1, `a text of 1 to ${maxTextLength} characters`).nullish(),
+  maxAttempts: z.int(attemptsText).min(1, attemptsText).max(maxAttemptsLimit, attemptsText).nullish(),
+  dryRun: flag.nullish(),
+  requestedBy: text(maxTextLength).nullish(),
+  cancel: flag.nullish(),
+};
+
+const optionsSchema = z.object(options);
+
+/** What users write; fields that nobody here knows are theirs and ignored. */
+export const requestSchema = z.discriminatedUnion('command', [
+  z.object({ command: z.literal('syncAll'), ...options }),
+  z.object({
+    command: z.literal('syncByIds'),
+    ids: z.array(id, idsText).min(1, idsText).max(maxEntries, idsText),
+    ...options,
+  }),
+  z.object({
+    command: z.literal('syncBatch'),
+    batch: z.array(z.looseObject({ id }, entryText), batchText).min(1, batchText).max(maxEntries, batchText),
+    observedAt: date.nullish(),
+    ...options,
+  }),
+  z.object({ command: z.literal('softDelete'), stripeId: id, ...options }),
+]);
+
+/** Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are refused unread. */
+export const readableBytes = {
+  command: 1_024,
+  ids: 512 * 1024,
+  batch: maxBatchBytes,
+  stripeId: 1_024,
+  observedAt: 1_024,
+  runAt: 1_024,
+  dedupeKey: 4_096,
+  maxAttempts: 1_024,
+  dryRun: 1_024,
+  requestedBy: 4_096,
+  cancel: 1_024,
+} as const;
+export type ReadableField = keyof typeof readableBytes;
+// Keys of the object above.
+export const readableFields = Object.keys(readableBytes) as readonly ReadableField[];
+
+export type ParsedRequest =
+  | { readonly kind: 'valid'; readonly command: SyncCommand; readonly options: ParsedOptions }
+  | { readonly kind: 'invalid'; readonly faults: readonly string[] };
+
+export interface ParsedOptions {
+  readonly dryRun: boolean;
+  readonly maxAttempts: number | undefined;
+}
+
+/** Sizes of fields that were too large to be loaded: bytes of BSON, and entries where it is a list. */
+export type Oversize = Partial<
+  Record<ReadableField, { readonly bytes: number; readonly entries: number | undefined }>
+>;
+
+/** Sizes of all fields, as `readableProjection` computes them. */
+export type FieldSizes = Partial<
+  Record<ReadableField, { readonly bytes: number; readonly entries?: number }>
+>;
+
+/** Those that were too large to be loaded. */
+export function oversizeOf(sizes: FieldSizes): Oversize {
+  return Object.fromEntries(
+    readableFields.flatMap((field) => {
+      const { bytes, entries } = sizes[field] ?? { bytes: 0 };
+      return bytes > readableBytes[field] ? [[field, { bytes, entries }]] : [];
+    }),
+  );
+}
+
+/** Most faults that are told of one request. */
+const maxFaults = 100;
+
+/**
+ * Parses the fields of a request. `oversize` names those that were left out for their size. A fault names the field, what is allowed and
+ * what was found, of customers' data the type alone.
+ */
+export function parseRequest(body: mongo.BSON.Document, oversize: Oversize = {}): ParsedRequest {
+  const tooLarge = Object.entries(oversize).map(([field, { bytes, entries }]) => {
+    const found = entries === undefined ? `${bytes} bytes` : `a list of ${entries} with ${bytes} bytes`;
+    // Keys of the type above.
+    return `${field} must have at most ${readableBytes[field as ReadableField]} bytes, got ${found}`;
+  });
+  const parsed = requestSchema.safeParse(body);
+  const issues = parsed.success
+    ? []
+    : issuesOf(parsed.error, body).filter(({ path }) => !(String(path[0]) in oversize));
+  if (parsed.success && tooLarge.length === 0) {
+    return {
+      kind: 'valid',
+      // The document itself, not zod's copy of it: a copy loses keys such as __proto__.
+      command: commandOf(body as CommandInput), // zod has just checked it
+      options: { dryRun: parsed.data.dryRun ?? false, maxAttempts: parsed.data.maxAttempts ?? undefined },
+    };
+  }
+  return {
+    kind: 'invalid',
+    faults: limited([...tooLarge, ...new Set(issues.map((issue) => faultOf(issue, body)))]),
+  };
+}
+
+/** Without a known command zod looks no further; the options can be judged all the same. */
+function issuesOf({ issues }: z.ZodError, body: mongo.BSON.Document): readonly z.core.$ZodIssue[] {
+  if (!issues.some(({ code }) => code === 'invalid_union')) return issues;
+  return [...issues, ...(optionsSchema.safeParse(body).error?.issues ?? [])];
+}
+
+function limited(faults: readonly string[]): readonly string[] {
+  if (faults.length <= maxFaults) return faults;
+  return [...faults.slice(0, maxFaults), `and ${faults.length - maxFaults} faults more`];
+}
+
+function faultOf(issue: z.core.$ZodIssue, body: mongo.BSON.Document): string {
+  const [field] = issue.path;
+  const value = valueAt(body, issue.path);
+  if (issue.code === 'invalid_union') return commandFault(value);
+  const name = issue.path
+    .map((key, depth) => (typeof key === 'number' ? `[${key}]` : `${depth === 0 ? '' : '.'}${String(key)}`))
+    .join('');
+  return `${name} must be ${issue.message}, got ${found(String(field), issue.path.length, value)}`;
+}
+
+/** Of free text and of customers only the type: both may hold persons' data. */
+function found(field: string, depth: number, value: unknown): string {
+  if (field === 'batch' && depth === 2 && typeof value === 'string') {
+    return 'a string (a batch that has succeeded keeps the ids alone: insert a new request instead)';
+  }
+  const isPrivate = field === 'batch' || field === 'requestedBy' || field === 'dedupeKey';
+  if (isPrivate && typeof value === 'string') return `a string of ${value.length} characters`;
+  return isPrivate ? describeType(value) : describeValue(value);
+}
+
+/** The sentence on a command that is none of those known here. */
+export function commandFault(command: unknown): string {
+  return `command must be one of ${commandNames.join(', ')}, got ${describeValue(command)}`;
+}
+
+/** The sentence on a status that no request can have when it is inserted or set back. */
+export const statusFault = (found: string): string => `status must be left out or be pending, got ${found}`;
+
+function valueAt(body: mongo.BSON.Document, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+        ? (value as Record<PropertyKey, unknown>)[key] // an own key, as the line above says
+        : undefined,
+    body,
+  );
+}
+
+function commandOf(input: CommandInput): SyncCommand {
+  // Ids were checked against their pattern: here they get their brand.
+  switch (input.command) {
+    case 'syncAll':
+      return { command: input.command };
+    case 'syncByIds':
+      return { command: input.command, ids: [...new Set(input.ids)] as StripeId[] };
+    case 'syncBatch':
+      return {
+        command: input.command,
+        batch: input.batch as readonly StripeObject[],
+        observedAt: input.observedAt ?? undefined,
+      };
+    case 'softDelete':
+      return { command: input.command, stripeId: input.stripeId as StripeId };
+  }
+}
+
+/**
+ * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request was inserted; never after the
+ * claim. All three by the database's clock or earlier.
+ */
+export function observedAtOf(
+  { observedAt }: { readonly observedAt: Date | undefined },
+  { insertedAt, claimedAt }: { readonly insertedAt: Date; readonly claimedAt: Date },
+): Date {
+  const given = observedAt ?? insertedAt;
+  return new Date(Math.min(given.getTime(), claimedAt.getTime()));
+}
+
+/** A request as it is inserted. */
+export type NewRequest = RequestInput & { readonly _id: RequestId };
+
+/**
+ * Makes a request's document for insertion.
+ * @throws Fault `invalid_request` with every fault named
+ */
+export function newRequest(input: RequestInput, _id: RequestId = new mongo.ObjectId()): NewRequest {
+  const parsed = parseRequest(input);
+  const faults = parsed.kind === 'invalid' ? [...parsed.faults] : [];
+  if (input.command === 'syncBatch' && parsed.kind === 'valid') faults.push(...batchSizeFaults(input.batch));
+  if (faults.length > 0) throw invalidRequest(faults);
+  return { _id, ...input };
+}
+
+function batchSizeFaults(batch: readonly object[]): readonly string[] {
+  const bytes = mongo.BSON.calculateObjectSize({ batch });
+  return bytes > maxBatchBytes ? [`batch must have at most ${maxBatchBytes} bytes, got ${bytes} bytes`] : [];
+}
+
+/** With all faults in the message; as stored, `error.faults` has them one by one. */
+export const invalidRequest = (faults: readonly string[]): Fault =>
+  new Fault('invalid_request', faults.join('; '), { kind: 'terminal' });
+
+export type { RequestInput, RequestOptions };

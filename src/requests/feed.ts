@@ -1,0 +1,170 @@
+// Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the poll finds what it
+// misses. So whatever happens to the stream, it is opened again and nothing is resumed.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Connection, mongo } from 'mongoose';
+import type { Logger } from '../logger.js';
+import { requestsOf } from './collection.js';
+import { commandsOf, type LaneName } from './commands.js';
+import { requestStatuses, type RequestId } from './document.js';
+import { isPassing } from './mongo-faults.js';
+
+export type FeedEvent =
+  /** Look for anything: the stream has just been opened, and what happened before is not in it. */
+  | { readonly kind: 'opened' }
+  | {
+      readonly kind: 'pending';
+      readonly id: RequestId;
+      /** Where it belongs, when the event tells; `odd` is for no lane. */
+      readonly lane: LaneName | 'odd' | undefined;
+      /** When it was inserted, by the database's clock; of insertions alone. */
+      readonly insertedAt: Date | undefined;
+    }
+  | { readonly kind: 'cancel'; readonly id: RequestId };
+
+export interface FeedOptions {
+  readonly connection: Connection;
+  readonly logger: Logger;
+  readonly onEvent: (event: FeedEvent) => void;
+}
+
+/** What the pipeline below projects. */
+interface WakeUp {
+  readonly documentKey: { readonly _id: RequestId };
+  readonly operationType: string;
+  readonly lane?: LaneName | 'odd';
+  readonly cancel?: unknown;
+  readonly wallTime?: Date;
+}
+
+const updated = (field: string): string => `updateDescription.updatedFields.${field}`;
+
+const status = { $ifNull: ['$fullDocument.status', 'pending'] };
+const isOf = (name: LaneName): mongo.BSON.Document => ({ $in: ['$fullDocument.command', commandsOf(name)] });
+
+const lane: mongo.BSON.Document = {
+  $switch: {
+    branches: [
+      { case: { $not: [{ $in: [status, requestStatuses] }] }, then: 'odd' },
+      { case: isOf('small'), then: 'small' },
+      { case: isOf('scan'), then: 'scan' },
+    ],
+    default: 'odd',
+  },
+};
+
+/**
+ * Insertions, requests set back to pending that are due, and wishes to cancel. Claims, renewals, progress and results match nothing: what
+ * the workers write wakes no worker. Of a document nothing but its id comes over the wire.
+ */
+const pipeline: mongo.BSON.Document[] = [
+  {
+    $match: {
+      $or: [
+        { operationType: 'insert' },
+        { operationType: 'update', [updated('cancel')]: true },
+        // With a runAt it is one that waits after a fault; the poll finds it when it is due.
+        { operationType: 'update', [updated('status')]: 'pending', [updated('runAt')]: { $exists: false } },
+        // A user's replaceOne. MongoDB may also log an update as one.
+        { operationType: 'replace', 'fullDocument.status': { $in: ['pending', null] } },
+      ],
+    },
+  },
+  {
+    $project: {
+      operationType: 1,
+      'documentKey._id': 1,
+      wallTime: 1,
+      cancel: `$${updated('cancel')}`,
+      lane: { $cond: [{ $eq: ['$operationType', 'update'] }, '$$REMOVE', lane] },
+    },
+  },
+];
+
+/** Change streams need a replica set: https://www.mongodb.com/docs/manual/changeStreams/#availability */
+const needsReplicaSet = (error: unknown): boolean =>
+  error instanceof mongo.MongoServerError && error.code === 40_573;
+
+const shortestPauseMs = 1_000;
+const longestPauseMs = 4_000;
+
+export class RequestFeed {
+  readonly #closing = new AbortController();
+  #stream: mongo.ChangeStream<mongo.BSON.Document, mongo.BSON.Document> | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(private readonly options: FeedOptions) {}
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Ends the stream; no event comes after it. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#stream?.close().catch(() => undefined);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    const { logger } = this.options;
+    for (let failures = 0; !signal.aborted;) {
+      const openedMs = performance.now();
+      try {
+        await this.#follow();
+        failures = 0;
+      } catch (error) {
+        if (this.#closing.signal.aborted) return;
+        if (needsReplicaSet(error)) {
+          logger.warn(
+            'MongoDB is no replica set and has no change streams: requests are found every requests.pollIntervalMs',
+          );
+          return;
+        }
+        // A stream that had lived for a while is no series of failures.
+        failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
+        const message = 'Change stream ended, opening it again; requests are found by polling meanwhile';
+        if (failures === 1) logger.warn({ err: error, isPassing: isPassing(error) }, message);
+      }
+      const pauseMs = Math.min(shortestPauseMs * 2 ** Math.max(0, failures - 1), longestPauseMs);
+      await sleep(Math.max(0, pauseMs - (performance.now() - openedMs)), undefined, { signal }).catch(
+        () => undefined,
+      );
+    }
+  }
+
+  /** Follows one stream to its end. */
+  async #follow(): Promise<void> {
+    const stream = requestsOf(this.options.connection).watch<mongo.BSON.Document, mongo.BSON.Document>(
+      pipeline,
+      {
+        maxAwaitTimeMS: 1_000,
+        batchSize: 1_000,
+      },
+    );
+    this.#stream = stream;
+    // Without a listener an error event would end the process; the loop below gets the same error.
+    stream.on('error', () => undefined);
+    // The first answer of the server, empty or not.
+    stream.once('resumeTokenChanged', () => {
+      if (!this.#closing.signal.aborted) this.options.onEvent({ kind: 'opened' });
+    });
+    try {
+      while (!this.#closing.signal.aborted && !stream.closed) {
+        const change = await stream.tryNext();
+        if (change) this.#wake(change as unknown as WakeUp); // projected by the pipeline above
+      }
+    } finally {
+      await stream.close().catch(() => undefined);
+    }
+  }
+
+  #wake({ documentKey: { _id: id }, cancel, lane, operationType, wallTime }: WakeUp): void {
+    if (this.#closing.signal.aborted) return;
+    if (cancel === true) this.options.onEvent({ kind: 'cancel', id });
+    else {
+      const insertedAt = operationType === 'insert' ? wallTime : undefined;
+      this.options.onEvent({ kind: 'pending', id, lane, insertedAt });
+    }
+  }
+}

@@ -1,0 +1,73 @@
+// Which faults of MongoDB pass by themselves, and how long a step is repeated for. Every step repeated here is idempotent.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { mongo } from 'mongoose';
+import { Fault, isFault } from '../errors.js';
+
+/**
+ * Codes that pass although the driver gives them no label: time limits, lost and changing primaries, a write concern that was late.
+ * Source: https://www.mongodb.com/docs/manual/reference/error-codes/
+ */
+const passingCodes = new Set<unknown>([
+  6, 7, 50, 64, 89, 91, 100, 112, 133, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
+]);
+
+/** True for a fault of the network, of an election or of time: the same step may be tried again. */
+export function isPassing(error: unknown): boolean {
+  if (isFault(error)) return error.code === 'mongodb_unavailable';
+  if (error instanceof mongo.MongoServerError) {
+    return (
+      error.hasErrorLabel('RetryableWriteError') ||
+      error.hasErrorLabel('TransientTransactionError') ||
+      passingCodes.has(error.code)
+    );
+  }
+  return (
+    error instanceof mongo.MongoNetworkError ||
+    error instanceof mongo.MongoServerSelectionError ||
+    error instanceof mongo.MongoNotConnectedError
+  );
+}
+
+export const isDuplicateKey = (error: unknown): boolean =>
+  error instanceof mongo.MongoServerError && error.code === 11_000;
+
+/** A Fault that says what was being done, without the library's message: that may quote documents and connection strings. */
+export function toMongoFault(error: unknown, doing: string): Fault {
+  if (isFault(error)) return error;
+  if (isPassing(error)) {
+    return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, {
+      kind: 'retryable',
+      cause: error,
+    });
+  }
+  const code = error instanceof mongo.MongoServerError ? (error.codeName ?? String(error.code)) : undefined;
+  const name = code ?? (error instanceof Error ? error.name : typeof error);
+  return new Fault('mongodb_rejected', `MongoDB refused ${doing}: ${name}`, {
+    kind: 'terminal',
+    cause: error,
+  });
+}
+
+const longestPauseMs = 2_000;
+
+/**
+ * Runs an idempotent step, again after passing faults until `withinMs` have gone by.
+ * @throws Fault `mongodb_unavailable` (retryable) or `mongodb_rejected` (terminal); the signal's reason on abort
+ */
+export async function persistently<T>(
+  doing: string,
+  step: () => Promise<T>,
+  { withinMs, signal }: { readonly withinMs: number; readonly signal?: AbortSignal },
+): Promise<T> {
+  const giveUpAt = performance.now() + withinMs;
+  for (let tried = 1; ; tried += 1) {
+    signal?.throwIfAborted();
+    try {
+      return await step();
+    } catch (error) {
+      const pauseMs = Math.min(50 * 2 ** tried, longestPauseMs) * Math.random();
+      if (!isPassing(error) || performance.now() + pauseMs >= giveUpAt) throw toMongoFault(error, doing);
+      await sleep(pauseMs, undefined, signal && { signal }).catch(() => undefined);
+    }
+  }
+}

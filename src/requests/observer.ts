@@ -1,0 +1,34 @@
+// What happens to requests, for those who measure it. Labels come from closed lists: a user cannot make a new one.
+import type { SyncResult } from '../sync/outcome.js';
+import { commandNames, type CommandName } from './commands.js';
+import type { EndStatus } from './document.js';
+
+/** A command, or `unknown` for whatever else a user wrote there. */
+export type CommandLabel = CommandName | 'unknown';
+
+export const commandLabels: readonly CommandLabel[] = [...commandNames, 'unknown'];
+
+export const commandLabel = (command: unknown): CommandLabel =>
+  commandNames.find((name) => name === command) ?? 'unknown';
+
+export interface RequestsObserver {
+  /** A request was claimed this long after it could have been first (insertion or `runAt`). */
+  requestClaimed(event: { readonly command: CommandLabel; readonly waitSeconds: number }): void;
+  /** A request has ended. `seconds` is the last attempt's duration; undefined where none ran. `count` is 1 but for coalesced ones. */
+  requestEnded(event: {
+    readonly command: CommandLabel;
+    readonly status: EndStatus;
+    readonly seconds: number | undefined;
+    readonly result: SyncResult | undefined;
+    readonly count: number;
+  }): void;
+  /** The progress of the scan that runs in this process; undefined when none does, or its size is unknown. */
+  scanProgressed(ratio: number | undefined): void;
+}
+
+/** For those who measure nothing. */
+export const silentRequestsObserver: RequestsObserver = {
+  requestClaimed: () => undefined,
+  requestEnded: () => undefined,
+  scanProgressed: () => undefined,
+};

@@ -1,0 +1,312 @@
+// Steps of a request's life as single atomic updates: claim, renew, finish, retry, release. MongoDB's clock decides what is due and
+// whose lease holds; whoever no longer holds the lease changes nothing.
+import type { Connection, mongo } from 'mongoose';
+import type { Config } from '../config-schema.js';
+import type { ErrorReport } from '../errors.js';
+import type { SyncResult } from '../sync/outcome.js';
+import { requestsOf, type StoredRequest } from './collection.js';
+import { type FieldSizes, oversizeOf, parseRequest, statusFault, type SyncCommand } from './commands.js';
+import {
+  isEndStatus,
+  type EndStatus,
+  type RequestId,
+  type StoredError,
+  type StoredProgress,
+} from './document.js';
+import {
+  attemptsSoFar,
+  createdAt,
+  expireAt,
+  type Expression,
+  type Filter,
+  historyWith,
+  isClaimable,
+  leaseEnd,
+  leaseOver,
+  literal,
+  makeUpdatable,
+  nextFence,
+  oddStatus,
+  type Pipeline,
+  readableProjection,
+  replaceFields,
+  soundHistory,
+  withoutEnd,
+} from './expressions.js';
+import { persistently } from './mongo-faults.js';
+
+export type RequestsSettings = Config['requests'];
+
+/** A request that this process holds. */
+export interface Claim {
+  readonly id: RequestId;
+  /** As stored, whatever it is. */
+  readonly command: unknown;
+  readonly fence: number;
+  /** This attempt, counted from 1. */
+  readonly attempt: number;
+  readonly claimedAt: Date;
+  /** When it was inserted, by its ObjectId; never after the claim. */
+  readonly insertedAt: Date;
+  /** When it could have been claimed first: insertion or `runAt`. */
+  readonly dueAt: Date;
+  /** `performance.now()` until which the lease certainly holds. */
+  readonly leaseUntilMs: number;
+}
+
+export type Claimed =
+  | {
+      readonly kind: 'valid';
+      readonly claim: Claim;
+      readonly command: SyncCommand;
+      readonly dryRun: boolean;
+      readonly maxAttempts: number;
+    }
+  | { readonly kind: 'invalid'; readonly claim: Claim; readonly faults: readonly string[] };
+
+/** `held`: go on. `cancel`: held, and its user wants it stopped. `lost`: somebody else's, or gone. */
+export type Holding = 'held' | 'cancel' | 'lost';
+
+export interface Ending {
+  readonly status: EndStatus;
+  readonly result?: SyncResult | undefined;
+  readonly error?: StoredError | undefined;
+  /** Replaces `batch`: the ids of one that succeeded. */
+  readonly batch?: readonly string[] | undefined;
+}
+
+/** How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however late it comes. */
+const persistWithinMs = 60_000;
+
+/** What a claim projects; computed by our own pipeline, so the types hold. */
+interface ClaimedDocument {
+  readonly _id: RequestId;
+  readonly body: mongo.BSON.Document;
+  readonly sizes: FieldSizes;
+  readonly attempts: number;
+  readonly createdAt: Date;
+  readonly startedAt: Date;
+  readonly lease: { readonly fence: number; readonly oddStatus?: true };
+}
+
+const claimProjection = { ...readableProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
+
+export class RequestQueue {
+  #preferDelayed = false;
+
+  constructor(
+    private readonly connection: Connection,
+    /** Name of this process, different for each. */
+    readonly owner: string,
+    readonly settings: RequestsSettings,
+  ) {}
+
+  /** Claims this one, if it waits for one of the commands, is due and not cancelled. */
+  async claimById(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
+    return this.#claim({ _id: { $eq: id }, ...isClaimable(commands) }, { _id: 1 });
+  }
+
+  /**
+   * Claims the oldest that waits. Those with a `runAt` (asked for, or after a fault) and those without are asked for in turns: each
+   * search is a walk along the index, and neither kind can starve the other.
+   */
+  async claimOldest(commands: readonly string[]): Promise<Claimed | undefined> {
+    const claimable = isClaimable(commands);
+    const prompt = () => this.#claim({ ...claimable, runAt: null }, { _id: 1 });
+    const afterNull = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
+    const delayed = () => this.#claim({ ...claimable, $expr: afterNull }, { runAt: 1, _id: 1 });
+    this.#preferDelayed = !this.#preferDelayed;
+    return this.#preferDelayed
+      ? ((await delayed()) ?? (await prompt()))
+      : ((await prompt()) ?? (await delayed()));
+  }
+
+  /** Ids of the oldest that could be claimed; for getting past one that MongoDB refuses to update. */
+  async claimableIds(commands: readonly string[], limit: number): Promise<readonly RequestId[]> {
+    const found = await this.#requests
+      .find(isClaimable(commands), { projection: { _id: 1 }, limit })
+      .toArray();
+    return found.map(({ _id }) => _id);
+  }
+
+  /** Ids of what this process runs and a user wants stopped; for those that no wake-up told. */
+  async cancelledIds(): Promise<readonly RequestId[]> {
+    const own = { cancel: true, status: 'running', 'lease.owner': this.owner };
+    const found = await this.#requests.find(own, { projection: { _id: 1 } }).toArray();
+    return found.map(({ _id }) => _id);
+  }
+
+  /** Not repeated: a claim whose answer was lost is found again when its lease has run out. */
+  async #claim(filter: Filter, sort: Record<string, 1>): Promise<Claimed | undefined> {
+    const sentAtMs = performance.now();
+    const pipeline: Pipeline = [
+      makeUpdatable,
+      replaceFields({
+        status: 'running',
+        lease: {
+          owner: literal(this.owner),
+          fence: nextFence,
+          expiresAt: leaseEnd(this.settings.leaseMs),
+          oddStatus,
+        },
+        // Counted before running: a crash must use up an attempt too.
+        attempts: { $add: [attemptsSoFar, 1] },
+        history: soundHistory,
+        createdAt,
+        startedAt: '$$NOW',
+      }),
+      withoutEnd,
+    ];
+    const options = { sort, returnDocument: 'after', projection: claimProjection } as const;
+    const found = await this.#requests.findOneAndUpdate(filter, pipeline, options);
+    // The projection above, computed by the pipeline above.
+    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs) : undefined;
+  }
+
+  #parse(found: ClaimedDocument, sentAtMs: number): Claimed {
+    const { body } = found;
+    const runAt: unknown = body['runAt'];
+    const claim: Claim = {
+      id: found._id,
+      command: body['command'],
+      fence: found.lease.fence,
+      attempt: found.attempts,
+      claimedAt: found.startedAt,
+      insertedAt: found.createdAt,
+      dueAt: runAt instanceof Date && runAt > found.createdAt ? runAt : found.createdAt,
+      leaseUntilMs: sentAtMs + this.settings.leaseMs,
+    };
+    const parsed = parseRequest(body, oversizeOf(found.sizes));
+    const statusFaults = found.lease.oddStatus ? [statusFault('a list')] : [];
+    if (parsed.kind === 'invalid')
+      return { kind: 'invalid', claim, faults: [...statusFaults, ...parsed.faults] };
+    if (statusFaults.length > 0) return { kind: 'invalid', claim, faults: statusFaults };
+    const { dryRun, maxAttempts = this.settings.maxAttempts } = parsed.options;
+    return { kind: 'valid', claim, command: parsed.command, dryRun, maxAttempts };
+  }
+
+  /** Holds the claim for another `leaseMs`, and writes how far the run is. Not repeated: the next one is soon. */
+  async renew(
+    claim: Claim,
+    changes: {
+      readonly progress?: Omit<StoredProgress, 'updatedAt'> | undefined;
+      readonly attempts?: number | undefined;
+    },
+  ): Promise<Holding> {
+    const found = await this.#requests.findOneAndUpdate(
+      this.#held(claim),
+      [
+        {
+          $set: {
+            'lease.expiresAt': leaseEnd(this.settings.leaseMs),
+            ...(changes.attempts !== undefined && { attempts: changes.attempts }),
+          },
+        },
+        ...(changes.progress ? [replaceFields({ progress: stampedNow(changes.progress) })] : []),
+      ],
+      { projection: { cancel: 1 }, returnDocument: 'after' },
+    );
+    if (!found) return 'lost';
+    return found['cancel'] === true ? 'cancel' : 'held';
+  }
+
+  /**
+   * Ends the request. `held` when it has ended by this call, or by an earlier try of it whose answer was lost.
+   * @throws Fault when MongoDB stays away; the signal's reason on abort
+   */
+  async finish(claim: Claim, attempt: number, ending: Ending, signal?: AbortSignal): Promise<Holding> {
+    const { status, result, error, batch } = ending;
+    const fields: Record<string, Expression> = {
+      status,
+      attempts: attempt,
+      finishedAt: '$$NOW',
+      expireAt: expireAt(status, this.settings),
+      history: historyWith({ attempt, owner: literal(this.owner), ...(error && { error: briefly(error) }) }),
+      ...(result && { result: literal(result) }),
+      ...(error && { error: literal(error) }),
+      ...(batch && { batch: literal(batch) }),
+    };
+    // A wish to cancel ends with the request: set back to pending, it shall run.
+    const pipeline = [replaceFields(fields), { $unset: [...leaseOver, 'cancel'] }];
+    return this.#persist('finishing a request', claim, pipeline, isEndStatus, signal);
+  }
+
+  /** Sets it back to pending, due after `delayMs`. */
+  async retry(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = this.#backToPending(attempt, attempt, error, delayMs);
+    return this.#persist('setting a request back', claim, pipeline, isWaiting, signal);
+  }
+
+  /** Sets it back to pending as if this attempt had not been. `delayMs` 0 leaves `runAt` alone. */
+  async release(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs);
+    return this.#persist('releasing a request', claim, pipeline, isWaiting, signal);
+  }
+
+  #backToPending(
+    attempt: number,
+    attemptsLeftCounted: number,
+    error: ErrorReport,
+    delayMs: number,
+  ): Pipeline {
+    return [
+      replaceFields({
+        status: 'pending',
+        attempts: attemptsLeftCounted,
+        history: historyWith({ attempt, owner: literal(this.owner), error }),
+        ...(delayMs > 0 && { runAt: { $add: ['$$NOW', delayMs] } }),
+      }),
+      { $unset: leaseOver },
+    ];
+  }
+
+  /** The step itself, repeated; when it no longer matches, whether that is because it was done before. */
+  async #persist(
+    doing: string,
+    claim: Claim,
+    pipeline: Pipeline,
+    isDone: (status: unknown) => boolean,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    return persistently(
+      doing,
+      async () => {
+        const { matchedCount } = await this.#requests.updateOne(this.#held(claim), pipeline);
+        if (matchedCount === 1) return 'held';
+        const left = { _id: { $eq: claim.id }, 'lease.owner': this.owner, 'lease.fence': claim.fence };
+        const found = await this.#requests.findOne(left, { projection: { status: 1 } });
+        return found && isDone(found['status']) ? 'held' : 'lost';
+      },
+      { withinMs: persistWithinMs, ...(signal && { signal }) },
+    );
+  }
+
+  #held({ id, fence }: Claim): Filter {
+    return { _id: { $eq: id }, status: 'running', 'lease.owner': this.owner, 'lease.fence': fence };
+  }
+
+  get #requests(): mongo.Collection<StoredRequest> {
+    return requestsOf(this.connection);
+  }
+}
+
+const isWaiting = (status: unknown): boolean => status === 'pending';
+
+const stampedNow = (fields: object): Expression => ({
+  $mergeObjects: [literal(fields), { updatedAt: '$$NOW' }],
+});
+
+/** For the history: without the list of faults, which `error` has. */
+const briefly = ({ faults: _, cause: __, ...report }: StoredError): ErrorReport => report;

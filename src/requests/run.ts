@@ -1,0 +1,257 @@
+// One attempt of one request: the lease is held, progress and wishes to cancel travel, and what became of it is written.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault, isFault } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { judge, type RunOutcome, type Verdict } from './ending.js';
+import { commandLabel, type RequestsObserver } from './observer.js';
+import { ProgressMeter, ratioOf } from './progress.js';
+import type { Claimed, RequestQueue } from './queue.js';
+import type { CommandRunner, RunContext } from './runner.js';
+
+export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
+
+/** Something else that must be held while the request runs: the right to scan. */
+export interface Hold {
+  readonly untilMs: number;
+  /** False when it is lost. */
+  renew(): Promise<boolean>;
+}
+
+export interface RunDependencies {
+  readonly queue: RequestQueue;
+  readonly runner: CommandRunner;
+  readonly logger: Logger;
+  readonly observer: RequestsObserver;
+  readonly random: () => number;
+  /** Aborted when even writing what became of a request must end. */
+  readonly giveUp: AbortSignal;
+}
+
+/** How an attempt ended: the request has a final status, waits again, or is somebody else's. */
+export type RunEnd =
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'waits'; readonly delayMs: number; readonly fatal: Fault | undefined }
+  | { readonly kind: 'lost' };
+
+const progressEveryMs = 1_000;
+
+export class RequestRun {
+  readonly #abort = new AbortController();
+  readonly #meter = new ProgressMeter();
+  readonly #logger: Logger;
+  #attempt: number;
+  #leaseUntilMs: number;
+  #hasNews = false;
+  #isCheckpointNew = false;
+
+  constructor(
+    private readonly claimed: ValidClaim,
+    private readonly dependencies: RunDependencies,
+    private readonly hold?: Hold,
+  ) {
+    const { claim, command } = claimed;
+    this.#attempt = claim.attempt;
+    this.#leaseUntilMs = Math.min(claim.leaseUntilMs, hold?.untilMs ?? Infinity);
+    this.#logger = dependencies.logger.child({
+      requestId: claim.id,
+      command: command.command,
+      attempt: claim.attempt,
+    });
+  }
+
+  /** Stops it at its next checkpoint: it ends `cancelled`. */
+  cancel(): void {
+    this.#stop(new Fault('cancelled', 'Cancelled by request', { kind: 'terminal' }));
+  }
+
+  /** Stops it at its next checkpoint: it waits again for another process. */
+  shutDown(): void {
+    this.#stop(new Fault('shutdown', 'The process that ran it was stopped', { kind: 'retryable' }));
+  }
+
+  /** Runs it and writes what became of it. Never throws: what cannot be written is found again when the lease has run out. */
+  async run(): Promise<RunEnd> {
+    const { runner } = this.dependencies;
+    const stop = new AbortController();
+    const watch = this.#watchLease(stop.signal);
+    const heartbeat = this.#keepLease(stop.signal);
+    this.#logger.info('Request started');
+    const startedMs = performance.now();
+    let outcome: RunOutcome;
+    try {
+      outcome = { result: await runner.run(this.claimed.command, this.#context()) };
+    } catch (error) {
+      outcome = { error };
+    }
+    stop.abort();
+    await watch;
+    const end = await this.#conclude(outcome, (performance.now() - startedMs) / 1_000);
+    await heartbeat;
+    return end;
+  }
+
+  #context(): RunContext {
+    const { claim, command, dryRun } = this.claimed;
+    return {
+      requestId: claim.id,
+      attempt: claim.attempt,
+      claimedAt: claim.claimedAt,
+      insertedAt: claim.insertedAt,
+      dryRun,
+      signal: this.#abort.signal,
+      onProgress: (progress) => {
+        this.#meter.report(progress, performance.now());
+        this.#hasNews = true;
+        if (command.command === 'syncAll') this.dependencies.observer.scanProgressed(ratioOf(progress));
+      },
+      onCheckpoint: () => {
+        this.#attempt = 1;
+        this.#isCheckpointNew = true;
+        this.#hasNews = true;
+      },
+    };
+  }
+
+  #stop(reason: Fault): void {
+    this.#abort.abort(reason);
+  }
+
+  #lose(message: string): void {
+    this.#stop(new Fault('lease_lost', message, { kind: 'retryable' }));
+  }
+
+  /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
+  async #keepLease(signal: AbortSignal): Promise<void> {
+    const { leaseMs } = this.dependencies.queue.settings;
+    const everyMs = leaseMs / 3;
+    const newsEveryMs = Math.min(progressEveryMs, everyMs);
+    let renewedMs = performance.now();
+    while (await pause(newsEveryMs, signal)) {
+      const sentMs = performance.now();
+      const isNewsDue = this.#hasNews && sentMs - renewedMs >= progressEveryMs * 0.95;
+      if (!isNewsDue && sentMs - renewedMs < everyMs * 0.95) continue;
+      try {
+        await this.#renew(sentMs);
+        renewedMs = sentMs;
+      } catch (error) {
+        this.#logger.warn({ err: error }, 'Lease not renewed, trying again');
+      }
+      if (this.#abort.signal.aborted && abortReason(this.#abort.signal)?.code === 'lease_lost') return;
+    }
+  }
+
+  async #renew(sentMs: number): Promise<void> {
+    const { queue } = this.dependencies;
+    const progress = this.#hasNews ? this.#meter.current(sentMs) : undefined;
+    const attempts = this.#isCheckpointNew ? this.#attempt : undefined;
+    this.#hasNews = false;
+    const [holding, isHoldKept] = await Promise.all([
+      queue.renew(this.claimed.claim, { progress, attempts }),
+      this.hold?.renew() ?? true,
+    ]);
+    if (holding === 'lost' || !isHoldKept) {
+      this.#lose('The request was taken over, set back or removed while it ran');
+      return;
+    }
+    if (attempts !== undefined) this.#isCheckpointNew = false;
+    this.#leaseUntilMs = sentMs + queue.settings.leaseMs;
+    if (holding === 'cancel') this.cancel();
+  }
+
+  /** Gives the run up when its lease has run out by our own monotonic clock: from then on somebody else may hold it. */
+  async #watchLease(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const leftMs = this.#leaseUntilMs - performance.now();
+      if (leftMs <= 0) {
+        this.#lose('The lease could not be renewed in time');
+        return;
+      }
+      if (!(await pause(leftMs, signal))) return;
+    }
+  }
+
+  async #conclude(outcome: RunOutcome, seconds: number): Promise<RunEnd> {
+    const { queue, random } = this.dependencies;
+    const { retryBaseMs, retryMaxMs } = queue.settings;
+    if (this.claimed.command.command === 'syncAll') this.dependencies.observer.scanProgressed(undefined);
+    const verdict = judge({
+      command: this.claimed.command,
+      outcome,
+      abortedBy: abortReason(this.#abort.signal),
+      attempt: this.#attempt,
+      maxAttempts: this.claimed.maxAttempts,
+      backOff: { baseMs: retryBaseMs, maxMs: retryMaxMs },
+      random,
+    });
+    this.#logThrown(outcome);
+    try {
+      const holding = await this.#write(verdict);
+      return holding === 'lost' ? this.#lost() : this.#tell(verdict, seconds);
+    } catch (error) {
+      this.#logger.error({ err: error }, 'What became of the request could not be written');
+      return { kind: 'lost' };
+    }
+  }
+
+  async #write(verdict: Verdict): Promise<'held' | 'cancel' | 'lost'> {
+    const { queue, giveUp } = this.dependencies;
+    const { claim } = this.claimed;
+    switch (verdict.kind) {
+      case 'finish':
+        return queue.finish(claim, this.#attempt, verdict.ending, giveUp);
+      case 'retry':
+        return queue.retry(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+      case 'release':
+        return queue.release(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+      case 'lost':
+        return 'lost';
+    }
+  }
+
+  #tell(verdict: Exclude<Verdict, { kind: 'lost' }> | Verdict, seconds: number): RunEnd {
+    switch (verdict.kind) {
+      case 'finish': {
+        const { status, result, error } = verdict.ending;
+        const command = commandLabel(this.claimed.command.command);
+        this.dependencies.observer.requestEnded({ command, status, seconds, result, count: 1 });
+        const counts = result && { ...result, items: undefined };
+        const level = status === 'failed' ? 'warn' : 'info';
+        this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
+        return { kind: 'ended' };
+      }
+      case 'retry':
+        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request will be tried again');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
+      case 'release':
+        this.#logger.info({ error: verdict.error }, 'Request released');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: verdict.fatal };
+      case 'lost':
+        return this.#lost();
+    }
+  }
+
+  #lost(): RunEnd {
+    this.#logger.warn('Request lost to another holder, nothing written');
+    return { kind: 'lost' };
+  }
+
+  /** An error that nobody classified is a defect: its stack is worth a line. */
+  #logThrown(outcome: RunOutcome): void {
+    if ('error' in outcome && !isFault(outcome.error))
+      this.#logger.error({ err: outcome.error }, 'Unexpected error');
+  }
+}
+
+/** Runs are aborted with a Fault and nothing else. */
+const abortReason = (signal: AbortSignal): Fault | undefined =>
+  signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
+
+/** True when the time has passed, false when `signal` ended the wait. */
+async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    await sleep(ms, undefined, { signal });
+    return true;
+  } catch {
+    return false;
+  }
+}
