@@ -3,6 +3,7 @@ import type { mongo } from 'mongoose';
 import type { Binding, BindingStore } from '../sync/binding.js';
 import { idempotent } from './faults.js';
 import type { StateDocument } from './state.js';
+import { againOnDuplicate } from './upsert.js';
 
 const documentId = 'account-binding';
 
@@ -21,11 +22,13 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
 
     async bind({ livemode, accountId }) {
       const document = await idempotent('binding the account', () =>
-        states.findOneAndUpdate({ _id: documentId }, bindPipeline(livemode, accountId), {
-          upsert: true,
-          returnDocument: 'after',
-          writeConcern: { w: 'majority' },
-        }),
+        againOnDuplicate(() =>
+          states.findOneAndUpdate({ _id: documentId }, bindPipeline(livemode, accountId), {
+            upsert: true,
+            returnDocument: 'after',
+            writeConcern: { w: 'majority' },
+          }),
+        ),
       );
       return document ? bindingOf(document) : { livemode, accountId };
     },

@@ -11,7 +11,7 @@ export interface ConnectOptions {
   /** Empty: the database that the connection string names, otherwise `stripe`. */
   readonly database: string;
   readonly connectDeadlineMs: number;
-  /** Shown by MongoDB in its logs and in currentOp. */
+  /** Shown by MongoDB in its logs and in currentOp, unless the connection string names another. */
   readonly appName: string;
   readonly logger: Logger;
   readonly signal: AbortSignal;
@@ -54,7 +54,7 @@ export async function openConnection(
         ...driverOptions,
         serverSelectionTimeoutMS: selectionMs,
         dbName,
-        appName,
+        ...(!/[?&]appName=/i.test(uri) && { appName }),
       });
       return;
     } catch (error) {

@@ -54,96 +54,86 @@ function dueNow(path: string, rate: number): Expression {
   };
 }
 
-/** Where a take starts: when the next slot of the whole and of each endpoint is due, and how far apart slots are. */
-const startOfTake = (endpoints: readonly string[], rates: SlotRates): mongo.Document => ({
-  now: nowMs,
-  factor: factorNow(pathOf()),
-  whole: dueNow(pathOf(), rates.callsPerSecond),
-  wholeInterval: intervalNow(pathOf(), rates.callsPerSecond),
-  each: endpoints.map((name) => dueNow(pathOf(name), rates.callsPerSecondPerEndpoint)),
-  eachInterval: endpoints.map((name) => intervalNow(pathOf(name), rates.callsPerSecondPerEndpoint)),
-  slots: [],
-});
-
-/** One want within a pass; `$$this` is its number, `$$endpoint` the index of its endpoint, `$$at` when its slot would be due. */
-function stepOfPass(rates: SlotRates): mongo.Document {
-  const moveOn = (due: Expression, rate: number, interval: Expression): Expression =>
-    rate === 0 ? due : { $add: ['$$at', interval] };
-  const whole = moveOn('$$value.whole', rates.callsPerSecond, '$take.wholeInterval');
-  const due = { $arrayElemAt: ['$$value.each', '$$index'] };
-  const moved = moveOn(due, rates.callsPerSecondPerEndpoint, {
-    $arrayElemAt: ['$take.eachInterval', '$$index'],
-  });
-  const each = {
-    $map: {
-      input: { $range: [0, { $size: '$$value.each' }] },
-      as: 'index',
-      in: { $cond: [{ $eq: ['$$index', '$$endpoint'] }, moved, due] },
-    },
-  };
-  const withSlot = (slot: Expression): Expression => ({ $concatArrays: ['$$value.slots', [slot]] });
-  return {
-    $switch: {
-      branches: [
-        {
-          case: '$$earlier.granted',
-          then: { whole: '$$value.whole', each: '$$value.each', slots: withSlot('$$earlier') },
-        },
-        { case: '$$isGranted', then: { whole, each, slots: withSlot({ at: '$$at', granted: true }) } },
-      ],
-      default: {
-        whole: '$$value.whole',
-        each: '$$value.each',
-        slots: withSlot({ at: '$$at', granted: false }),
-      },
-    },
-  };
-}
-
 /**
- * Goes over the wants in their order. The first pass grants only where the endpoint is not behind the whole, so that a slow
- * endpoint leaves the slots before its own to the others; the second grants the rest up to the horizon.
- */
-function pass(which: 'first' | 'second', wants: readonly number[], rates: SlotRates): mongo.Document {
-  const inTime = { $lte: ['$$at', { $add: ['$take.now', horizonMs] }] };
-  const isGranted =
-    which === 'first' ? { $and: [inTime, { $lte: ['$$endpointDue', '$$value.whole'] }] } : inTime;
-  const endpoint = { $arrayElemAt: [wants, '$$this'] };
-  const endpointDue = { $arrayElemAt: ['$$value.each', endpoint] };
-  const at = { $max: ['$$value.whole', endpointDue] };
-  const earlier = which === 'first' ? {} : { $arrayElemAt: ['$take.slots', '$$this'] };
-  const after = {
-    $reduce: {
-      input: { $range: [0, wants.length] },
-      initialValue: { whole: '$take.whole', each: '$take.each', slots: [] },
-      in: {
-        $let: {
-          vars: { endpoint, endpointDue, at, earlier },
-          in: { $let: { vars: { isGranted }, in: stepOfPass(rates) } },
-        },
-      },
-    },
-  };
-  return { $set: { take: { $mergeObjects: ['$take', after] } } };
-}
-
-/**
- * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves in
- * `take` of the document: `now`, `factor`, and `slots`, one `{ at, granted }` a want: milliseconds since 1970.
+ * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves in `take`
+ * of the document, in milliseconds since 1970: `now`; `slots`, a `{ want, at }` for each that was granted, with the want's index;
+ * `whole` and `each`, when the next slot is due, endpoints in the order in which they first occur; and `factor` of the whole.
  */
 export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.Document[] {
   const endpoints = [...new Set(wants)];
-  const indexes = wants.map((endpoint) => endpoints.indexOf(endpoint));
+  const queues = endpoints.map((name) => wants.flatMap((want, index) => (want === name ? [index] : [])));
+  const start = {
+    now: nowMs,
+    factor: factorNow(pathOf()),
+    whole: dueNow(pathOf(), rates.callsPerSecond),
+    wholeInterval: intervalNow(pathOf(), rates.callsPerSecond),
+    each: endpoints.map((name) => dueNow(pathOf(name), rates.callsPerSecondPerEndpoint)),
+    eachInterval: endpoints.map((name) => intervalNow(pathOf(name), rates.callsPerSecondPerEndpoint)),
+    /** How many of each endpoint's wants have their slot. */
+    served: endpoints.map(() => 0),
+    slots: [],
+  };
+  const granting = { $let: { vars: { state: '$$value', next: nextSlot(queues) }, in: afterSlot(rates) } };
+  const end = { $reduce: { input: { $range: [0, wants.length] }, initialValue: '$take', in: granting } };
   const due: mongo.Document = { [`${pathOf()}.due`]: '$take.whole' };
   endpoints.forEach((name, index) => {
     due[`${pathOf(name)}.due`] = { $arrayElemAt: ['$take.each', index] };
   });
-  return [
-    { $set: { take: startOfTake(endpoints, rates) } },
-    pass('first', indexes, rates),
-    pass('second', indexes, rates),
-    { $set: due },
-  ];
+  return [{ $set: { take: start } }, { $set: { take: end } }, { $set: due }];
+}
+
+/**
+ * The earliest slot that anybody still wants, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint
+ * that has to wait leaves the slots before its own to the others. Beyond the horizon there is none, and `want` is -1.
+ */
+function nextSlot(queues: readonly number[][]): Expression {
+  const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
+  const isEarlier = { $lt: ['$$at', '$$value.at'] };
+  const isMoreUrgent = { $and: [{ $eq: ['$$at', '$$value.at'] }, { $lt: ['$$want', '$$value.want'] }] };
+  const first = {
+    $reduce: {
+      input: { $range: [0, queues.length] },
+      initialValue: { want: -1, at: { $add: ['$$state.now', horizonMs] } },
+      in: {
+        $let: {
+          vars: {
+            at: { $max: ['$$state.whole', of('each')] },
+            // Nothing, which is less than any number, where all have been served.
+            want: { $arrayElemAt: [{ $arrayElemAt: [queues, '$$this'] }, of('served')] },
+          },
+          in: {
+            $cond: [
+              { $and: [{ $gte: ['$$want', 0] }, { $or: [isEarlier, isMoreUrgent] }] },
+              { endpoint: '$$this', want: '$$want', at: '$$at' },
+              '$$value',
+            ],
+          },
+        },
+      },
+    },
+  };
+  return { $let: { vars: { state: '$$value' }, in: first } };
+}
+
+/** The state once that slot is granted: it moves on what is due next. */
+function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Expression {
+  const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$index'] });
+  const withChange = (array: string, change: Expression): Expression => ({
+    $map: {
+      input: { $range: [0, { $size: `$$state.${array}` }] },
+      as: 'index',
+      in: { $cond: [{ $eq: ['$$index', '$$next.endpoint'] }, change, of(array)] },
+    },
+  });
+  const change = {
+    ...(callsPerSecond > 0 && { whole: { $add: ['$$next.at', '$$state.wholeInterval'] } }),
+    ...(callsPerSecondPerEndpoint > 0 && {
+      each: withChange('each', { $add: ['$$next.at', of('eachInterval')] }),
+    }),
+    served: withChange('served', { $add: [of('served'), 1] }),
+    slots: { $concatArrays: ['$$state.slots', [{ want: '$$next.want', at: '$$next.at' }]] },
+  };
+  return { $cond: [{ $lt: ['$$next.want', 0] }, '$$state', { $mergeObjects: ['$$state', change] }] };
 }
 
 /** What to do about a 429: halve the rate of a scope (at most once a second), block it for some time, or both. */
@@ -164,6 +154,8 @@ export function slowdownPipeline({ endpoint, cut, blockMs }: Slowdown): mongo.Do
       $set: {
         [`${path}.factor`]: { $cond: [isCut, factor, orElse(`${path}.factor`, 1)] },
         [`${path}.cutAt`]: { $cond: [isCut, nowMs, orElse(`${path}.cutAt`, 0)] },
+        // Of the last 429, for whoever looks into why it is slow.
+        [`${path}.slowedAt`]: nowMs,
         ...(blockMs > 0 && {
           [`${path}.blockedUntil`]: { $max: [orElse(`${path}.blockedUntil`, 0), blockedUntil] },
         }),

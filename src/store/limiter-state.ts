@@ -3,13 +3,17 @@
 import type { mongo } from 'mongoose';
 import { slowdownPipeline, takePipeline, type Slowdown, type SlotRates } from './limiter-pipeline.js';
 import type { StateDocument } from './state.js';
+import { againOnDuplicate } from './upsert.js';
 
 const documentId = 'rate-limiter';
 
+/** As `takePipeline` leaves it. */
 interface Taken {
   readonly now: number;
   readonly factor: number;
-  readonly slots: readonly { readonly at: number; readonly granted: boolean }[];
+  readonly whole: number;
+  readonly each: readonly number[];
+  readonly slots: readonly { readonly want: number; readonly at: number }[];
 }
 
 export interface SlotAnswer {
@@ -34,11 +38,11 @@ export interface LimiterState {
 /** Creates the limiter's state in the collection `sync_state`. */
 export function createLimiterState(states: mongo.Collection<StateDocument>): LimiterState {
   const update = (pipeline: mongo.Document[]) =>
-    retriedAsDuplicate(() =>
+    againOnDuplicate(() =>
       states.findOneAndUpdate({ _id: documentId }, pipeline, {
         upsert: true,
         returnDocument: 'after',
-        projection: { 'take.now': 1, 'take.factor': 1, 'take.slots': 1 },
+        projection: { take: 1 },
         writeConcern: { w: 'majority' },
       }),
     );
@@ -46,8 +50,12 @@ export function createLimiterState(states: mongo.Collection<StateDocument>): Lim
   return {
     async take(wants, rates) {
       const document = await update(takePipeline(wants, rates));
-      const { now, factor, slots } = document?.['take'] as Taken; // the pipeline above has just written it
-      return { now, slots, callsPerSecond: rates.callsPerSecond * factor };
+      const taken = document?.['take'] as Taken; // the pipeline above has just written it
+      return {
+        now: taken.now,
+        callsPerSecond: rates.callsPerSecond * taken.factor,
+        slots: slotsOf(wants, taken),
+      };
     },
     async slowDown(slowdown) {
       await update(slowdownPipeline(slowdown));
@@ -55,12 +63,13 @@ export function createLimiterState(states: mongo.Collection<StateDocument>): Lim
   };
 }
 
-/** Two replicas may both find no document and insert it; the second one's update then finds it. */
-async function retriedAsDuplicate<T>(upsert: () => Promise<T>): Promise<T> {
-  try {
-    return await upsert();
-  } catch (error) {
-    if ((error as { code?: unknown }).code !== 11_000) throw error;
-    return upsert();
-  }
+function slotsOf(wants: readonly string[], { whole, each, slots }: Taken): SlotAnswer['slots'] {
+  const endpoints = [...new Set(wants)];
+  const grantedAt = new Map(slots.map(({ want, at }) => [want, at]));
+  return wants.map((name, want) => {
+    const at = grantedAt.get(want);
+    return at === undefined
+      ? { at: Math.max(whole, each[endpoints.indexOf(name)] ?? 0), granted: false }
+      : { at, granted: true };
+  });
 }

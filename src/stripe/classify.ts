@@ -60,8 +60,9 @@ function rateLimitReason(header: unknown, code: string | undefined): RateLimitRe
 /** `Retry-After`: seconds or a date (RFC 9110, 10.2.3). */
 export function retryAfterMs(header: unknown, now: number): number | undefined {
   if (typeof header !== 'string') return undefined;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - now;
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+  if (/^\d+$/.test(header)) return Number(header) * 1_000;
+  const ms = header.endsWith('GMT') ? Date.parse(header) - now : Number.NaN;
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 
 /** @param endpoint label such as `GET /v1/customers` */

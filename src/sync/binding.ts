@@ -38,7 +38,7 @@ export interface BindingCheck {
 const sampleSize = 5;
 
 const otherDatabase =
-  'use a key of that account, or another database (MONGODB_DATABASE) for this one; nothing was written';
+  'set STRIPE_API_KEY (and STRIPE_ACCOUNT_ID) to those of the mirrored account, or MONGODB_DATABASE to another database; nothing was written';
 
 /**
  * Makes sure that the key belongs to the database's account and mode, and binds a database that is new. Writes nothing when it refuses.
@@ -80,9 +80,7 @@ function requireMode(livemode: boolean, bound: Binding | undefined): void {
 
 function requireAccount(accountId: string | undefined, bound: Binding | undefined): void {
   if (accountId === undefined || bound?.accountId === undefined || bound.accountId === accountId) return;
-  throw mismatch(
-    `STRIPE_API_KEY belongs to account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`,
-  );
+  throw mismatch(`The key is for account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`);
 }
 
 /** Of the ids that are mirrored already the key's account must know at least one. */

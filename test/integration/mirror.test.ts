@@ -1,4 +1,4 @@
-import { mongo } from 'mongoose';
+import { type mongo } from 'mongoose';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepare } from '../../src/sync/canonical.js';
@@ -115,7 +115,9 @@ describe('the mirror', () => {
 
   it('reports a document that an index of the user refuses, and stores the others', async () => {
     const documents = m.db.collection(mirrorCollection);
-    await documents.createIndex({ unique_for_test: 1 }, { unique: true, sparse: true, name: 'of_the_user' });
+    await documents.createIndexes([
+      { key: { unique_for_test: 1 }, unique: true, sparse: true, name: 'of_the_user' },
+    ]);
     const [first, second, third] = [newId(), newId(), newId()];
 
     await m.read(customer(first, { unique_for_test: 1 }), 1_000);

@@ -40,6 +40,7 @@ export class CustomerStore {
   private readonly givenIds = new Map<string, number>();
   private readonly idsGiven = new Map<number, string>();
   private readonly batches: Batch[] = [];
+  private readonly scratch = new JsonWriter();
   private listed = 0;
 
   constructor(
@@ -110,9 +111,8 @@ export class CustomerStore {
 
   /** The customer as JSON; of a deleted one, what Stripe answers for it. */
   json(record: number): string {
-    const writer = new JsonWriter();
-    this.write(writer, record);
-    return writer.take().toString();
+    this.write(this.scratch, record);
+    return this.scratch.take().toString();
   }
 
   /** Writes what `json` gives. */

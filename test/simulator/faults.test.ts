@@ -254,6 +254,27 @@ describe('the calls a fault hits', () => {
     expect(statuses).toEqual(isHit ? [500, 500] : [200, 200]);
   });
 
+  it('are hit even over a limit, and counted against it', async () => {
+    simulator.setLimits({ globalPerSecond: 1 });
+    simulator.fault({ kind: 'drip', everyMs: 1, bytes: 10_000, times: 2 });
+
+    const statuses = [(await get(list)).status, (await get(list)).status, (await get(list)).status];
+
+    expect(statuses).toEqual([200, 200, 429]);
+  });
+
+  it('end with the connection, and closing fails, when a predicate throws', async () => {
+    const broken = await startSimulator();
+    const faulty = (): boolean => {
+      throw new Error('The predicate is wrong');
+    };
+    broken.fault({ kind: 'null', path: faulty });
+
+    await expect(fetch(broken.url)).rejects.toThrow('fetch failed');
+
+    await expect(broken.close()).rejects.toThrow('The simulator itself failed');
+  });
+
   it('are none after its removal, and the first order comes first', async () => {
     const first = simulator.fault({ kind: 'status', status: 500, times: Infinity });
     simulator.fault({ kind: 'status', status: 503, times: Infinity });

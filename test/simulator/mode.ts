@@ -67,8 +67,9 @@ export class Mode implements SimulatedMode {
     const after = applyUpdate(before, fields);
     const json = JSON.stringify(after);
     this.customers.hold(record, json, after);
-    const previous = previousAttributes(before, after);
-    this.happened('customer.updated', json, options, previous);
+    if (options.event !== false) {
+      this.happened('customer.updated', json, options, previousAttributes(before, after));
+    }
     return after;
   }
 

@@ -2,6 +2,8 @@
 
 import { type ServerResponse } from 'node:http';
 import { type StripeErrorBody } from './errors.js';
+import { type Literal } from './fault-answers.js';
+import { type Outcome } from './routes.js';
 import { type FaultKind } from './types.js';
 
 /** What goes over the wire, headers common to all answers not yet included. */
@@ -19,8 +21,19 @@ export interface ReplyContext {
   nowMs: number;
 }
 
+/** The answer of a route or fault as what is sent. */
+export function toReply(outcome: Outcome | Literal, context: ReplyContext): Reply {
+  if ('json' in outcome) return { status: 200, headers: {}, body: outcome.json };
+  if ('body' in outcome) return outcome;
+  return {
+    status: outcome.status,
+    headers: outcome.headers ?? {},
+    body: renderError(outcome.error, context),
+  };
+}
+
 /** https://docs.stripe.com/api/errors: the body of an error, with its link to the request log. */
-export function renderError(error: StripeErrorBody, context: ReplyContext): string {
+function renderError(error: StripeErrorBody, context: ReplyContext): string {
   const logs = `https://dashboard.stripe.com/${context.livemode ? '' : 'test/'}logs`;
   const t = Math.floor(context.nowMs / 1000);
   return JSON.stringify({

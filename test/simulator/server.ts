@@ -12,7 +12,7 @@ import { type Mode } from './mode.js';
 import { type Observations } from './observations.js';
 import { type Random } from './random.js';
 import { RateLimiter } from './rate-limits.js';
-import { renderError, transmit, type Reply, type ReplyContext } from './reply.js';
+import { toReply, transmit, type ReplyContext } from './reply.js';
 import { answerRoute, routeOf, type Outcome, type Route } from './routes.js';
 import {
   type FaultOrder,
@@ -87,16 +87,27 @@ export class StripeServer {
       return;
     }
     request.resume();
-    const call = this.arrive(request, response);
+    try {
+      this.begin(this.arrive(request, response));
+    } catch (error) {
+      // A predicate of a test may throw; that must not end the process, nor be lost.
+      this.ownFaults.push(error);
+      response.destroy();
+    }
+  }
+
+  private begin(call: Call): void {
     const delays = drawDelays(call.early === undefined ? this.latency : undefined, this.around.random);
     const isImmediate = delays.beforeComputeMs + delays.afterComputeMs === 0 && call.holds.isEmpty;
     if (isImmediate && call.fault === undefined) {
-      this.guard(call, () => this.send(call, this.compute(call)));
+      this.send(call, this.compute(call));
       return;
     }
-    this.run(call, delays.beforeComputeMs, delays.afterComputeMs).catch((error: unknown) =>
-      this.fail(call, error),
-    );
+    this.run(call, delays.beforeComputeMs, delays.afterComputeMs).catch((error: unknown) => {
+      this.ownFaults.push(error);
+      call.leave();
+      call.response.destroy();
+    });
   }
 
   private arrive(request: IncomingMessage, response: ServerResponse): Call {
@@ -113,7 +124,12 @@ export class StripeServer {
     const identified = this.around.keys.identify(authorization);
     const caller = 'error' in identified ? undefined : identified;
     const limiter = caller === undefined ? undefined : this.limiterOf(caller.mode);
-    const early = 'error' in identified ? identified : this.refuse(identified, route, limiter, requested);
+    const overLimit = caller === undefined ? undefined : this.countAgainstLimits(caller.mode, limiter, route);
+    // A test that orders a fault wants that call to be hit, limits or not.
+    const early =
+      'error' in identified
+        ? identified
+        : ((fault === undefined ? overLimit : undefined) ?? refuseVersion(requested));
     limiter?.enter(route.endpoint);
     let isInFlight = true;
     const leave = (): void => {
@@ -127,19 +143,16 @@ export class StripeServer {
     return { route, record, response, caller, early, fault, holds, version, leave };
   }
 
-  private refuse(
-    caller: Caller,
-    route: Route,
+  private countAgainstLimits(
+    mode: Mode,
     limiter: RateLimiter | undefined,
-    requested: string | string[] | undefined,
+    { endpoint }: Route,
   ): Refusal | undefined {
-    const reason =
-      this.limits === undefined ? undefined : limiter?.refuse(route.endpoint, this.limits, performance.now());
-    if (reason !== undefined) {
-      return rateLimited(reason, caller.mode.livemode, this.limits?.retryAfterSeconds);
-    }
-    const isKnown = typeof requested !== 'string' || VERSION_PATTERN.test(requested);
-    return isKnown ? undefined : invalidVersion(requested);
+    if (this.limits === undefined) return undefined;
+    const reason = limiter?.refuse(endpoint, this.limits, performance.now());
+    return reason === undefined
+      ? undefined
+      : rateLimited(reason, mode.livemode, this.limits.retryAfterSeconds);
   }
 
   private async run(call: Call, beforeMs: number, afterMs: number): Promise<void> {
@@ -229,30 +242,11 @@ export class StripeServer {
       this.timers.add(timer);
     });
   }
-
-  private guard(call: Call, step: () => void): void {
-    try {
-      step();
-    } catch (error) {
-      this.fail(call, error);
-    }
-  }
-
-  private fail(call: Call, error: unknown): void {
-    this.ownFaults.push(error);
-    call.leave();
-    call.response.destroy();
-  }
 }
 
-function toReply(outcome: Outcome | Literal, context: ReplyContext): Reply {
-  if ('json' in outcome) return { status: 200, headers: {}, body: outcome.json };
-  if ('body' in outcome) return outcome;
-  return {
-    status: outcome.status,
-    headers: outcome.headers ?? {},
-    body: renderError(outcome.error, context),
-  };
+function refuseVersion(requested: string | string[] | undefined): Refusal | undefined {
+  const isKnown = typeof requested !== 'string' || VERSION_PATTERN.test(requested);
+  return isKnown ? undefined : invalidVersion(requested);
 }
 
 const REASONS = [

@@ -1,0 +1,11 @@
+// Upserts of one well-known document by several replicas at once.
+
+/** Of two that find no document both insert it, and one is refused (E11000): its second try finds the document. */
+export async function againOnDuplicate<T>(upsert: () => Promise<T>): Promise<T> {
+  try {
+    return await upsert();
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 11_000) throw error;
+    return await upsert();
+  }
+}
