@@ -35,9 +35,14 @@ const say = (text: string): void => void process.stderr.write(isJson ? '' : `${t
 
 async function stripeServer(): Promise<{ STRIPE_API_BASE: string; STRIPE_API_KEY: string }> {
   const { STRIPE_API_BASE, STRIPE_API_KEY } = process.env;
-  if (STRIPE_API_BASE !== undefined) return { STRIPE_API_BASE, STRIPE_API_KEY: STRIPE_API_KEY ?? 'rk_test_bench' };
+  if (STRIPE_API_BASE !== undefined)
+    return { STRIPE_API_BASE, STRIPE_API_KEY: STRIPE_API_KEY ?? 'rk_test_bench' };
   const { customers: count, distribution, latency: ms, jitter: jitterMs } = options;
-  const simulator = await spawnSimulator({ seed: { count, distribution }, latency: { ms, jitterMs }, logSize: 0 });
+  const simulator = await spawnSimulator({
+    seed: { count, distribution },
+    latency: { ms, jitterMs },
+    logSize: 0,
+  });
   atEnd(() => simulator.close());
   return { STRIPE_API_BASE: simulator.url, STRIPE_API_KEY: simulator.restrictedKey };
 }
@@ -60,9 +65,12 @@ try {
   });
   const { code } = await scanning.exit;
   const last = scanning.lines.at(-1);
-  if (code !== 0 || last?.json === undefined) throw new Error(scanning.lines.map(({ text }) => text).join('\n'));
+  if (code !== 0 || last?.json === undefined)
+    throw new Error(scanning.lines.map(({ text }) => text).join('\n'));
   const { customersPerSecond, peakRssMiB, seconds, pages } = last.json;
-  say(`${String(customersPerSecond)} customers a second, ${String(seconds)} s, ${String(pages)} pages, at most ${String(peakRssMiB)} MiB`);
+  say(
+    `${String(customersPerSecond)} customers a second, ${String(seconds)} s, ${String(pages)} pages, at most ${String(peakRssMiB)} MiB`,
+  );
   process.stdout.write(`${last.text}\n`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);

@@ -2,7 +2,7 @@
 import type { Checks } from './checks.js';
 import { Requests } from './follow.js';
 import { document, heading, note, panels, samplesOf } from './show.js';
-import { cronIn, startDaemon, startMongoDB } from './world.js';
+import { cronIn, secondsToSlot, startDaemon, startMongoDB } from './world.js';
 
 export async function mirrorAccount(
   apiKey: string,
@@ -12,7 +12,10 @@ export async function mirrorAccount(
   heading('A real MongoDB and your Stripe account, which is only read');
   const { uri, db } = await startMongoDB();
   note(`MongoDB    ${uri}`);
-  const { daemon, http } = await startDaemon(uri, { STRIPE_API_KEY: apiKey, SYNC_ALL_SCHEDULE: cronIn(3) });
+  const { daemon, http } = await startDaemon(uri, {
+    STRIPE_API_KEY: apiKey,
+    SYNC_ALL_SCHEDULE: cronIn(secondsToSlot),
+  });
   note(`daemon     pid ${daemon.pid}, ${http}/metrics`);
 
   heading('Full sync by cron');

@@ -8,6 +8,8 @@ export interface RequestDocument extends mongo.Document {
   _id: mongo.ObjectId;
   command: string;
   status?: string;
+  attempts?: number;
+  error?: { code: string; message: string };
   progress?: { done: number; estimated?: number; ratio?: number };
   result?: Record<string, number> & { items: { id: string; outcome: string; code?: string }[] };
 }
@@ -26,7 +28,7 @@ export class Requests {
     const { insertedId } = await this.#collection.insertOne(
       document as mongo.OptionalUnlessRequiredId<RequestDocument>,
     );
-    return insertedId as mongo.ObjectId;
+    return insertedId;
   }
 
   /** The request of a cron slot, once there is one. */

@@ -18,7 +18,7 @@ export const document = (found: unknown): void => {
     breakLength: 110,
     compact: 4,
     maxArrayLength: 5,
-    colors: process.stdout.hasColors?.() ?? false,
+    colors: process.stdout.isTTY,
   });
   print(text.replaceAll(/^/gm, '    '));
 };

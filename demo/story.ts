@@ -4,7 +4,7 @@ import { atEnd } from '../test/support/cleanup.js';
 import type { Checks } from './checks.js';
 import { type RequestDocument, Requests } from './follow.js';
 import { document, heading, note, panels, samplesOf, total } from './show.js';
-import { cronIn, startDaemon, startMongoDB, watchMirror, type World } from './world.js';
+import { cronIn, secondsToSlot, startDaemon, startMongoDB, watchMirror, type World } from './world.js';
 
 const customers = 5_000;
 const [changed, removed, added] = [20, 5, 10];
@@ -46,7 +46,7 @@ async function open(checks: Checks): Promise<Scene> {
     STRIPE_API_BASE: simulator.url,
     STRIPE_CALLS_PER_SECOND: '20',
     STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: '10',
-    SYNC_ALL_SCHEDULE: cronIn(4),
+    SYNC_ALL_SCHEDULE: cronIn(secondsToSlot),
   });
   note(`daemon     pid ${daemon.pid}, ${http}/metrics`);
   return { mongodbUri, db, simulator, daemon, http, requests: new Requests(db), checks };
@@ -112,12 +112,7 @@ async function show(requests: Requests, request: Record<string, unknown>): Promi
   note(`db.sync_requests.insertOne({ command: '${String(request['command'])}', … })`);
   const ended = await requests.insertAndFollow(request);
   const { status, attempts, result, error } = ended;
-  document({
-    status,
-    attempts,
-    ...(result && { result }),
-    ...(error !== undefined && { error: error as unknown }),
-  });
+  document({ status, attempts, ...(result && { result }), ...(error && { error }) });
   return ended;
 }
 

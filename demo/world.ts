@@ -55,6 +55,9 @@ export async function startDaemon(
   return { daemon, http };
 }
 
+/** Time for the daemon to start before its slot comes, on a slow machine too: a slot before its first start is not caught up. */
+export const secondsToSlot = 12;
+
 /** A cron expression, with seconds, for one moment some seconds from now, in UTC. */
 export function cronIn(seconds: number): string {
   const at = new Date(Date.now() + seconds * 1_000);
@@ -83,7 +86,7 @@ export async function watchMirror(db: mongo.Db): Promise<{ settle: () => Promise
       for await (const change of stream) {
         if (!('ns' in change) || !('coll' in change.ns)) continue;
         if (change.ns.coll === 'demo_markers') {
-          if ('documentKey' in change && insertedId.equals(change.documentKey._id as mongo.ObjectId)) break;
+          if ('documentKey' in change && insertedId.equals(change.documentKey._id)) break;
         } else {
           counts[change.operationType] = (counts[change.operationType] ?? 0) + 1;
         }

@@ -2,7 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from './errors.js';
 import type { ScanLease, ScanRight } from './requests/scan-lease.js';
-import type { Exclusively } from './stripe-customer-action.js';
+
+/** Runs the task under the scan lease; its signal is aborted when the lease is lost. */
+export type Exclusively = <T>(signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 /** How often a lease that another one holds is asked for again. */
 const retryMs = 500;

@@ -1,33 +1,19 @@
 // The face of it all: what can be done with a Stripe account's customers, each method a thin call into src/sync.
 import { Fault } from './errors.js';
+import mongoose from 'mongoose';
+import { type ConfigOptions, loadConfig } from './config.js';
+import { createLogger, type Logger } from './logger.js';
 import { customer } from './resources/customer.js';
+import { openServices, type Services } from './services.js';
 import { StripeCustomer } from './store/models.js';
 import { syncBatch } from './sync/batch.js';
 import { syncByIds } from './sync/by-ids.js';
 import { dryRunOf } from './sync/dry-run.js';
 import type { ItemResult, Progress, SyncResult } from './sync/outcome.js';
-import { isStripeId, type Mirror, type SharedClock, type Source, type StripeId } from './sync/ports.js';
-import type { RemovalLimits } from './sync/scan/removals.js';
-import { scan } from './sync/scan/scan.js';
-import { type ScanState, volatileScanState } from './sync/scan/state.js';
+import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
+import { scan, type ScanReport } from './sync/scan/scan.js';
+import { volatileScanState } from './sync/scan/state.js';
 import { softDelete } from './sync/soft-delete.js';
-
-/** What an action works with; `openServices` makes one. */
-export interface ActionParts {
-  readonly source: Source;
-  readonly mirror: Mirror;
-  readonly scanState: ScanState;
-  readonly clock: SharedClock;
-  readonly removals: RemovalLimits;
-  /** Calls to Stripe that are worth having under way at once. */
-  readonly concurrency: number;
-  /** Runs a scan while no other one runs on this database, on any replica. */
-  readonly exclusively: Exclusively;
-  readonly close: () => Promise<void>;
-}
-
-/** Runs the task under the scan lease; its signal is aborted when the lease is lost. */
-export type Exclusively = <T>(signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
@@ -47,6 +33,21 @@ export interface ScanActionOptions extends ActionOptions {
   readonly requestId?: string;
   /** What was done so far is safe: a later scan goes on from there. */
   readonly onCheckpoint?: () => void;
+  /** Numbers of the scan besides its result. */
+  readonly onEnd?: (report: ScanReport) => void;
+}
+
+export interface ConnectOptions {
+  /** Over what the environment and CONFIG_FILE say. */
+  readonly config?: ConfigOptions;
+  /**
+   * Where the mirror is. By default mongoose's own connection, on which `StripeCustomer` lives: opened to `mongodb.uri`, or used as
+   * it is when the application has opened it already (its database then holds the mirror).
+   */
+  readonly connection?: mongoose.Connection;
+  /** A pino logger; warnings to stderr by default. */
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -60,10 +61,34 @@ export class StripeCustomerAction {
   /** Stripe's name of what is mirrored. */
   static readonly stripeObjectClass = customer.object;
 
-  readonly #parts: ActionParts;
+  readonly #services: Services;
 
-  constructor(parts: ActionParts) {
-    this.#parts = parts;
+  constructor(services: Services) {
+    this.#services = services;
+  }
+
+  /**
+   * Connects to MongoDB and Stripe and makes sure that the two belong together. Listens on no port.
+   * @throws a fatal Fault that says what to do: `invalid_config`, `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`,
+   *   `account_mismatch`, `wrong_mode`; the signal's reason on abort
+   */
+  static async connect(options: ConnectOptions = {}): Promise<StripeCustomerAction> {
+    const connection = options.connection ?? mongoose.connection;
+    const isOpen = connection.readyState === mongoose.ConnectionStates.connected;
+    const { config, readSecret } = loadConfig({
+      requires: isOpen ? ['stripe.apiKey'] : ['stripe.apiKey', 'mongodb.uri'],
+      ...(options.config && { options: options.config }),
+    });
+    const logger = options.logger ?? createLogger({ ...config.log, level: 'warn' }, 'stderr');
+    const services = await openServices({
+      config,
+      connection,
+      readKey: readSecret('stripe.apiKey'),
+      logger,
+      observer: { callFinished: ignore, rateLimited: ignore, slotWaited: ignore, writeFinished: ignore },
+      signal: options.signal ?? new AbortController().signal,
+    });
+    return new StripeCustomerAction(services);
   }
 
   /** One customer that the caller holds into the mirror; does what `syncBatch([customer])` does. No call to Stripe. */
@@ -76,13 +101,13 @@ export class StripeCustomerAction {
    * this database. Goes on from the checkpoint of one that was interrupted.
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
-    return this.#parts.exclusively(signalOf(options), (signal) => this.scanNow({ ...options, signal }));
+    return this.#services.exclusively(signalOf(options), (signal) => this.scanNow({ ...options, signal }));
   }
 
   /** `syncAll` for those who hold the scan lease already. */
   async scanNow(options: ScanActionOptions & { readonly signal: AbortSignal }): Promise<SyncResult> {
-    const { source, scanState, removals, concurrency } = this.#parts;
-    const { result } = await scan({
+    const { source, scanState, removals, concurrency } = this.#services;
+    const report = await scan({
       source,
       mirror: this.#mirror(options),
       state: options.dryRun === true ? volatileScanState() : scanState,
@@ -93,12 +118,13 @@ export class StripeCustomerAction {
       ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
     });
-    return result;
+    options.onEnd?.(report);
+    return report.result;
   }
 
   /** Retrieves the given customers from Stripe and syncs each. One that Stripe does not know is `failed`, code `not_in_account`. */
   async syncByIds(ids: readonly string[], options: ActionOptions = {}): Promise<SyncResult> {
-    const { source, concurrency } = this.#parts;
+    const { source, concurrency } = this.#services;
     return syncByIds(source, this.#mirror(options), ids.map(checkedId), {
       signal: signalOf(options),
       concurrency,
@@ -109,33 +135,37 @@ export class StripeCustomerAction {
   /** Syncs customers that the caller already holds, whole (`object: 'customer'`) or in parts. No call to Stripe. */
   async syncBatch(batch: readonly unknown[], options: BatchOptions = {}): Promise<SyncResult> {
     const signal = signalOf(options);
-    const { earliest: now } = await this.#parts.clock.interval(signal);
+    const { earliest: now } = await this.#services.clock.interval(signal);
     const observedAt = options.observedAt && options.observedAt < now ? options.observedAt : now;
-    const { object, livemode } = this.#parts.source;
+    const { object, livemode } = this.#services.source;
     return syncBatch(this.#mirror(options), batch, { object, livemode, observedAt, signal });
   }
 
   /** Marks one customer as deleted in the mirror; nothing is removed, Stripe is not called. Unknown ids: `failed`, code `not_found`. */
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
-    const { earliest, latest } = await this.#parts.clock.interval(signalOf(options));
+    const { earliest, latest } = await this.#services.clock.interval(signalOf(options));
     return only(await softDelete(this.#mirror(options), checkedId(stripeId), { from: earliest, to: latest }));
   }
 
   /** Ends calls under way and closes what `connect` opened. */
   async close(): Promise<void> {
-    await this.#parts.close();
+    await this.#services.close();
   }
 
   #mirror({ dryRun }: ActionOptions): Mirror {
-    return dryRun === true ? dryRunOf(this.#parts.mirror) : this.#parts.mirror;
+    return dryRun === true ? dryRunOf(this.#services.mirror) : this.#services.mirror;
   }
 }
+
+const ignore = (): void => undefined;
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;
 
 function checkedId(id: unknown): StripeId {
   if (isStripeId(id)) return id;
-  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123', { kind: 'terminal' });
+  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123', {
+    kind: 'terminal',
+  });
 }
 
 function only({ items: [item] }: SyncResult): ItemResult {

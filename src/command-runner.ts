@@ -1,0 +1,40 @@
+// Joins the queue with the action: each command of a request is one method of StripeCustomerAction.
+import { assertNever } from './errors.js';
+import { observedAtOf } from './requests/commands.js';
+import type { CommandRunner } from './requests/runner.js';
+import type { StripeCustomerAction } from './stripe-customer-action.js';
+import { type ItemResult, type SyncResult, Tally } from './sync/outcome.js';
+
+/** The worker holds the scan lease already when it runs a scan. */
+export const runnerOf = (action: StripeCustomerAction): CommandRunner => ({
+  async run(command, context) {
+    const { signal, dryRun } = context;
+    const options = {
+      signal,
+      dryRun,
+      onProgress: (progress: Parameters<typeof context.onProgress>[0]) => context.onProgress(progress),
+    };
+    switch (command.command) {
+      case 'syncAll':
+        return action.scanNow({
+          ...options,
+          requestId: String(context.requestId),
+          onCheckpoint: () => context.onCheckpoint(),
+        });
+      case 'syncByIds':
+        return action.syncByIds(command.ids, options);
+      case 'syncBatch':
+        return action.syncBatch(command.batch, { ...options, observedAt: observedAtOf(command, context) });
+      case 'softDelete':
+        return resultOf(await action.softDelete(command.stripeId, options));
+      default:
+        return assertNever(command);
+    }
+  },
+});
+
+function resultOf(item: ItemResult): SyncResult {
+  const tally = new Tally();
+  tally.add(item);
+  return tally.result();
+}

@@ -1,0 +1,114 @@
+// The composition root of `run`: what starts and stops, and in which order.
+import { performance } from 'node:perf_hooks';
+import mongoose from 'mongoose';
+import { runnerOf } from './command-runner.js';
+import type { LoadedConfig } from './config.js';
+import { startHttpServer } from './http/server.js';
+import type { Lifecycle } from './lifecycle.js';
+import type { Logger } from './logger.js';
+import { createMetrics } from './metrics/metrics.js';
+import { RequestWorker } from './requests/worker.js';
+import { resources } from './resources/registry.js';
+import { startSchedule } from './schedule/schedule.js';
+import { openServices, type Services } from './services.js';
+import { ping } from './store/connection.js';
+import { readDatabaseStats } from './store/database-stats.js';
+import { StripeCustomerAction } from './stripe-customer-action.js';
+
+/** Readiness asks MongoDB; its answer must come within this. */
+const pingTimeoutMs = 1_500;
+/** The poll loop is taken for dead after so many missed turns, and never before a frozen MongoDB could have been left. */
+const missedPolls = 6;
+const leastStallMs = 30_000;
+
+/**
+ * Runs the daemon until its lifecycle stops. HTTP comes first and goes last, so that probes and scrapes are answered while everything else
+ * starts and stops.
+ * @throws a fatal Fault that says what to do when it cannot start
+ */
+export async function runDaemon(
+  { config, readSecret }: LoadedConfig,
+  lifecycle: Lifecycle,
+  logger: Logger,
+): Promise<void> {
+  const metrics = createMetrics({
+    stripeApiVersion: config.stripe.apiVersion,
+    onFault: (error) => logger.warn({ err: error }, 'Metrics of the database could not be read'),
+  });
+  const state: { services?: Services; worker?: RequestWorker } = {};
+  const http = await startHttpServer({
+    ...config.http,
+    logger,
+    metrics: {
+      contentType: metrics.contentType,
+      render: () => {
+        if (state.services) metrics.observer.rateChanged(state.services.gateway.effectiveRate() ?? 0);
+        return metrics.render();
+      },
+    },
+    liveness: { poll: () => stalledPoll(state.worker, config.requests.pollIntervalMs) },
+    readiness: {
+      startup: () => (state.worker ? undefined : 'Starting'),
+      shutdown: () => (lifecycle.signal.aborted ? 'Stopping' : undefined),
+      mongodb: () => unreachable(state.services),
+    },
+  });
+  lifecycle.onStop('http', () => http.close());
+  logger.info({ url: http.url }, 'Listening');
+
+  const services = await openServices({
+    config,
+    connection: mongoose.connection,
+    readKey: readSecret('stripe.apiKey'),
+    logger,
+    observer: metrics.observer,
+    isPatient: true,
+    signal: lifecycle.signal,
+  });
+  lifecycle.onStop('services', () => services.close());
+  metrics.readFrom(() => readDatabaseStats(services.db, resources));
+  lifecycle.onStop('database metrics', () => metrics.readFrom(undefined));
+  state.services = services;
+
+  const worker = new RequestWorker({
+    connection: services.connection,
+    settings: config.requests,
+    runner: runnerOf(new StripeCustomerAction(services)),
+    logger,
+    owner: services.owner,
+    onFatal: (fault) => lifecycle.fail(fault),
+    observer: metrics.observer,
+  });
+  lifecycle.onStop('worker', async () => {
+    await worker.drain({ withinMs: Math.max(0, config.shutdown.timeoutMs * 0.8) });
+  });
+  worker.start();
+  state.worker = worker;
+
+  const schedule = startSchedule({
+    connection: services.connection,
+    ...config.syncAll,
+    owner: services.owner,
+    logger,
+    observer: metrics.observer,
+    pollIntervalMs: config.requests.pollIntervalMs,
+  });
+  lifecycle.onStop('schedule', () => schedule.stop());
+  const { livemode } = services.gateway;
+  logger.info({ livemode, owner: services.owner, startMs: Math.round(performance.now()) }, 'Started');
+  await lifecycle.untilStop();
+}
+
+function stalledPoll(worker: RequestWorker | undefined, pollIntervalMs: number): string | undefined {
+  if (worker?.lastPollAt === undefined) return undefined;
+  const sinceMs = performance.now() - worker.lastPollAt;
+  const allowedMs = Math.max(leastStallMs, missedPolls * pollIntervalMs);
+  return sinceMs <= allowedMs
+    ? undefined
+    : `The poll loop has stood still for ${Math.round(sinceMs / 1_000)} s`;
+}
+
+async function unreachable(services: Services | undefined): Promise<string | undefined> {
+  if (!services) return 'Not connected';
+  return (await ping(services.connection, pingTimeoutMs)) ? undefined : 'MongoDB does not answer';
+}

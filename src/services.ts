@@ -1,0 +1,166 @@
+// What every way of using this service stands on, opened in order and closed in reverse: MongoDB, Stripe, the binding of the two, the mirror.
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import mongoose from 'mongoose';
+import type { Config } from './config.js';
+import { isFault, reportError } from './errors.js';
+import { exclusivelyBy, type Exclusively } from './exclusively.js';
+import type { Logger } from './logger.js';
+import { ensureRequestIndexes } from './requests/indexes.js';
+import { ScanLease } from './requests/scan-lease.js';
+import { customer } from './resources/customer.js';
+import { createBindingStore } from './store/binding-state.js';
+import { openConnection, databaseOf } from './store/connection.js';
+import { ensureMirror } from './store/ensure.js';
+import { createLimiterState } from './store/limiter-state.js';
+import { createMirror } from './store/mirror.js';
+import { createMongoClock } from './store/mongo-clock.js';
+import type { MirrorObserver } from './store/observer.js';
+import { createScanState } from './store/scan-state.js';
+import { stateOf } from './store/state.js';
+import { createStripeGateway, type StripeGateway, type StripeReader } from './stripe/gateway.js';
+import { limitsFor } from './stripe/limits.js';
+import type { StripeObserver } from './stripe/observer.js';
+import { checkBinding } from './sync/binding.js';
+import type { Mirror, SharedClock, Source } from './sync/ports.js';
+import type { RemovalLimits } from './sync/scan/removals.js';
+import type { ScanState } from './sync/scan/state.js';
+import { serviceName } from './version.js';
+
+export interface ServicesOptions {
+  readonly config: Config;
+  /** Opened here, unless it is open already; closed here only if opened here. */
+  readonly connection: mongoose.Connection;
+  /** Reads the Stripe key again where it comes from a file, so that it can be rotated. */
+  readonly readKey: (() => string) | undefined;
+  readonly logger: Logger;
+  readonly observer: MirrorObserver & StripeObserver;
+  /** Goes on trying while Stripe does not answer; otherwise the first retryable fault is thrown. */
+  readonly isPatient?: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** What can be done with a Stripe account's customers, and what it is done with. */
+export interface Services {
+  readonly connection: mongoose.Connection;
+  readonly db: mongoose.mongo.Db;
+  /** Name of this process in leases; different for each. */
+  readonly owner: string;
+  readonly gateway: StripeGateway;
+  readonly source: Source;
+  readonly mirror: Mirror;
+  readonly scanState: ScanState;
+  readonly clock: SharedClock;
+  readonly removals: RemovalLimits;
+  /** Calls to Stripe that are worth having under way at once. */
+  readonly concurrency: number;
+  /** Runs a task under the scan lease, for those who scan without a request. */
+  readonly exclusively: Exclusively;
+  readonly close: () => Promise<void>;
+}
+
+/** Each try has retried for `stripe.callDeadlineMs` already. */
+const startRetryMs = 5_000;
+
+/**
+ * Opens everything, creates collections and indexes, and makes sure that the Stripe key belongs to the database. What was opened before a
+ * fault is closed again.
+ * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`, `account_mismatch`,
+ *   `wrong_mode`; the signal's reason on abort
+ */
+export async function openServices(options: ServicesOptions): Promise<Services> {
+  const closers: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (let closer = closers.pop(); closer; closer = closers.pop()) await closer();
+  };
+  try {
+    const db = await openDatabase(options, closers);
+    const services = assemble(options, db);
+    closers.push(() => services.gateway.close());
+    await bindAtStart(options, services);
+    return { ...services, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openDatabase(
+  { config, connection, logger, signal }: ServicesOptions,
+  closers: (() => Promise<void>)[],
+): Promise<mongoose.mongo.Db> {
+  // An application may have opened it for itself; then it is the application's to close.
+  if (connection.readyState !== mongoose.ConnectionStates.connected) {
+    await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
+    closers.push(() => connection.close(true));
+  }
+  const db = databaseOf(connection);
+  await ensureMirror(db, customer.collection);
+  await ensureRequestIndexes(connection);
+  return db;
+}
+
+function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Services, 'close'> {
+  const { config, connection, readKey, logger, observer } = options;
+  const clock = createMongoClock(db);
+  const state = stateOf(db);
+  const gateway = createStripeGateway({
+    config: config.stripe,
+    readKey,
+    verifyKey: (candidate, signal) => bind(options, services, candidate, signal),
+    slots: createLimiterState(state),
+    clock,
+    observer,
+    logger,
+  });
+  const { livemode } = gateway;
+  const { apiVersion } = config.stripe;
+  const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
+  const { leaseMs } = config.requests;
+  const services = {
+    connection,
+    db,
+    owner,
+    gateway,
+    source: gateway.source(customer),
+    mirror: createMirror({ db, collection: customer.collection, stamp: { apiVersion, livemode }, observer }),
+    scanState: createScanState(state, customer.object),
+    clock,
+    removals: config.removals,
+    concurrency: limitsFor(config.stripe, livemode).maxInFlight,
+    exclusively: exclusivelyBy(new ScanLease(connection, owner, leaseMs), leaseMs),
+  };
+  return services;
+}
+
+async function bindAtStart(options: ServicesOptions, services: Omit<Services, 'close'>): Promise<void> {
+  const { logger, signal, isPatient = false } = options;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await bind(options, services, services.gateway, signal);
+      return;
+    } catch (error) {
+      if (!isPatient || signal.aborted || !isFault(error) || error.kind !== 'retryable') throw error;
+      logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start, trying again');
+      await sleep(error.retryAfterMs ?? startRetryMs, undefined, { signal });
+    }
+  }
+}
+
+/** Refuses a key of another account or mode than the database's. */
+async function bind(
+  { config }: ServicesOptions,
+  { db, mirror }: Pick<Services, 'db' | 'mirror'>,
+  reader: StripeReader,
+  signal: AbortSignal,
+): Promise<void> {
+  await checkBinding({
+    source: reader.source(customer),
+    account: (how) => reader.account(how),
+    store: createBindingStore(stateOf(db)),
+    mirror,
+    expectedAccountId: config.stripe.accountId,
+    signal,
+  });
+}
