@@ -1,4 +1,5 @@
 // The face of it all: what can be done with a Stripe account's customers, each method a thin call into src/sync.
+import { randomUUID } from 'node:crypto';
 import { Fault } from './errors.js';
 import mongoose from 'mongoose';
 import { type ConfigOptions, loadConfig } from './config.js';
@@ -29,9 +30,9 @@ export interface BatchOptions extends ActionOptions {
 }
 
 export interface ScanActionOptions extends ActionOptions {
-  /** Name under which candidates for removal are held, should there be too many. */
+  /** Name of this scan: one of the same name that was interrupted within the last 24 hours is gone on with. */
   readonly requestId?: string;
-  /** What was done so far is safe: a later scan goes on from there. */
+  /** What was done so far is safe: a later scan of the same name goes on from there. */
   readonly onCheckpoint?: () => void;
   /** Numbers of the scan besides its result. */
   readonly onEnd?: (report: ScanReport) => void;
@@ -98,7 +99,7 @@ export class StripeCustomerAction {
 
   /**
    * Pages through every customer of the account and brings the mirror in line, removals included. Waits while another scan runs on
-   * this database. Goes on from the checkpoint of one that was interrupted.
+   * this database.
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
     return this.#services.exclusively(signalOf(options), (signal) => this.scanNow({ ...options, signal }));
@@ -113,7 +114,7 @@ export class StripeCustomerAction {
       state: options.dryRun === true ? volatileScanState() : scanState,
       removals,
       concurrency,
-      requestId: options.requestId ?? 'direct',
+      requestId: options.requestId ?? `direct:${randomUUID()}`,
       signal: options.signal,
       ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),

@@ -1,10 +1,9 @@
 // Decides what becomes of a request when its run is over. Pure.
 import { type ErrorReport, type Fault, isFault, isRetryable, reportError } from '../errors.js';
-import { statusOf, type SyncResult } from '../sync/outcome.js';
+import { partialResultOf, statusOf, type SyncResult } from '../sync/outcome.js';
 import type { SyncCommand } from './commands.js';
 import type { Ending } from './queue.js';
 import { type BackOff, retryDelayMs } from './retry.js';
-import { partialResultOf } from './runner.js';
 
 /** How a run ended: with a result, or by throwing. */
 export type RunOutcome = { readonly result: SyncResult } | { readonly error: unknown };

@@ -90,19 +90,23 @@ const longestPauseMs = 4_000;
 export class RequestFeed {
   readonly #closing = new AbortController();
   #stream: mongo.ChangeStream<mongo.BSON.Document, mongo.BSON.Document> | undefined;
-  #running: Promise<void> | undefined;
+  #isStarted = false;
 
   constructor(private readonly options: FeedOptions) {}
 
   start(): void {
-    this.#running ??= this.#run();
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    void this.#run();
   }
 
-  /** Ends the stream; no event comes after it. */
+  /**
+   * Ends the stream; no event comes after it. The look at the stream that is under way, of which the server takes up to a second,
+   * is not waited for: it ends by itself, and quietly.
+   */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#stream?.close().catch(() => undefined);
-    await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -149,8 +153,9 @@ export class RequestFeed {
     stream.once('resumeTokenChanged', () => {
       if (!this.#closing.signal.aborted) this.options.onEvent({ kind: 'opened' });
     });
+    const { signal } = this.#closing;
     try {
-      while (!this.#closing.signal.aborted && !stream.closed) {
+      while (!signal.aborted && !stream.closed) {
         const change = await stream.tryNext();
         if (change) this.#wake(change as unknown as WakeUp); // projected by the pipeline above
       }

@@ -29,15 +29,3 @@ export interface CommandRunner {
    */
   run(command: SyncCommand, context: RunContext): Promise<SyncResult>;
 }
-
-/** Attaches what was done before a fault, so that the request can tell it. Returns the same error. */
-export const withResult = <E extends Error>(
-  error: E,
-  result: SyncResult,
-): E & { readonly result: SyncResult } => Object.assign(error, { result });
-
-/** What was done before the fault, where the runner said so. */
-export function partialResultOf(error: unknown): SyncResult | undefined {
-  if (!(error instanceof Error) || !('result' in error)) return undefined;
-  return error.result as SyncResult | undefined; // only withResult sets it
-}

@@ -80,7 +80,9 @@ function requireMode(livemode: boolean, bound: Binding | undefined): void {
 
 function requireAccount(accountId: string | undefined, bound: Binding | undefined): void {
   if (accountId === undefined || bound?.accountId === undefined || bound.accountId === accountId) return;
-  throw mismatch(`The key is for account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`);
+  throw mismatch(
+    `The key is for account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`,
+  );
 }
 
 /** Of the ids that are mirrored already the key's account must know at least one. */

@@ -2,7 +2,7 @@
 import pLimit from 'p-limit';
 import { retrieveAndApply } from './apply.js';
 import { Crew } from './crew.js';
-import { type Progress, type SyncResult, Tally } from './outcome.js';
+import { type Progress, type SyncResult, Tally, withResult } from './outcome.js';
 import type { Mirror, Source, StripeId } from './ports.js';
 
 export interface ByIdsOptions {
@@ -31,6 +31,10 @@ export async function syncByIds(
     tally.add(await retrieveAndApply(source, mirror, id, { priority: 'small', signal: crew.signal }));
     onProgress?.({ done: tally.done, estimated: unique.length, ratio: tally.done / unique.length });
   };
-  await crew.finish(unique.map((id) => limit(one, id)));
+  try {
+    await crew.finish(unique.map((id) => limit(one, id)));
+  } catch (error) {
+    throw withResult(error, tally.result());
+  }
   return tally.result();
 }

@@ -81,3 +81,17 @@ export function statusOf(result: SyncResult): 'succeeded' | 'partial' | 'failed'
   if (result.failed > 0 && result.failed === done) return 'failed';
   return result.failed > 0 || (result.removalsHeld ?? 0) > 0 ? 'partial' : 'succeeded';
 }
+
+/**
+ * Attaches to a fault what was done before it, so that a cancelled or failed request can tell it. Anything thrown that is no Error
+ * is returned as it is.
+ */
+export function withResult(error: unknown, result: SyncResult): unknown {
+  return error instanceof Error ? Object.assign(error, { result }) : error;
+}
+
+/** What was done before the fault, where `withResult` said so. */
+export function partialResultOf(error: unknown): SyncResult | undefined {
+  if (!(error instanceof Error) || !('result' in error)) return undefined;
+  return error.result as SyncResult; // only withResult sets it
+}

@@ -2,7 +2,7 @@
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/errors.js';
-import { withResult } from '../../src/requests/runner.js';
+import { withResult } from '../../src/sync/outcome.js';
 import type { EndStatus } from '../../src/requests/document.js';
 import { freshDatabase } from '../support/database.js';
 import { heldRunner, quickRunner, requestsLab, resultOf } from '../support/requests.js';

@@ -238,6 +238,20 @@ describe('a full scan', () => {
     expect(await bench.differences()).toEqual([]);
   });
 
+  it('begins anew for another request: what the interrupted one had read may be older than that request', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 900 } });
+    const stop = new AbortController();
+    const { mirror } = watching(bench, () =>
+      stop.abort(new Fault('shutdown', 'Stopping', { kind: 'retryable' })),
+    );
+    await expect(bench.scan({ mirror, signal: stop.signal, requestId: 'first' })).rejects.toThrow('Stopping');
+
+    const report = await bench.scan({ requestId: 'second' });
+
+    expect(report.isResumed).toBe(false);
+    expect(report.result.created + report.result.unchanged).toBe(900);
+  });
+
   it('is refused to write its checkpoint once another run has taken over', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 900 } });
     let isTaken = false;

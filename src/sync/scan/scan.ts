@@ -1,7 +1,7 @@
 // syncAll: pages through every object at Stripe in windows of `created` and brings the mirror in line, removals included.
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../errors.js';
-import { type ItemResult, type Progress, type SyncResult, Tally } from '../outcome.js';
+import { type ItemResult, type Progress, type SyncResult, Tally, withResult } from '../outcome.js';
 import type { Mirror, Source } from '../ports.js';
 import { Checkpointer } from './checkpointer.js';
 import { listWindows } from './list-windows.js';
@@ -16,7 +16,10 @@ export interface ScanOptions {
   readonly removals: RemovalLimits;
   /** Calls to list at once; the source's own limits hold besides. */
   readonly concurrency: number;
-  /** Kept with candidates that are held for approval. */
+  /**
+   * Name of this scan. An interrupted one of the same name is gone on with; one of another name began before this was asked for, and
+   * what it has read may be older than that. Kept with candidates that are held for approval.
+   */
   readonly requestId: string;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
@@ -37,27 +40,40 @@ const catchUpSeconds = 60;
 const knownSamples = 1_000;
 
 /**
- * Runs a scan to its end, or goes on with the one that a checkpoint holds. A result is returned only for a complete scan: the
+ * Runs a scan to its end, or goes on with the one of its name that a checkpoint holds. A result is returned only for a complete scan: the
  * finished windows cover all time and what was created meanwhile was listed. Removals are concluded after that, and only from
  * Stripe's own word.
  * @throws Fault `retryable` where Stripe or MongoDB cannot be reached (the checkpoint stands), `lease_lost` when another run has
  *   taken over; the signal's reason on abort, after a last checkpoint
  */
 export async function scan(options: ScanOptions): Promise<ScanReport> {
-  const { source, mirror, state, signal } = options;
+  const { source, state, requestId } = options;
   const runId = randomUUID();
-  const nowMs = Date.now();
-  const identity = { apiVersion: source.apiVersion, livemode: source.livemode, nowMs };
+  const identity = { requestId, apiVersion: source.apiVersion, livemode: source.livemode, nowMs: Date.now() };
   const resumed = usableCheckpoint(await state.begin(runId), identity);
   const checkpoint = resumed ?? newCheckpoint(randomUUID(), identity);
   const tally = new Tally(checkpoint.result);
   const saver = new Checkpointer(state, runId, checkpoint, tally, () => options.onCheckpoint?.());
-  const living = await mirror.countLive();
+  try {
+    const removalsHeld = await runPhases(options, saver, tally);
+    const { scanId, pages } = checkpoint;
+    const isHeld = removalsHeld > 0;
+    await state.end(runId, { scanId, isComplete: !isHeld, heldFor: isHeld ? requestId : undefined });
+    options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
+    return { result: tally.result(isHeld ? { removalsHeld } : {}), pages, isResumed: resumed !== undefined };
+  } catch (error) {
+    throw withResult(error, tally.result());
+  }
+}
 
+/** What is left of the scan from its checkpoint on. Returns how many candidates for removal are held. */
+async function runPhases(options: ScanOptions, saver: Checkpointer, tally: Tally): Promise<number> {
+  const { source, mirror, state, signal, concurrency } = options;
+  const { checkpoint } = saver;
+  const living = await mirror.countLive();
   if (checkpoint.phase === 'list') {
-    const plan = resumed
-      ? new Plan(resumed.windows.map((window) => Window.restore(window)))
-      : await firstPlan(options);
+    const stored = checkpoint.windows.map((window) => Window.restore(window));
+    const plan = stored.length > 0 ? new Plan(stored) : await firstPlan(options);
     await list(plan, options, saver, tally, (left) => {
       reportProgress(options, tally, Math.max(living, tally.done + left));
     });
@@ -71,22 +87,16 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     await saver.save();
   }
   const suspects = await findSuspects(mirror, state, checkpoint.scanId, signal);
-  const isHeld = areHeld(suspects.length, living, options.removals);
-  if (!isHeld) {
-    await proveRemovals(source, mirror, suspects, {
-      concurrency: options.concurrency,
-      signal,
-      onResult: async (result) => {
-        count(tally, result);
-        await saver.saveSometimes();
-      },
-    });
-  }
-  const heldFor = isHeld ? options.requestId : undefined;
-  const result = tally.result(isHeld ? { removalsHeld: suspects.length } : {});
-  await state.end(runId, { scanId: checkpoint.scanId, isComplete: !isHeld, heldFor });
-  options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
-  return { result, pages: checkpoint.pages, isResumed: resumed !== undefined };
+  if (areHeld(suspects.length, living, options.removals)) return suspects.length;
+  await proveRemovals(source, mirror, suspects, {
+    concurrency,
+    signal,
+    onResult: async (result) => {
+      count(tally, result);
+      await saver.saveSometimes();
+    },
+  });
+  return 0;
 }
 
 async function firstPlan({ mirror, concurrency }: ScanOptions): Promise<Plan> {

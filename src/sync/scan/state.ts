@@ -42,6 +42,8 @@ const checkpointVersion = 1;
 const checkpointSchema = z.object({
   version: z.literal(checkpointVersion),
   scanId: z.string(),
+  /** Name of the scan: another one begins anew. */
+  requestId: z.string(),
   /** Local time of the daemon that started it, milliseconds; only for its age. */
   startedAtMs: z.number(),
   apiVersion: z.string(),
@@ -66,14 +68,19 @@ const maxAgeMs = 24 * 3_600_000;
 
 /** What a checkpoint must agree with to be gone on with. */
 export interface CheckpointOf {
+  readonly requestId: string;
   readonly apiVersion: string;
   readonly livemode: boolean;
   readonly nowMs: number;
 }
 
-export const newCheckpoint = (scanId: string, { apiVersion, livemode, nowMs }: CheckpointOf): Checkpoint => ({
+export const newCheckpoint = (
+  scanId: string,
+  { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
+): Checkpoint => ({
   version: checkpointVersion,
   scanId,
+  requestId,
   startedAtMs: nowMs,
   apiVersion,
   livemode,
@@ -83,15 +90,18 @@ export const newCheckpoint = (scanId: string, { apiVersion, livemode, nowMs }: C
   result: { created: 0, updated: 0, unchanged: 0, deleted: 0, stale: 0, failed: 0, items: [] },
 });
 
-/** A stored checkpoint that can be gone on with: of this version and account mode, younger than 24 hours. */
+/** A stored checkpoint that can be gone on with: of this scan, version and account mode, younger than 24 hours. */
 export function usableCheckpoint(
   stored: unknown,
-  { apiVersion, livemode, nowMs }: CheckpointOf,
+  { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
 ): Checkpoint | undefined {
   const parsed = checkpointSchema.safeParse(stored);
   if (!parsed.success) return undefined;
   const checkpoint = parsed.data;
-  const isSame = checkpoint.apiVersion === apiVersion && checkpoint.livemode === livemode;
+  const isSame =
+    checkpoint.requestId === requestId &&
+    checkpoint.apiVersion === apiVersion &&
+    checkpoint.livemode === livemode;
   const ageMs = nowMs - checkpoint.startedAtMs;
   return isSame && ageMs >= -maxAgeMs && ageMs < maxAgeMs && checkpoint.windows.length > 0
     ? checkpoint
