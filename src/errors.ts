@@ -38,7 +38,6 @@ export type FaultCode =
   | 'mongodb_unavailable'
   | 'mongodb_rejected'
   // Scans
-  | 'scan_in_progress'
   | 'scan_incomplete'
   // Configuration
   | 'invalid_config'
