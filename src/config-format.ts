@@ -22,7 +22,7 @@ function maskKey(key: string): string {
 }
 
 /** A secret as it may be printed; `''` stays `''`. */
-export function maskSecret(setting: Pick<Setting, 'path'>, value: string): string {
+function maskSecret(setting: Pick<Setting, 'path'>, value: string): string {
   if (value === '') return '';
   return setting.path === 'mongodb.uri' ? maskUri(value) : maskKey(value);
 }

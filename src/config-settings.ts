@@ -37,9 +37,8 @@ const spelledNumber = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 /** Reads a string as the setting's type; what cannot be read so stays a string for the schema to refuse. */
 function coerce(setting: Setting, value: unknown): unknown {
   if (typeof value !== 'string') return value;
-  const trimmed = value.trim();
-  if (setting.kind === 'number' && spelledNumber.test(trimmed)) return Number(trimmed);
-  if (setting.kind === 'flag' && (trimmed === 'true' || trimmed === 'false')) return trimmed === 'true';
+  if (setting.kind === 'number' && spelledNumber.test(value)) return Number(value);
+  if (setting.kind === 'flag' && (value === 'true' || value === 'false')) return value === 'true';
   return value;
 }
 
@@ -47,8 +46,10 @@ export type ParsedSetting =
   | { readonly kind: 'valid'; readonly value: unknown }
   | { readonly kind: 'invalid'; readonly value?: undefined };
 
-/** Parses a value from any source. `null`, which YAML makes of nothing, is empty. */
-export function parseSetting(setting: Setting, value: unknown): ParsedSetting {
+/** Parses a value from any source, without white space around it. `null`, which YAML makes of nothing, is empty. */
+export function parseSetting(setting: Setting, given: unknown): ParsedSetting {
+  // In a secret white space may be part of it; what is not is told of rather than guessed.
+  const value = typeof given === 'string' && !setting.secret ? given.trim() : given;
   if (value === null || value === '') {
     return setting.mayBeEmpty ? { kind: 'valid', value: '' } : { kind: 'invalid' };
   }

@@ -24,7 +24,7 @@ export type MetricSpec =
   | (MetricBase & { readonly type: 'histogram'; readonly buckets: readonly number[] });
 
 /** What stands where a value is outside its label's closed list. */
-export const otherValue = 'other';
+const otherValue = 'other';
 
 const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'unknown'] as const;
 const endStatuses = ['succeeded', 'partial', 'failed', 'cancelled', 'coalesced'] as const;

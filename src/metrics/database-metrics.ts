@@ -1,4 +1,5 @@
 // Metrics of scope `database`: read from MongoDB when somebody scrapes, at most once in 30 s, and absent while that fails.
+import { type DatabaseMetricName } from './catalog.js';
 import { type Instruments } from './instruments.js';
 
 /** Numbers that are the same from every replica; the store reads them. */
@@ -24,14 +25,7 @@ export interface DatabaseMetricsOptions {
   readonly onFault?: (error: unknown) => void;
 }
 
-type DatabaseInstruments = Pick<
-  Instruments,
-  | 'requests_pending'
-  | 'requests_running'
-  | 'oldest_pending_request_timestamp_seconds'
-  | 'last_complete_scan_timestamp_seconds'
-  | 'mirror_objects'
->;
+type DatabaseInstruments = Pick<Instruments, DatabaseMetricName>;
 
 export class DatabaseMetrics {
   readonly #instruments: DatabaseInstruments;

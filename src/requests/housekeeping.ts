@@ -206,7 +206,9 @@ export class Housekeeping {
   ): Promise<number> {
     let count = 0;
     for (;;) {
-      const found = await this.#requests.find(filter, { projection: { _id: 1 }, limit: batchSize }).toArray();
+      const found = await this.#requests
+        .find(filter, { projection: { _id: 1 }, limit: batchSize, singleBatch: true })
+        .toArray();
       let changed = 0;
       for (const { _id } of found) {
         if (signal.aborted) return count;

@@ -124,7 +124,7 @@ export class RequestQueue {
   /** Ids of the oldest that could be claimed; for getting past one that MongoDB refuses to update. */
   async claimableIds(commands: readonly string[], limit: number): Promise<readonly RequestId[]> {
     const found = await this.#requests
-      .find(isClaimable(commands), { projection: { _id: 1 }, limit })
+      .find(isClaimable(commands), { projection: { _id: 1 }, limit, singleBatch: true })
       .toArray();
     return found.map(({ _id }) => _id);
   }
@@ -132,7 +132,9 @@ export class RequestQueue {
   /** Ids of what this process runs and a user wants stopped; for those that no wake-up told. */
   async cancelledIds(): Promise<readonly RequestId[]> {
     const own = { cancel: true, status: 'running', 'lease.owner': this.owner };
-    const found = await this.#requests.find(own, { projection: { _id: 1 } }).toArray();
+    const found = await this.#requests
+      .find(own, { projection: { _id: 1 }, limit: 100, singleBatch: true })
+      .toArray();
     return found.map(({ _id }) => _id);
   }
 

@@ -25,7 +25,7 @@ export class ScanLease {
   /** Takes the right if nobody holds it, by MongoDB's clock. */
   async acquire(): Promise<ScanRight | undefined> {
     const right = await this.#take();
-    if (right || (await this.#state.countDocuments({ _id: this.#id }, { limit: 1 })) > 0) return right;
+    if (right || (await this.#state.findOne({ _id: this.#id }, { projection: { _id: 1 } }))) return right;
     // The first scan ever: an upsert could not compare with the clock ($expr is not allowed there).
     await this.#create();
     return this.#take();

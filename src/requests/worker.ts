@@ -73,7 +73,8 @@ export class RequestWorker {
   #polling: Promise<void> | undefined;
   #sweeping: Promise<void> | undefined;
   #lastPollAt: number | undefined;
-  #isFailing = false;
+  /** What MongoDB fails with at present. */
+  #failing: string | undefined;
 
   constructor(options: WorkerOptions) {
     const { connection, settings, logger, owner } = options;
@@ -402,20 +403,20 @@ export class RequestWorker {
 
   // Faults of MongoDB
 
-  /** One line when MongoDB begins to fail, one when it answers again. */
+  /** One line when MongoDB begins to fail, or fails in another way, and one when it answers again. */
   #report(error: unknown): void {
-    if (this.#stopping.signal.aborted && error === this.#givingUp.signal.reason) return;
-    const { logger } = this.#options;
-    if (!isPassing(error))
-      logger.error({ err: toMongoFault(error, 'working on requests') }, 'Requests cannot be worked on');
-    else if (!this.#isFailing) logger.warn({ err: error }, 'MongoDB does not answer, requests wait');
-    if (isPassing(error)) this.#isFailing = true;
+    if (this.#givingUp.signal.aborted) return;
+    const fault = toMongoFault(error, 'working on requests');
+    if (fault.message === this.#failing) return;
+    this.#failing = fault.message;
+    const level = isPassing(error) ? 'warn' : 'error';
+    this.#options.logger[level]({ err: fault }, 'MongoDB does not do what requests need, they wait');
   }
 
   #answered(): void {
-    if (!this.#isFailing) return;
-    this.#isFailing = false;
-    this.#options.logger.info('MongoDB answers again');
+    if (this.#failing === undefined) return;
+    this.#failing = undefined;
+    this.#options.logger.info('MongoDB does what requests need again');
   }
 }
 

@@ -80,7 +80,7 @@ export async function openConnection(
 }
 
 /** The setting, else what the connection string names, else `stripe`. */
-export function databaseName({ uri, database }: { uri: string; database: string }): string {
+function databaseName({ uri, database }: { uri: string; database: string }): string {
   if (database !== '') return database;
   const path = /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(uri)?.[1];
   return path === undefined ? 'stripe' : decodeURIComponent(path);

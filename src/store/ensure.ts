@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 import { idempotent } from './faults.js';
 
 /** Fields that reconcile compares, in an index that covers its reads by interval of `created`. */
-export const headIndex = {
+const headIndex = {
   created: 1,
   _id: 1,
   '_sync.hash': 1,

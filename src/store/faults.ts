@@ -1,6 +1,6 @@
 // Tells what a MongoDB error means, once, and retries what passes. Every step retried here is idempotent.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mongo } from 'mongoose';
+import mongoose, { mongo } from 'mongoose';
 import { Fault, isFault } from '../errors.js';
 
 /** Codes that pass although the driver gives them no label: exceeded time limits and lost or changing primaries. */
@@ -18,6 +18,8 @@ export function isPassing(error: unknown): boolean {
   return (
     error instanceof mongo.MongoNetworkError ||
     error instanceof mongo.MongoServerSelectionError ||
+    // What mongoose makes of it when it opens a connection.
+    error instanceof mongoose.Error.MongooseServerSelectionError ||
     error instanceof mongo.MongoNotConnectedError ||
     error instanceof mongo.MongoWriteConcernError
   );

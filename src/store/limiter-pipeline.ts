@@ -9,7 +9,11 @@ export interface SlotRates {
 }
 
 /** Nobody reserves a slot further ahead than this. */
-const horizonMs = 100;
+export const horizonMs = 100;
+/** Nor one beyond free slots that calls to other endpoints are likely to want. */
+const skipHorizonMs = 50;
+/** Other endpoints that were asked for so lately are likely to be asked for again. */
+const recentMs = 500;
 
 /** A rate that was cut grows back by this share of the full rate each second: from half to full in 50 s. */
 const recoveryPerSecond = 0.01;
@@ -57,7 +61,8 @@ function dueNow(path: string, rate: number): Expression {
 /**
  * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves in `take`
  * of the document, in milliseconds since 1970: `now`; `slots`, a `{ want, at }` for each that was granted, with the want's index;
- * `whole` and `each`, when the next slot is due, endpoints in the order in which they first occur; and `factor` of the whole.
+ * `whole` and `each`, when the next slot is due, endpoints in the order in which they first occur; `skipAheadMs`, how far ahead one
+ * is granted that leaves out earlier ones; and `factor` of the whole.
  */
 export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.Document[] {
   const endpoints = [...new Set(wants)];
@@ -65,6 +70,7 @@ export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.
   const start = {
     now: nowMs,
     factor: factorNow(pathOf()),
+    skipAheadMs: { $cond: [isOtherRecent(endpoints), skipHorizonMs, horizonMs] },
     whole: dueNow(pathOf(), rates.callsPerSecond),
     wholeInterval: intervalNow(pathOf(), rates.callsPerSecond),
     each: endpoints.map((name) => dueNow(pathOf(name), rates.callsPerSecondPerEndpoint)),
@@ -82,6 +88,16 @@ export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.
   return [{ $set: { take: start } }, { $set: { take: end } }, { $set: due }];
 }
 
+/** Whether other endpoints than these were asked for lately. */
+function isOtherRecent(endpoints: readonly string[]): Expression {
+  const isOther = { $not: [{ $in: ['$$this.k', endpoints] }] };
+  const isRecent = { $gt: ['$$this.v.due', { $subtract: [nowMs, recentMs] }] };
+  const known = { $objectToArray: orElse('endpoints', {}) };
+  return {
+    $gt: [{ $size: { $filter: { input: known, as: 'this', cond: { $and: [isOther, isRecent] } } } }, 0],
+  };
+}
+
 /**
  * The earliest slot that anybody still wants, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint
  * that has to wait leaves the slots before its own to the others. Beyond the horizon there is none, and `want` is -1.
@@ -90,6 +106,8 @@ function nextSlot(queues: readonly number[][]): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
   const isEarlier = { $lt: ['$$at', '$$value.at'] };
   const isMoreUrgent = { $and: [{ $eq: ['$$at', '$$value.at'] }, { $lt: ['$$want', '$$value.want'] }] };
+  const aheadMs = { $cond: [{ $gt: [of('each'), '$$state.whole'] }, '$$state.skipAheadMs', horizonMs] };
+  const isInTime = { $lt: ['$$at', { $add: ['$$state.now', aheadMs] }] };
   const first = {
     $reduce: {
       input: { $range: [0, queues.length] },
@@ -103,7 +121,7 @@ function nextSlot(queues: readonly number[][]): Expression {
           },
           in: {
             $cond: [
-              { $and: [{ $gte: ['$$want', 0] }, { $or: [isEarlier, isMoreUrgent] }] },
+              { $and: [{ $gte: ['$$want', 0] }, isInTime, { $or: [isEarlier, isMoreUrgent] }] },
               { endpoint: '$$this', want: '$$want', at: '$$at' },
               '$$value',
             ],

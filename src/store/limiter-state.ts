@@ -1,7 +1,13 @@
 // The rate limiter's state: one document of sync_state, taken from by atomic updates on MongoDB's clock, so that all replicas share
 // one budget. Slots whose acknowledgement is lost are slots unused; nothing is ever granted twice.
 import type { mongo } from 'mongoose';
-import { slowdownPipeline, takePipeline, type Slowdown, type SlotRates } from './limiter-pipeline.js';
+import {
+  horizonMs,
+  slowdownPipeline,
+  takePipeline,
+  type Slowdown,
+  type SlotRates,
+} from './limiter-pipeline.js';
 import type { StateDocument } from './state.js';
 import { againOnDuplicate } from './upsert.js';
 
@@ -13,16 +19,22 @@ interface Taken {
   readonly factor: number;
   readonly whole: number;
   readonly each: readonly number[];
+  readonly skipAheadMs: number;
   readonly slots: readonly { readonly want: number; readonly at: number }[];
 }
+
+/** What became of a want: its slot, or when to ask for one and when that would be due, if nobody else takes it. */
+export type Slot =
+  | { readonly kind: 'granted'; readonly at: number }
+  | { readonly kind: 'later'; readonly askAt: number; readonly at: number };
 
 export interface SlotAnswer {
   /** MongoDB's time when the slots were taken; milliseconds since 1970, as all times here. */
   readonly now: number;
   /** Rate of the whole at that time; 0: unlimited. */
   readonly callsPerSecond: number;
-  /** One a want, in order: when its slot is due if it was granted, otherwise the time of the first one that might be. */
-  readonly slots: readonly { readonly at: number; readonly granted: boolean }[];
+  /** One a want, in order. */
+  readonly slots: readonly Slot[];
 }
 
 export interface LimiterState {
@@ -63,13 +75,14 @@ export function createLimiterState(states: mongo.Collection<StateDocument>): Lim
   };
 }
 
-function slotsOf(wants: readonly string[], { whole, each, slots }: Taken): SlotAnswer['slots'] {
+function slotsOf(wants: readonly string[], { whole, each, slots, skipAheadMs }: Taken): Slot[] {
   const endpoints = [...new Set(wants)];
   const grantedAt = new Map(slots.map(({ want, at }) => [want, at]));
   return wants.map((name, want) => {
-    const at = grantedAt.get(want);
-    return at === undefined
-      ? { at: Math.max(whole, each[endpoints.indexOf(name)] ?? 0), granted: false }
-      : { at, granted: true };
+    const own = grantedAt.get(want);
+    if (own !== undefined) return { kind: 'granted', at: own };
+    const due = each[endpoints.indexOf(name)] ?? whole;
+    const at = Math.max(whole, due);
+    return { kind: 'later', at, askAt: at - (due > whole ? skipAheadMs : horizonMs) };
   });
 }

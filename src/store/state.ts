@@ -6,7 +6,7 @@ export interface StateDocument {
   [field: string]: unknown;
 }
 
-export const stateCollection = 'sync_state';
+const stateCollection = 'sync_state';
 
 /** The collection `sync_state`. */
 export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>

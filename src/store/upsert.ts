@@ -6,6 +6,6 @@ export async function againOnDuplicate<T>(upsert: () => Promise<T>): Promise<T> 
     return await upsert();
   } catch (error) {
     if ((error as { code?: unknown }).code !== 11_000) throw error;
-    return await upsert();
+    return upsert();
   }
 }

@@ -51,6 +51,9 @@ export interface CallerOptions {
   readonly onKeyRefused?: (key: ApiKey) => void;
 }
 
+/** With less time left another attempt would hide the reason of the one before. */
+const leastMsForAttempt = 1_000;
+
 export class Caller {
   readonly #options: CallerOptions;
   readonly #atWork = new Set<AbortController>();
@@ -93,7 +96,7 @@ export class Caller {
     const { settings, random, logger } = this.#options;
     const deadlineAt = performance.now() + settings.callDeadlineMs;
     return withRetries(() => this.#try(call, options, deadlineAt, keyInUse), {
-      deadlineAt,
+      deadlineAt: deadlineAt - Math.min(settings.attemptTimeoutMs, leastMsForAttempt),
       now: () => performance.now(),
       random,
       sleep: (ms) => sleep(ms, undefined, { signal: options.signal }),

@@ -178,7 +178,7 @@ function meaningOf(refusal: Refusal, endpoint: string): Meaning {
   };
 }
 
-export const keyRefused =
+const keyRefused =
   'STRIPE_API_KEY was refused by Stripe; it was rolled, revoked or mistyped: create one in the Stripe Dashboard under Developers, API keys, and set it anew';
 
 /** Tells the class of the SDK's error, for those who read the code, and nothing else of it. */

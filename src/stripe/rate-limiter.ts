@@ -24,9 +24,14 @@ interface Slots {
   readonly now: number;
   /** Rate of the whole as Stripe's refusals left it. */
   readonly callsPerSecond: number;
-  /** One a want, in order: when it is due if it was granted, otherwise when the first one might be. */
-  readonly slots: readonly { readonly at: number; readonly granted: boolean }[];
+  /** One a want, in order. */
+  readonly slots: readonly Slot[];
 }
+
+/** When it is due, or from when on it can be asked for and when it would be due, if nobody else takes it. */
+type Slot =
+  | { readonly kind: 'granted'; readonly at: number }
+  | { readonly kind: 'later'; readonly askAt: number; readonly at: number };
 
 interface Slowdown {
   /** Absent: every endpoint. */
@@ -47,19 +52,18 @@ export interface RateLimiterOptions {
   readonly random: () => number;
 }
 
+/** The SlotStore grants nothing further ahead: no more need be asked for at once. */
 const horizonMs = 100;
-/** How long before a slot is due it is asked for: small calls as early as it can be granted, scans half of that. */
-const askAheadMs = { small: horizonMs, scan: horizonMs / 2 } as const satisfies Record<CallPriority, number>;
-const leastMsBetweenAsks = 5;
+const mostWantsAtOnce = 128;
+/** Small calls ask for a slot as soon as it can be granted; scans, which can wait, about so long before it is due. */
+const scansAskAheadMs = 50;
 /** Lets replicas that ask at the same time take turns. */
 const askJitterMs = 20;
-const mostWantsAtOnce = 128;
+const leastMsBetweenAsks = 5;
 /** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
 const askTimeoutMs = 5_000;
-/** A question to MongoDB that is open for longer is why calls wait. */
-const leastMsWithoutAnswer = 1_000;
 const failedAskWaitMs = { first: 50, most: 2_000 } as const;
-/** What another replica did may have changed what was said about the next slot. */
+/** After this long the question is asked again, whatever the answer was. */
 const longestWaitMs = 1_000;
 
 export class RateLimiter {
@@ -68,7 +72,9 @@ export class RateLimiter {
   readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
   /** Until when (`performance.now()`) wants of a priority and endpoint need not ask. */
   readonly #notBefore = new Map<string, number>();
-  #askingSince: number | undefined;
+  #isAsking = false;
+  /** When MongoDB last answered, of `performance.now()`. */
+  #answeredAt = 0;
   #failedAsks = 0;
   #pausedUntil = 0;
   #lookAgain: NodeJS.Timeout | undefined;
@@ -98,11 +104,12 @@ export class RateLimiter {
     if (this.#closed) throw this.#closed;
     const { priority } = turn;
     const queuedAt = performance.now();
-    const want = new Want(turn, () => this.#lateFault());
+    const want = new Want(turn, () => this.#lateFault(queuedAt));
     this.#waiting[priority].add(want);
     this.#look();
     try {
       const reading = await want.letGo;
+      this.#waiting[priority].delete(want);
       this.#options.observer.slotWaited((performance.now() - queuedAt) / 1_000);
       return await this.#inFlight.run(() => task(reading));
     } finally {
@@ -145,7 +152,7 @@ export class RateLimiter {
 
   /** Asks for slots if there is anybody to ask for, otherwise sees to it that it is looked again in time. */
   #look(): void {
-    if (this.#closed || this.#askingSince !== undefined) return;
+    if (this.#closed || this.#isAsking) return;
     clearTimeout(this.#lookAgain);
     if (this.#waiting.small.size + this.#waiting.scan.size === 0) return;
     const now = performance.now();
@@ -187,10 +194,11 @@ export class RateLimiter {
   }
 
   async #ask(wants: readonly Want[]): Promise<void> {
-    this.#askingSince = performance.now();
+    this.#isAsking = true;
     try {
       if (this.#isUnlimited) await this.#grantAll(wants);
       else await this.#takeSlots(wants);
+      this.#answeredAt = performance.now();
       if (this.#failedAsks > 0) this.#options.logger.info('Calls to Stripe go on: MongoDB answers again');
       this.#failedAsks = 0;
     } catch (error) {
@@ -204,7 +212,7 @@ export class RateLimiter {
         );
       }
     } finally {
-      this.#askingSince = undefined;
+      this.#isAsking = false;
       this.#look();
     }
   }
@@ -228,15 +236,19 @@ export class RateLimiter {
     wants.forEach((want, index) => {
       const slot = slots[index];
       if (!slot) return;
-      const dueAt = answeredAt + slot.at - now;
-      if (slot.granted) {
-        this.#grant(want, dueAt, reading);
-      } else {
-        const { priority, endpoint } = want.turn;
-        const askAt =
-          dueAt - askAheadMs[priority] + askJitterMs * (random() - (priority === 'scan' ? 0.5 : 0));
-        this.#notBefore.set(`${priority} ${endpoint}`, Math.max(askAt, answeredAt + leastMsBetweenAsks));
+      const toOurs = (time: number): number => answeredAt + time - now;
+      if (slot.kind === 'granted') {
+        this.#grant(want, toOurs(slot.at), reading);
+        return;
       }
+      const { priority, endpoint } = want.turn;
+      const scansAskAt = toOurs(slot.at) - scansAskAheadMs + askJitterMs * (random() - 0.5);
+      const askAt = Math.max(
+        toOurs(slot.askAt),
+        priority === 'scan' ? scansAskAt : 0,
+        answeredAt + leastMsBetweenAsks,
+      );
+      this.#notBefore.set(`${priority} ${endpoint}`, Math.min(askAt, answeredAt + longestWaitMs));
     });
   }
 
@@ -246,20 +258,23 @@ export class RateLimiter {
     want.grant(time, reading);
   }
 
-  #lateFault(): Fault {
-    const hasNoAnswer =
-      this.#askingSince !== undefined && performance.now() - this.#askingSince > leastMsWithoutAnswer;
+  #lateFault(queuedAt: number): Fault {
+    const hasNoAnswer = this.#isAsking && this.#answeredAt < queuedAt;
     return this.#failedAsks > 0 || hasNoAnswer
       ? new Fault(
           'mongodb_unavailable',
-          'No call to Stripe was made: MongoDB, which keeps the rate, did not answer',
+          'No call to Stripe was made in time: MongoDB, which keeps the rate, does not answer',
           {
             kind: 'retryable',
           },
         )
-      : new Fault('stripe_rate_limited', 'No call to Stripe was made: other calls used up the rate limit', {
-          kind: 'retryable',
-        });
+      : new Fault(
+          'stripe_rate_limited',
+          'No call to Stripe was made in time: other calls use up the rate limit',
+          {
+            kind: 'retryable',
+          },
+        );
   }
 }
 

@@ -1,7 +1,7 @@
 // The one retry loop around calls to Stripe: exponential back-off with full jitter, Stripe's own wishes first, and an end.
 import type { Verdict } from './classify.js';
 
-export const retryBaseMs = 500;
+const retryBaseMs = 500;
 export const retryMostMs = 20_000;
 
 /** Wait before the given retry (1, 2, …), at random between nothing and a bound that doubles: full jitter. */

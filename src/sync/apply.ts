@@ -7,7 +7,6 @@ import type { ItemResult } from './outcome.js';
 import type {
   Answer,
   CallOptions,
-  CallPriority,
   Head,
   Mirror,
   MirrorWrite,
@@ -180,8 +179,3 @@ async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Observed):
     return { id, outcome: 'failed', code: result.code, message: result.message };
   return { id, outcome: 'deleted' };
 }
-
-export const callOptions = (priority: CallPriority, signal: AbortSignal): CallOptions => ({
-  priority,
-  signal,
-});

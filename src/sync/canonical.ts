@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import type { StripeObject } from './ports.js';
 
 /** Fields of a mirrored document that are not Stripe's: never hashed, never taken from what Stripe sent. */
-export const ownFields = ['_id', '_sync', 'app'] as const;
+const ownFields = ['_id', '_sync', 'app'] as const;
 
 /**
  * Prepares an object for the mirror: without the fields that are ours, and with every lone surrogate as U+FFFD, which is

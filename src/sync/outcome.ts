@@ -21,7 +21,7 @@ export interface ItemResult {
 }
 
 /** How many items a result lists; all are counted. */
-export const maxResultItems = 1_000;
+const maxResultItems = 1_000;
 
 /** Result of a request: a count an outcome, and the first `maxResultItems` items (of a scan only those worth a look). */
 export interface SyncResult extends Record<Outcome, number> {

@@ -1,7 +1,7 @@
 // The budget in MongoDB: shared, paced by the server's clock, and slowed down for all by one.
 import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createLimiterState } from '../../src/store/limiter-state.js';
+import { createLimiterState, type SlotAnswer } from '../../src/store/limiter-state.js';
 import { createMongoClock } from '../../src/store/mongo-clock.js';
 import { stateOf } from '../../src/store/state.js';
 import { atEnd } from '../support/cleanup.js';
@@ -26,8 +26,8 @@ async function replica() {
 }
 
 /** Milliseconds from asking to each slot that was granted. */
-const granted = (answer: { now: number; slots: readonly { at: number; granted: boolean }[] }): number[] =>
-  answer.slots.filter((slot) => slot.granted).map(({ at }) => Math.round(at - answer.now));
+const granted = (answer: SlotAnswer): number[] =>
+  answer.slots.filter((slot) => slot.kind === 'granted').map(({ at }) => Math.round(at - answer.now));
 
 beforeEach(() => states.deleteMany({}));
 
@@ -53,9 +53,9 @@ describe('slots', () => {
 
     const answer = await state.take([list, list, retrieve, retrieve], rates);
 
-    expect(
-      answer.slots.map(({ at, granted: isGranted }) => isGranted && Math.round(at - answer.now)),
-    ).toEqual([0, 50, 25, 75]);
+    expect(answer.slots.map(({ kind, at }) => kind === 'granted' && Math.round(at - answer.now))).toEqual([
+      0, 50, 25, 75,
+    ]);
   });
 
   test('that are refused say when to ask again', async () => {
@@ -64,8 +64,12 @@ describe('slots', () => {
 
     const { now, slots } = await state.take([list, list], rates);
 
-    expect(slots.map((slot) => slot.granted)).toEqual([true, false]);
-    expect(Math.round((slots[1]?.at ?? 0) - now)).toBe(500);
+    expect(slots[0]).toEqual({ kind: 'granted', at: now });
+    expect(slots[1]).toMatchObject({
+      kind: 'later',
+      at: slots[0]!.at + 500.001,
+      askAt: slots[0]!.at + 400.001,
+    });
   });
 
   test('are one budget, also for replicas that make the document at the same time', async () => {
@@ -140,9 +144,9 @@ describe('a refusal by Stripe', () => {
 
     const { slots, now } = await state.take([list, retrieve], rates);
 
-    expect(slots.map((slot) => slot.granted)).toEqual([false, true]);
+    expect(slots.map((slot) => slot.kind)).toEqual(['later', 'granted']);
     expect((slots[0]?.at ?? 0) - now).toBeGreaterThan(300);
-    await until(async () => (await state.take([list], rates)).slots[0]?.granted, {
+    await until(async () => (await state.take([list], rates)).slots[0]?.kind === 'granted', {
       what: 'the block to end',
     });
   });

@@ -302,84 +302,13 @@ describe('a dedupeKey', () => {
   });
 });
 
-describe('wake-ups', () => {
-  test('come at once by the change stream, long before the poll', async () => {
-    const lab = requestsLab(freshDatabase());
-    const runner = quickRunner();
-    const waits: number[] = [];
-    await lab.worker({
-      runner,
-      settings: { pollIntervalMs: 60_000, leaseMs: 300_000 },
-      observer: { requestClaimed: ({ waitSeconds }) => void waits.push(waitSeconds) },
-    });
-    const [first] = await lab.insert({ command: 'softDelete', stripeId: 'cus_1' });
-    await lab.ended(first!, 20_000);
-
-    const [second] = await lab.insert({ command: 'softDelete', stripeId: 'cus_2' });
-
-    await lab.ended(second!, 2_000);
-    expect(waits[1]).toBeLessThan(0.5);
-  });
-
-  test('that are lost are made up for by the poll', async () => {
-    const lab = requestsLab(freshDatabase());
-    await lab.worker({ runner: quickRunner(), feed: false });
-
-    const [id] = await lab.insert({ command: 'syncAll' });
-
-    expect(await lab.ended(id!, 2_000)).toMatchObject({ status: 'succeeded' });
-  });
-
-  test('are not caused by what the workers write, a scan least of all', async () => {
-    const database = freshDatabase();
-    const lab = requestsLab(database);
-    const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
-    const pipeline = [{ $match: { operationType: { $in: ['insert', 'update', 'replace'] } } }];
-    const all = lab.requests.watch(pipeline);
-    const changes: unknown[] = [];
-    all.on('change', (change) => void changes.push(change));
-    await until(() => all.resumeToken, { what: 'the change stream' });
-    const { RequestFeed } = await import('../../src/requests/feed.js');
-    const events: unknown[] = [];
-    const feed = new RequestFeed({
-      connection: await lab.connect(),
-      logger: lab.logger,
-      onEvent: (event) => void events.push(event),
-    });
-    feed.start();
-    await until(() => events.length === 1, { what: 'the feed to open' });
-
-    const [id] = await lab.insert({ command: 'syncAll' });
-    const scan = await runner.nth(1);
-    await until(
-      () => {
-        scan.context.onProgress({ done: changes.length, estimated: 100, ratio: undefined });
-        return changes.length >= 6;
-      },
-      { what: 'renewals and progress' },
-    );
-    scan.succeed();
-    await lab.ended(id!);
-    const [last] = await lab.insert({ command: 'softDelete', stripeId: 'cus_1' });
-    await until(() => JSON.stringify(events).includes(String(last)), { what: 'the last event' });
-
-    await Promise.all([feed.close(), all.close()]);
-    expect(events).toMatchObject([
-      { kind: 'opened' },
-      { kind: 'pending', id, lane: 'scan' },
-      { kind: 'pending', id: last, lane: 'small' },
-    ]);
-  });
-});
-
 describe('lanes', () => {
   test('work on as many small requests at once as configured, and take the rest as room comes', async () => {
     const lab = requestsLab(freshDatabase());
     const runner = heldRunner();
     const worker = await lab.worker({
       runner,
-      settings: { concurrency: 3, pollIntervalMs: 60_000, leaseMs: 300_000 },
+      settings: { concurrency: 3 },
     });
     const ids = await lab.insert(
       ...Array.from({ length: 10 }, (_, index) => ({ command: 'softDelete', stripeId: `cus_${index}` })),

@@ -19,6 +19,8 @@ export interface ProcessOptions {
   cwd?: string;
   /** Options of Node itself, such as `--max-old-space-size=96`. */
   nodeArgs?: string[];
+  /** What it reads on standard input; nothing by default. */
+  input?: string;
   /** A module to run instead of the daemon's, as a path inside the repository, such as `test/simulator/main.ts`. */
   entry?: string;
 }
@@ -62,12 +64,13 @@ export interface WaitOptions {
  * port. It ends with the test by SIGKILL, unless `stop()` has ended it before.
  */
 export function startProcess(options: ProcessOptions = {}): RunningProcess {
-  const { args = [], env = {}, cwd, nodeArgs = [], entry } = options;
+  const { args = [], env = {}, cwd, nodeArgs = [], input, entry } = options;
   const child = spawn(process.execPath, [...nodeArgs, ...entryArgs(entry), ...args], {
     cwd: cwd ?? fileURLToPath(repository),
     env: { ...inherited(), ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
   });
+  child.stdin?.end(input);
   const exit = exitOf(child);
   endWithUs(child, exit);
 

@@ -19,7 +19,7 @@ export type RequestDocument = AnyDocument & { _id: mongo.ObjectId };
 /** Short enough for tests that wait for a lease or a poll. */
 export const quickSettings: RequestsSettings = {
   concurrency: 4,
-  pollIntervalMs: 200,
+  pollIntervalMs: 100,
   leaseMs: 1_500,
   maxAttempts: 3,
   retryBaseMs: 20,
@@ -101,6 +101,7 @@ export interface TestWorkerOptions {
   runner: CommandRunner;
   settings?: Partial<RequestsSettings>;
   observer?: Partial<RequestsObserver>;
+  /** Wake-ups by change stream; false by default, as a stream takes the server a second to end. */
   feed?: boolean;
   owner?: string;
   onFatal?: (fault: Error) => void;
@@ -163,7 +164,9 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
     state: database.db.collection('sync_state'),
     connect,
     insert: async (...documents) => {
-      const { insertedIds } = await requests.insertMany(documents as RequestDocument[]); // the driver adds _id
+      const { insertedIds } = await requests.insertMany(
+        documents.map((document) => ({ ...document }) as RequestDocument), // the driver adds _id
+      );
       return Object.values(insertedIds);
     },
     read,
@@ -176,7 +179,7 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
         { what: `request ${String(id)} to be ${what}`, timeoutMs, intervalMs: 20 },
       ),
     ended: (id, timeoutMs) => lab.reaching(id, 'ended', ({ status }) => isEndStatus(status), timeoutMs),
-    worker: async ({ runner, settings, observer, start = true, ...options }) => {
+    worker: async ({ runner, settings, observer, feed = false, start = true, ...options }) => {
       const connection = options.connection ?? (await connect());
       await ensureRequestIndexes(connection);
       const worker = new RequestWorker({
@@ -192,7 +195,7 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
           scanProgressed: () => {},
           ...observer,
         },
-        ...(options.feed !== undefined && { feed: options.feed }),
+        feed,
       });
       atEnd(async () => {
         await worker.drain({ withinMs: 5_000 });

@@ -8,7 +8,7 @@ import { createMongoClock } from '../../src/store/mongo-clock.js';
 import { createScanState } from '../../src/store/scan-state.js';
 import { stateOf } from '../../src/store/state.js';
 import { createStripeGateway } from '../../src/stripe/gateway.js';
-import type { Mirror, SharedClock, Source } from '../../src/sync/ports.js';
+import type { SharedClock, Source } from '../../src/sync/ports.js';
 import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
 import type { ScanState } from '../../src/sync/scan/state.js';
 import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
@@ -101,5 +101,3 @@ export async function openScanBench(
     },
   };
 }
-
-export type { Mirror };

@@ -1,4 +1,5 @@
 // The rate limiter's budget once more in plain code, for tests: what MongoDB's pipelines must do, and a limiter without MongoDB.
+import type { Slot } from '../../src/store/limiter-state.js';
 import type { SlotStore } from '../../src/stripe/rate-limiter.js';
 
 interface Scope {
@@ -13,11 +14,6 @@ interface Rates {
   callsPerSecondPerEndpoint: number;
 }
 
-export interface Slot {
-  at: number;
-  granted: boolean;
-}
-
 const newScope = (): Scope => ({ due: 0, factor: 1, cutAt: 0, blockedUntil: 0 });
 
 export class SlotModel {
@@ -30,17 +26,24 @@ export class SlotModel {
     for (const scope of [whole, ...wants.map((name) => this.#of(name))]) {
       scope.due = Math.max(scope.due, now, scope.blockedUntil);
     }
+    const isOtherRecent = [...this.#endpoints].some(
+      ([name, { due }]) => !wants.includes(name) && due > now - 500,
+    );
     const slots: (Slot | undefined)[] = wants.map(() => undefined);
     const dueOf = (name: string): number => Math.max(whole.due, this.#of(name).due);
+    // Skipping slots that calls to other endpoints may want is only for those that need theirs soon.
+    const aheadOf = (name: string): number => (isOtherRecent && this.#of(name).due > whole.due ? 50 : 100);
     for (;;) {
       // The earliest slot that anybody still wants; of two at the same time the more urgent.
-      const open = wants.flatMap((name, index) => (slots[index] ? [] : [{ name, index, at: dueOf(name) }]));
+      const open = wants
+        .map((name, index) => ({ name, index, at: dueOf(name) }))
+        .filter(({ name, index, at }) => !slots[index] && at < now + aheadOf(name));
       const next = open.reduce<(typeof open)[number] | undefined>(
         (first, want) => (first && first.at <= want.at ? first : want),
         undefined,
       );
-      if (!next || next.at >= now + 100) break;
-      slots[next.index] = { at: next.at, granted: true };
+      if (!next) break;
+      slots[next.index] = { kind: 'granted', at: next.at };
       const endpoint = this.#of(next.name);
       if (rates.callsPerSecond > 0) whole.due = next.at + interval(rates.callsPerSecond, whole, now);
       if (rates.callsPerSecondPerEndpoint > 0) {
@@ -48,7 +51,10 @@ export class SlotModel {
       }
     }
     return {
-      slots: wants.map((name, index) => slots[index] ?? { at: dueOf(name), granted: false }),
+      slots: wants.map((name, index) => {
+        const at = dueOf(name);
+        return slots[index] ?? { kind: 'later', at, askAt: at - aheadOf(name) };
+      }),
       callsPerSecond: rates.callsPerSecond * factorOf(whole, now),
     };
   }
@@ -90,7 +96,7 @@ export function memorySlots(): SlotStore & { granted: { endpoint: string; at: nu
       const now = Date.now();
       const taken = model.take(now, wants, rates);
       taken.slots.forEach((slot, index) => {
-        if (slot.granted) granted.push({ endpoint: wants[index] ?? '', at: slot.at });
+        if (slot.kind === 'granted') granted.push({ endpoint: wants[index] ?? '', at: slot.at });
       });
       return { now, ...taken };
     },

@@ -12,7 +12,7 @@ import { atEnd } from './cleanup.js';
 export type StripeConfig = Config['stripe'];
 
 /** Settings of a test: no limit of the rate, and deadlines that a test can wait for. */
-export const stripeConfig = (
+const stripeConfig = (
   simulator: { url: string; key: string },
   settings: Partial<StripeConfig> = {},
 ): StripeConfig => ({
@@ -37,7 +37,7 @@ export const localClock: SharedClock = {
 export const freeSlots: SlotStore = {
   take: async (wants, { callsPerSecond }) => {
     const now = Date.now();
-    return { now, callsPerSecond, slots: wants.map(() => ({ at: now, granted: true })) };
+    return { now, callsPerSecond, slots: wants.map(() => ({ kind: 'granted', at: now })) };
   },
   slowDown: async () => {},
 };

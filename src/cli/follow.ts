@@ -1,0 +1,145 @@
+// Follows requests to their ends by their documents: a change stream says when to look, where MongoDB has one, and polling finds
+// what it does not tell. Reads alone; stopping to follow changes nothing.
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../errors.js';
+import type { typedRequestsOf } from '../requests/collection.js';
+import { isEndStatus, type RequestId, type SyncRequestDocument } from '../requests/document.js';
+import { persistently } from '../requests/mongo-faults.js';
+
+export type RequestCollection = ReturnType<typeof typedRequestsOf>;
+
+/** A request without what may be large or personal: it is read often. */
+export type RequestView = Omit<SyncRequestDocument, 'batch' | 'ids'>;
+
+export interface FollowOptions {
+  /** Ends following with its reason. */
+  readonly signal: AbortSignal;
+  /** Gets the requests that are known by now in the order of the ids, after every look at them. */
+  readonly onLook: (requests: readonly RequestView[]) => Promise<void>;
+  /** How long MongoDB may stay away before following is given up, in milliseconds. */
+  readonly patienceMs: number;
+}
+
+/** The first look again comes after the shortest time, each next one after twice as long. */
+const shortestPauseMs = 50;
+const pauseMs = 500;
+/** Between two looks while a change stream tells of changes. */
+const pauseMsWithStream = 2_000;
+
+const unseen = { batch: 0, ids: 0 } as const;
+
+/**
+ * Waits until all have ended, and returns them in the order of the ids. For one that ended `coalesced` the scan that runs for it is
+ * followed and returned.
+ * @throws Fault `not_found` when one is no longer there, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort
+ */
+export async function followToEnd(
+  requests: RequestCollection,
+  ids: readonly RequestId[],
+  { signal, onLook, patienceMs }: FollowOptions,
+): Promise<readonly RequestView[]> {
+  const slots: Slot[] = ids.map((id) => ({ id, request: undefined }));
+  const changes = watchChanges(requests, ids);
+  try {
+    let longestMs = shortestPauseMs;
+    for (;;) {
+      await look(requests, slots, { signal, patienceMs });
+      const seen = slots.flatMap(({ request }) => request ?? []);
+      await onLook(seen);
+      if (slots.every(hasEnded)) return seen;
+      await changes.next(longestMs, signal);
+      const isTold = changes.isOpen() && slots.every(({ isRedirected }) => !isRedirected);
+      longestMs = Math.min(longestMs * 2, isTold ? pauseMsWithStream : pauseMs);
+    }
+  } finally {
+    await changes.close();
+  }
+}
+
+interface Slot {
+  id: RequestId;
+  request: RequestView | undefined;
+  /** It is another request than the one that was asked for: the change stream knows nothing of it. */
+  isRedirected?: boolean;
+}
+
+const hasEnded = ({ request }: Slot): boolean => isEndStatus(request?.status);
+
+async function look(
+  requests: RequestCollection,
+  slots: readonly Slot[],
+  { signal, patienceMs }: Pick<FollowOptions, 'signal' | 'patienceMs'>,
+): Promise<void> {
+  const open = slots.filter((slot) => !hasEnded(slot));
+  const query = { _id: { $in: open.map(({ id }) => id) } };
+  const read = () => requests.find(query, { projection: unseen }).toArray();
+  const doing = 'reading the request';
+  const found = await orAborted(persistently(doing, read, { withinMs: patienceMs, signal }), signal);
+  const byId = new Map(found.map((request) => [String(request._id), request]));
+  for (const slot of open) {
+    const request = byId.get(String(slot.id));
+    if (!request) throw removed(slot.id);
+    const target = request.status === 'coalesced' ? request.coalescedInto : undefined;
+    slot.request = request;
+    // Equal scans end as one: its end is what was asked for.
+    if (target && !target.equals(slot.id))
+      Object.assign(slot, { id: target, request: undefined, isRedirected: true });
+  }
+}
+
+const removed = (id: RequestId): Fault =>
+  new Fault('not_found', `Request ${String(id)} was removed before its end was seen`, { kind: 'terminal' });
+
+interface Changes {
+  /** Resolves at the next change, but not at once, for changes come in crowds; after `longestMs` at the latest. */
+  next(longestMs: number, signal: AbortSignal): Promise<void>;
+  /** Whether changes are told. */
+  isOpen(): boolean;
+  close(): Promise<void>;
+}
+
+/** Without change streams (a standalone server, a user without the right) it is the clock alone that says when to look. */
+function watchChanges(requests: RequestCollection, ids: readonly RequestId[]): Changes {
+  const pipeline = [{ $match: { 'documentKey._id': { $in: ids } } }, { $project: { _id: 1 } }];
+  const stream = requests.watch(pipeline, { maxAwaitTimeMS: 1_000 });
+  let isOpen = false;
+  let news = new AbortController();
+  // The first answer of the server, empty or not.
+  stream.once('resumeTokenChanged', () => (isOpen = true));
+  stream.on('change', () => news.abort());
+  // The driver resumes what can be resumed: an error is the end.
+  const end = (): void => void (isOpen = false);
+  stream.on('error', end);
+  stream.on('close', end);
+
+  return {
+    isOpen: () => isOpen,
+    next: async (longestMs, signal) => {
+      await pause(shortestPauseMs, [signal]);
+      await pause(longestMs - shortestPauseMs, [signal, news.signal]);
+      signal.throwIfAborted();
+      news = new AbortController();
+    },
+    close: async () => {
+      await stream.close().catch(() => undefined);
+    },
+  };
+}
+
+async function pause(ms: number, signals: readonly AbortSignal[]): Promise<void> {
+  await sleep(ms, undefined, { signal: AbortSignal.any([...signals]) }).catch(() => undefined);
+}
+
+/** A read from a server that hangs must not hold up an interruption. */
+async function orAborted<T>(reading: Promise<T>, signal: AbortSignal): Promise<T> {
+  const settled = new AbortController();
+  const aborted = once(signal, 'abort', { signal: settled.signal }).then(() => signal.throwIfAborted());
+  try {
+    await Promise.race([reading, aborted]);
+    return await reading;
+  } finally {
+    settled.abort();
+    await aborted.catch(() => undefined);
+  }
+}

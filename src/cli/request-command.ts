@@ -1,0 +1,38 @@
+// What the commands that make requests have in common on the command line.
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import type { ExitCode } from './exit-code.js';
+import type { Job, RequestCommandOptions } from './job.js';
+import type { Terminal } from './terminal.js';
+
+/** Adds the options that all of them have. */
+export function withRequestOptions(command: Command): Command {
+  return command
+    .option('--dry-run', 'find out what would change; nothing is written to the mirror')
+    .option('--in-process', 'run it here and now instead of waiting for a daemon (needs the Stripe key)')
+    .option('--json', 'print the final request document as JSON, one line each')
+    .addOption(new Option('--no-wait', 'insert it, print its id and end').conflicts(['inProcess', 'timeout']))
+    .option('--timeout <seconds>', 'stop following after so long; the request itself goes on', parseSeconds);
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= longestTimeoutSeconds)) {
+    throw new InvalidArgumentError(
+      `It must be a number of seconds above 0, at most ${longestTimeoutSeconds}.`,
+    );
+  }
+  return seconds;
+}
+
+/** Timers hold no more milliseconds than 31 bits. */
+const longestTimeoutSeconds = 2_000_000;
+
+/** Inserts the requests and follows them; see run-job.ts. Loaded only now, so that help and refusals do not wait for drivers. */
+export async function submit(
+  terminal: Terminal,
+  options: RequestCommandOptions,
+  job: Job,
+): Promise<ExitCode> {
+  const { runJob } = await import('./run-job.js');
+  return runJob(terminal, options, job);
+}

@@ -1,0 +1,116 @@
+// How requests ended, for a person (text) and for a script (JSON). Of customers there are ids alone.
+import type { RequestStatus, SyncRequestDocument } from '../requests/document.js';
+import { outcomes, type Outcome } from '../sync/outcome.js';
+import type { RequestView } from './follow.js';
+import { count, counted, duration } from './wording.js';
+
+/** How they ended together: as one does if that is how all did, otherwise `partial`. */
+export function overallStatus(requests: readonly RequestView[]): RequestStatus {
+  const statuses = new Set(requests.map(({ status }) => status ?? 'pending'));
+  const [only] = statuses;
+  return statuses.size === 1 && only !== undefined ? only : 'partial';
+}
+
+/** The result in a few lines: how it ended, a count an outcome, what failed. */
+export function summaryText(requests: readonly RequestView[]): string {
+  return [
+    headline(requests),
+    ...countsTable(requests),
+    ...requests.flatMap(heldLines),
+    ...requests.flatMap((request) => errorLines(request, requests.length > 1)),
+    ...failedItems(requests),
+  ].join('\n');
+}
+
+function headline(requests: readonly RequestView[]): string {
+  const [first] = requests;
+  const name = requests.length === 1 ? `request ${String(first?._id)}` : counted(requests.length, 'request');
+  const seconds = secondsOf(requests);
+  const dry = requests.some(({ dryRun }) => dryRun === true) ? ', a dry run: nothing was written' : '';
+  const time = seconds === undefined ? '' : ` in ${duration(seconds)}`;
+  return `${first?.command ?? ''} ${overallStatus(requests)}${time} (${name})${dry}`;
+}
+
+/** From the start of the first to the end of the last. */
+function secondsOf(requests: readonly RequestView[]): number | undefined {
+  const starts = requests.flatMap(({ startedAt }) => startedAt?.getTime() ?? []);
+  const ends = requests.flatMap(({ finishedAt }) => finishedAt?.getTime() ?? []);
+  if (starts.length === 0 || ends.length === 0) return undefined;
+  return Math.max(0, latest(ends) - earliest(starts)) / 1_000;
+}
+
+const latest = (times: readonly number[]): number => times.reduce((a, b) => Math.max(a, b));
+const earliest = (times: readonly number[]): number => times.reduce((a, b) => Math.min(a, b));
+
+function countsTable(requests: readonly RequestView[]): string[] {
+  const results = requests.flatMap(({ result }) => result ?? []);
+  if (results.length === 0) return [];
+  const sum = (outcome: Outcome): string =>
+    count(results.reduce((total, result) => total + result[outcome], 0));
+  const columns = outcomes.map((outcome) => ({ outcome, text: sum(outcome) }));
+  const width = ({ outcome, text }: (typeof columns)[number]): number =>
+    Math.max(outcome.length, text.length);
+  return [
+    columns.map((column) => column.outcome.padStart(width(column))).join('  '),
+    columns.map((column) => column.text.padStart(width(column))).join('  '),
+  ].map((line) => `  ${line}`);
+}
+
+function heldLines({ result }: RequestView): string[] {
+  const held = result?.removalsHeld ?? 0;
+  if (held === 0) return [];
+  return [
+    `  ${counted(held, 'removal')} held for approval: more than removals.maxCount and removals.maxRatio allow`,
+  ];
+}
+
+function errorLines({ _id, error, result }: RequestView, isNamed: boolean): string[] {
+  // Where everything failed, the error is that of the first item, which is listed below.
+  const isListed =
+    result?.items.some(({ outcome, code }) => outcome === 'failed' && code === error?.code) ?? false;
+  if (!error || isListed) return [];
+  const faults = error.faults ?? [error.message];
+  const name = isNamed ? `request ${String(_id)}: ` : '';
+  const cause = error.cause
+    ? [`the last attempt ended with ${error.cause.code}: ${error.cause.message}`]
+    : [];
+  return [...faults.map((fault) => `${error.code}: ${fault}`), ...cause].map((line) => `  ${name}${line}`);
+}
+
+const mostListed = 20;
+
+function failedItems(requests: readonly RequestView[]): string[] {
+  const failed = requests
+    .flatMap(({ result }) => result?.items ?? [])
+    .filter(({ outcome }) => outcome === 'failed');
+  if (failed.length === 0) return [];
+  const total = requests.reduce((sum, { result }) => sum + (result?.failed ?? 0), 0);
+  const listed = failed.slice(0, mostListed);
+  const more = total - listed.length;
+  return [
+    '  failed:',
+    ...aligned(listed.map(({ id, code, message = '' }) => [id, code ?? '', message])),
+    ...(more > 0 ? [`    and ${count(more)} more; --json lists up to 1,000 of each request`] : []),
+  ];
+}
+
+/** Cells in columns, the last one as long as it is. */
+function aligned(rows: readonly (readonly [string, string, string])[]): string[] {
+  const widthOf = (column: 0 | 1): number => latest(rows.map((row) => row[column].length));
+  const widths = [widthOf(0), widthOf(1)] as const;
+  return rows.map(([id, code, message]) =>
+    `    ${id.padEnd(widths[0])}  ${code.padEnd(widths[1])}  ${message}`.trimEnd(),
+  );
+}
+
+/** One line of JSON: ids in hex, dates as ISO 8601. A batch that is still whole is reduced to its ids. */
+export function requestJson(request: RequestView | SyncRequestDocument): string {
+  const batch = 'batch' in request ? request.batch : undefined;
+  if (!Array.isArray(batch)) return JSON.stringify(request);
+  return JSON.stringify({ ...request, batch: (batch as unknown[]).map(idOf) });
+}
+
+function idOf(entry: unknown): unknown {
+  const isObject = typeof entry === 'object' && entry !== null;
+  return isObject ? ('id' in entry && typeof entry.id === 'string' ? entry.id : null) : entry;
+}

@@ -1,0 +1,39 @@
+// What a command writes to: its result to stdout and nothing else there, everything told to a person to stderr.
+
+export interface Terminal {
+  /** One or more lines of the command's result. */
+  result(text: string): void;
+  /** One or more lines for the person who waits. */
+  note(text: string): void;
+  /** Has `aside` clear the last line of the screen before each note; returns a function that ends it. */
+  makeWay(aside: () => void): () => void;
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stderr: NodeJS.WriteStream;
+}
+
+export function processTerminal(): Terminal {
+  const { stdin, stdout, stderr } = process;
+  const asides = new Set<() => void>();
+  // A reader that has seen enough (`| head`) is no fault.
+  for (const stream of [stdout, stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+  return {
+    stdin,
+    stderr,
+    result: (text) => void stdout.write(`${printable(text)}\n`),
+    note: (text) => {
+      for (const aside of asides) aside();
+      stderr.write(`${printable(text)}\n`);
+    },
+    makeWay: (aside) => {
+      asides.add(aside);
+      return () => void asides.delete(aside);
+    },
+  };
+}
+
+/** Anybody may have written the requests that are shown: control characters would reach the terminal as commands. */
+const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');

@@ -1,0 +1,98 @@
+import { Readable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { runCommandLine } from '../../src/cli/command-line.js';
+
+/** Runs a command line that ends before it reads settings or connects. */
+async function run(
+  args: string[],
+  input: string | Buffer = '',
+): Promise<{ code: number; out: string; err: string[] }> {
+  const written: { out: string[]; err: string[] } = { out: [], err: [] };
+  const code = await runCommandLine(args, {
+    stdin: Readable.from([Buffer.from(input)]),
+    stderr: process.stderr,
+    makeWay: () => () => undefined,
+    result: (text) => void written.out.push(text),
+    note: (text) => void written.err.push(...text.split('\n')),
+  });
+  return { code, out: written.out.join('\n'), err: written.err };
+}
+
+describe('a command line that cannot be used', () => {
+  it.each([
+    { args: [], says: 'Usage: stripe-mongo-sync [options] [command]' },
+    { args: ['sync-al'], says: '(Did you mean sync-all?)' },
+    { args: ['sync-all', '--dryrun'], says: '(Did you mean --dry-run?)' },
+    {
+      args: ['sync-all', 'cus_1'],
+      says: "error: too many arguments for 'sync-all'. Expected 0 arguments but got 1.",
+    },
+    {
+      args: ['sync-all', '--timeout', 'soon'],
+      says: "error: option '--timeout <seconds>' argument 'soon' is invalid. It must be a number of seconds above 0, at most 2000000.",
+    },
+    {
+      args: ['sync-all', '--no-wait', '--in-process'],
+      says: "error: option '--no-wait' cannot be used with option '--in-process'",
+    },
+    {
+      args: ['sync-all', '--timeout', '5', '--no-wait'],
+      says: "error: option '--no-wait' cannot be used with option '--timeout <seconds>'",
+    },
+    { args: ['sync-by-ids'], says: "error: missing required argument 'id'" },
+    {
+      args: ['sync-batch', '-', '--observed-at', 'noon'],
+      says: "error: option '--observed-at <time>' argument 'noon' is invalid. It must be a time such as 2026-01-31T12:00:00Z.",
+    },
+    {
+      args: ['sync-batch', 'nowhere.json'],
+      says: 'error: FILE must be a readable file or - for standard input, got "nowhere.json" (ENOENT)',
+    },
+    { args: ['sync-batch', '-'], says: 'error: standard input holds no customers' },
+  ])('ends with 2 and says what is wrong: $args', async ({ args, says }) => {
+    const { code, out, err } = await run(args);
+
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(err).toContain(says);
+  });
+
+  it('has every id named that cannot be one, and no address repeated', async () => {
+    const { code, err } = await run(['sync-by-ids', 'cus_1', '..', 'jane@example.com']);
+
+    expect(code).toBe(2);
+    expect(err).toEqual([
+      'error: An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got ".."',
+      'error: An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got a string of 16 characters with "@"',
+    ]);
+  });
+
+  it('has the place named of a customer that is too large for any request', async () => {
+    const large = JSON.stringify({ id: 'cus_2', description: 'x'.repeat(5_000_000) });
+
+    const { code, err } = await run(['sync-batch', '-'], `{"id": "cus_1"}\n${large}\n`);
+
+    expect(code).toBe(2);
+    expect(err).toEqual([
+      'error: standard input: line 2: batch must have at most 4194304 bytes, got 5000057 bytes',
+    ]);
+  });
+
+  it('is refused where the text is no UTF-8', async () => {
+    const { code, err } = await run(['sync-batch', '-'], Buffer.from('"J\xf6rg"', 'latin1'));
+
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: ['error: standard input: invalid JSON at line 1, column 1'],
+    });
+  });
+});
+
+it.each(['sync-all', 'sync-by-ids', 'sync-batch', 'soft-delete', 'run', 'check-config'])(
+  'explains %s',
+  async (command) => {
+    const { code, out, err } = await run([command, '--help']);
+
+    expect({ code, err }).toEqual({ code: 0, err: [] });
+    expect(out).toMatch(new RegExp(`^Usage: stripe-mongo-sync ${command} `));
+  },
+);

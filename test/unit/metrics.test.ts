@@ -1,0 +1,397 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { DatabaseNumbers } from '../../src/metrics/database-metrics.js';
+import { catalog, metricPrefix, metricSpecs } from '../../src/metrics/catalog.js';
+import { createMetrics, type Metrics } from '../../src/metrics/metrics.js';
+import { callOutcomes, rateLimitReasons, type StripeObserver } from '../../src/stripe/observer.js';
+import { customer } from '../../src/resources/customer.js';
+import { resources } from '../../src/resources/registry.js';
+import type { MirrorObserver } from '../../src/store/observer.js';
+import type { DatabaseStats } from '../../src/store/database-stats.js';
+import { endStatuses } from '../../src/requests/document.js';
+import { commandLabels, type RequestsObserver } from '../../src/requests/observer.js';
+import type { ScheduleObserver, SlotOutcome } from '../../src/schedule/observer.js';
+import { Tally } from '../../src/sync/outcome.js';
+
+interface Sample {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+interface Family {
+  help: string;
+  type: string;
+  samples: Sample[];
+}
+
+const parseNumber = (text: string): number =>
+  text === '+Inf' ? Infinity : text === 'Nan' ? NaN : Number(text);
+
+/** Parses the text format line by line; throws on a line that is neither a comment nor a sample. */
+function parse(text: string): Map<string, Family> {
+  const families = new Map<string, Family>();
+  let family: Family = { help: '', type: '', samples: [] };
+  for (const line of text.split('\n').filter((candidate) => candidate !== '')) {
+    const [, help, helpText] = /^# HELP (\S+) (.+)$/.exec(line) ?? [];
+    const [, typed, type] = /^# TYPE (\S+) (counter|gauge|histogram|summary)$/.exec(line) ?? [];
+    const [, name, labels = '', value] =
+      /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\+Inf|Nan|-?[\d.]+(?:e[+-]?\d+)?)$/.exec(line) ?? [];
+    if (help !== undefined && helpText !== undefined) {
+      if (families.has(help)) throw new Error(`${help} twice`);
+      family = { help: helpText, type: '', samples: [] };
+      families.set(help, family);
+    } else if (typed !== undefined && type !== undefined) family.type = type;
+    else if (name !== undefined && value !== undefined) {
+      const pairs = [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, label = '', text = '']) => [
+        label,
+        text,
+      ]);
+      family.samples.push({
+        name,
+        labels: Object.fromEntries(pairs) as Record<string, string>,
+        value: parseNumber(value),
+      });
+    } else throw new Error(`Not a line of the format: ${line}`);
+  }
+  return families;
+}
+
+const metricsOf = (options: object = {}): Metrics =>
+  createMetrics({ stripeApiVersion: '2026-10-28.endive', ...options });
+const scrape = async (metrics: Metrics): Promise<Map<string, Family>> => parse(await metrics.render());
+
+async function samplesOf(metrics: Metrics, name: string): Promise<readonly Sample[]> {
+  return (await scrape(metrics)).get(metricPrefix + name)?.samples ?? [];
+}
+
+async function valueOf(
+  metrics: Metrics,
+  name: string,
+  labels: Record<string, string> = {},
+): Promise<number | undefined> {
+  const samples = [...(await scrape(metrics)).values()].flatMap((family) => family.samples);
+  return samples.find(
+    (sample) =>
+      sample.name === metricPrefix + name &&
+      Object.entries(labels).every(([label, value]) => sample.labels[label] === value),
+  )?.value;
+}
+
+describe('the observers of all parts', () => {
+  it('are satisfied by the one of the metrics, and labels are the same on both sides', () => {
+    const { observer } = metricsOf();
+    const all: RequestsObserver & StripeObserver & ScheduleObserver & MirrorObserver = observer;
+    const stats: (numbers: DatabaseStats) => DatabaseNumbers = (numbers) => numbers;
+
+    const slotOutcomes = { inserted: 1, caught_up: 1, skipped: 1, lost: 1 } satisfies Record<SlotOutcome, 1>;
+
+    expect(all).toBeDefined();
+    expect(stats).toBeDefined();
+    expect([...catalog.requests_total.labels.command].sort()).toEqual([...commandLabels].sort());
+    expect([...catalog.requests_total.labels.status].sort()).toEqual([...endStatuses].sort());
+    expect([...catalog.stripe_calls_total.labels.outcome].sort()).toEqual([...callOutcomes].sort());
+    expect([...catalog.stripe_rate_limited_total.labels.reason].sort()).toEqual([...rateLimitReasons].sort());
+    expect([...catalog.schedule_slots_total.labels.outcome].sort()).toEqual(Object.keys(slotOutcomes).sort());
+    expect([...catalog.objects_total.labels.object].sort()).toEqual(
+      resources.map(({ object }) => object).sort(),
+    );
+    expect(catalog.stripe_calls_total.labels.endpoint).toEqual(
+      expect.arrayContaining([customer.list.endpoint, customer.retrieve.endpoint]),
+    );
+  });
+});
+
+describe('the catalog', () => {
+  it('names counters _total and nothing else, times in seconds, and no gauge like a counter without _total', () => {
+    const names = metricSpecs.map(([name]) => name as string);
+    const counters = metricSpecs.filter(([, { type }]) => type === 'counter').map(([name]) => name);
+
+    expect(metricSpecs.filter(([name]) => name.endsWith('_total')).map(([name]) => name)).toEqual(counters);
+    expect(
+      counters.map((name) => name.replace(/_total$/, '')).filter((stem) => names.includes(stem)),
+    ).toEqual([]);
+    expect(names.filter((name) => /_(ms|millis|minutes|percent)/.test(name))).toEqual([]);
+    for (const [name, spec] of metricSpecs) {
+      if (spec.type === 'histogram') expect(name).toMatch(/_seconds$/);
+      expect(spec.help).toMatch(/^[A-Z].*\.$|Inf: unlimited\.$/);
+    }
+  });
+});
+
+describe('a scrape', () => {
+  it('has every metric of the catalog with its help and type, and Node’s own', async () => {
+    const families = await scrape(metricsOf());
+
+    for (const [name, { help, type }] of metricSpecs) {
+      expect(families.get(metricPrefix + name), name).toMatchObject({ help, type });
+    }
+    expect([...families.keys()]).toEqual(
+      expect.arrayContaining([
+        'process_resident_memory_bytes',
+        'nodejs_eventloop_lag_p99_seconds',
+        'nodejs_heap_size_used_bytes',
+      ]),
+    );
+  });
+
+  it('gives no gauge a name that ends in _total, Node’s own included', async () => {
+    const gauges = [...(await scrape(metricsOf()))]
+      .filter(([, { type }]) => type !== 'counter')
+      .map(([name]) => name);
+
+    expect(gauges.filter((name) => name.endsWith('_total'))).toEqual([]);
+  });
+
+  it('starts every closed series at 0, so that the first event shows in a rate', async () => {
+    const metrics = metricsOf();
+
+    expect(await samplesOf(metrics, 'requests_total')).toHaveLength(
+      catalog.requests_total.labels.command.length * catalog.requests_total.labels.status.length,
+    );
+    expect(
+      await valueOf(metrics, 'stripe_calls_total', { endpoint: 'GET /v1/customers', outcome: 'timeout' }),
+    ).toBe(0);
+    expect(
+      await valueOf(metrics, 'stripe_call_duration_seconds_count', { endpoint: 'GET /v1/customers/{id}' }),
+    ).toBe(0);
+    expect(await valueOf(metrics, 'request_wait_seconds_bucket', { le: '+Inf' })).toBe(0);
+    expect(await valueOf(metrics, 'objects_total', { object: 'customer', outcome: 'deleted' })).toBe(0);
+  });
+
+  it('says what runs', async () => {
+    expect(await samplesOf(metricsOf(), 'build_info')).toEqual([
+      {
+        name: 'stripe_sync_build_info',
+        labels: {
+          version: expect.stringMatching(/^\d/) as string,
+          node: process.versions.node,
+          stripe_api_version: '2026-10-28.endive',
+        },
+        value: 1,
+      },
+    ]);
+  });
+
+  it('has the buckets of the catalog, in seconds', async () => {
+    const buckets = (await samplesOf(metricsOf(), 'stripe_call_duration_seconds'))
+      .filter(({ name, labels }) => name.endsWith('_bucket') && labels['endpoint'] === 'GET /v1/customers')
+      .map(({ labels }) => parseNumber(labels['le'] ?? ''));
+
+    expect(buckets).toEqual([...catalog.stripe_call_duration_seconds.buckets, Infinity]);
+  });
+
+  it('shares nothing with another one in the same process', async () => {
+    const [first, second] = [metricsOf(), metricsOf()];
+
+    first.observer.writeFinished(0.004);
+
+    expect(await valueOf(first, 'mongodb_write_duration_seconds_count')).toBe(1);
+    expect(await valueOf(second, 'mongodb_write_duration_seconds_count')).toBe(0);
+  });
+});
+
+describe('events', () => {
+  it('of requests count requests by status, objects by outcome, and measure the last attempt', async () => {
+    const metrics = metricsOf();
+    const tally = new Tally();
+    tally.count('created', 3);
+    tally.count('failed');
+
+    metrics.observer.requestClaimed({ command: 'syncByIds', waitSeconds: 0.02 });
+    metrics.observer.requestEnded({
+      command: 'syncByIds',
+      status: 'partial',
+      seconds: 2,
+      result: tally.result(),
+      count: 1,
+    });
+    metrics.observer.requestEnded({
+      command: 'syncAll',
+      status: 'coalesced',
+      seconds: undefined,
+      result: undefined,
+      count: 4,
+    });
+
+    expect(await valueOf(metrics, 'requests_total', { command: 'syncByIds', status: 'partial' })).toBe(1);
+    expect(await valueOf(metrics, 'requests_total', { command: 'syncAll', status: 'coalesced' })).toBe(4);
+    expect(await valueOf(metrics, 'request_duration_seconds_sum', { command: 'syncByIds' })).toBe(2);
+    expect(await valueOf(metrics, 'request_duration_seconds_count', { command: 'syncAll' })).toBe(0);
+    expect(await valueOf(metrics, 'request_wait_seconds_bucket', { le: '0.05' })).toBe(1);
+    expect(await valueOf(metrics, 'objects_total', { outcome: 'created' })).toBe(3);
+    expect(await valueOf(metrics, 'objects_total', { outcome: 'failed' })).toBe(1);
+  });
+
+  it('of calls to Stripe count by endpoint and outcome, and measure calls and waits', async () => {
+    const metrics = metricsOf();
+    const endpoint = 'GET /v1/customers/{id}';
+
+    metrics.observer.callFinished({ endpoint, outcome: 'not_found', seconds: 0.3 });
+    metrics.observer.rateLimited('endpoint-rate');
+    metrics.observer.slotWaited(0.1);
+    metrics.observer.rateChanged(10);
+
+    expect(await valueOf(metrics, 'stripe_calls_total', { endpoint, outcome: 'not_found' })).toBe(1);
+    expect(await valueOf(metrics, 'stripe_call_duration_seconds_bucket', { endpoint, le: '0.3' })).toBe(1);
+    expect(await valueOf(metrics, 'stripe_rate_limited_total', { reason: 'endpoint-rate' })).toBe(1);
+    expect(await valueOf(metrics, 'rate_limiter_wait_seconds_sum')).toBe(0.1);
+    expect(await valueOf(metrics, 'rate_limiter_calls_per_second')).toBe(10);
+
+    metrics.observer.rateChanged(0);
+    expect(await valueOf(metrics, 'rate_limiter_calls_per_second')).toBe(Infinity);
+  });
+
+  it('make no new series of what users and Stripe write', async () => {
+    const metrics = metricsOf();
+    const before = (await metrics.render()).split('\n').length;
+
+    for (let index = 0; index < 50; index += 1) {
+      metrics.observer.callFinished({ endpoint: `GET /v1/${index}`, outcome: `x${index}`, seconds: 1 });
+      metrics.observer.rateLimited(`reason-${index}`);
+      metrics.observer.requestEnded({
+        command: `c${index}`,
+        status: `s${index}`,
+        seconds: 1,
+        result: undefined,
+        count: 1,
+      });
+      metrics.observer.slotDecided({ schedule: `s${index}`, outcome: `o${index}` });
+    }
+
+    expect(await valueOf(metrics, 'stripe_calls_total', { endpoint: 'other', outcome: 'other' })).toBe(50);
+    expect((await metrics.render()).split('\n').length - before).toBeLessThan(40);
+  });
+
+  it('of a scan show its progress while it runs and nothing otherwise', async () => {
+    const metrics = metricsOf();
+    expect(await samplesOf(metrics, 'scan_progress_ratio')).toEqual([]);
+
+    metrics.observer.scanProgressed(0.25);
+    expect(await valueOf(metrics, 'scan_progress_ratio')).toBe(0.25);
+
+    metrics.observer.scanProgressed(undefined);
+    expect(await samplesOf(metrics, 'scan_progress_ratio')).toEqual([]);
+  });
+});
+
+describe('metrics of the database', () => {
+  const numbers: DatabaseNumbers = {
+    requestsPending: 3,
+    requestsRunning: 1,
+    oldestPendingAt: new Date(1_700_000_000_500),
+    lastCompleteScanAt: { customer: new Date(1_700_000_100_000) },
+    mirrorObjects: { customer: { live: 90, deleted: 10 } },
+  };
+  const databaseNames = metricSpecs.filter(([, { scope }]) => scope === 'database').map(([name]) => name);
+  const presentIn = async (metrics: Metrics): Promise<string[]> => {
+    const families = await scrape(metrics);
+    return databaseNames.filter((name) => (families.get(metricPrefix + name)?.samples.length ?? 0) > 0);
+  };
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('are absent before MongoDB is there, and all present once it is', async () => {
+    const metrics = metricsOf();
+    expect(await presentIn(metrics)).toEqual([]);
+
+    metrics.readFrom(async () => numbers);
+
+    expect(await presentIn(metrics)).toEqual(databaseNames);
+    expect(await valueOf(metrics, 'requests_pending')).toBe(3);
+    expect(await valueOf(metrics, 'oldest_pending_request_timestamp_seconds')).toBe(1_700_000_000.5);
+    expect(await valueOf(metrics, 'last_complete_scan_timestamp_seconds', { object: 'customer' })).toBe(
+      1_700_000_100,
+    );
+    expect(await valueOf(metrics, 'mirror_objects', { object: 'customer', state: 'deleted' })).toBe(10);
+  });
+
+  it('are read at most once in 30 s, however often and however many scrape', async () => {
+    const metrics = metricsOf();
+    const read = vi.fn(async () => numbers);
+    metrics.readFrom(read);
+
+    await Promise.all([metrics.render(), metrics.render(), metrics.render()]);
+    await vi.advanceTimersByTimeAsync(29_999);
+    await metrics.render();
+    expect(read).toHaveBeenCalledTimes(1);
+
+    await vi.advanceTimersByTimeAsync(1);
+    await metrics.render();
+    expect(read).toHaveBeenCalledTimes(2);
+  });
+
+  it('are absent while the read fails, not old and not zero, and tell of it once', async () => {
+    const onFault = vi.fn();
+    const metrics = metricsOf({ onFault });
+    let isDown = false;
+    metrics.readFrom(async () => {
+      if (isDown) throw new Error('down');
+      return numbers;
+    });
+    expect(await presentIn(metrics)).toEqual(databaseNames);
+
+    isDown = true;
+    for (let round = 0; round < 3; round += 1) {
+      await vi.advanceTimersByTimeAsync(30_000);
+      expect(await presentIn(metrics)).toEqual([]);
+    }
+    expect(onFault).toHaveBeenCalledTimes(1);
+
+    isDown = false;
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(await presentIn(metrics)).toEqual(databaseNames);
+  });
+
+  it('do not hold a scrape longer than their deadline, and a late answer is not shown', async () => {
+    const metrics = metricsOf({ deadlineMs: 3_000 });
+    let answer: (late: DatabaseNumbers) => void = () => undefined;
+    let given: AbortSignal | undefined;
+    metrics.readFrom((signal) => {
+      given = signal;
+      return new Promise((resolve) => {
+        answer = resolve;
+      });
+    });
+
+    const rendering = metrics.render();
+    await vi.advanceTimersByTimeAsync(3_000);
+
+    expect(await rendering).not.toMatch(/^stripe_sync_requests_pending /m);
+    expect(given?.aborted).toBe(true);
+    answer(numbers);
+    expect(await presentIn(metrics)).toEqual([]);
+  });
+
+  it('survive a read that throws at once', async () => {
+    const metrics = metricsOf();
+    metrics.readFrom(() => {
+      throw new Error('at once');
+    });
+    expect(await presentIn(metrics)).toEqual([]);
+
+    metrics.readFrom(async () => numbers);
+    expect(await presentIn(metrics)).toEqual(databaseNames);
+  });
+
+  it('leave out the oldest request when none waits, and scans before the first complete one', async () => {
+    const metrics = metricsOf();
+    metrics.readFrom(async () => ({ ...numbers, oldestPendingAt: undefined, lastCompleteScanAt: {} }));
+
+    expect(await presentIn(metrics)).toEqual(['requests_pending', 'requests_running', 'mirror_objects']);
+  });
+
+  it('are absent again once MongoDB is closed', async () => {
+    const metrics = metricsOf();
+    metrics.readFrom(async () => numbers);
+    await metrics.render();
+
+    metrics.readFrom(undefined);
+
+    expect(await presentIn(metrics)).toEqual([]);
+  });
+});

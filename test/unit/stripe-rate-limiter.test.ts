@@ -1,0 +1,316 @@
+// This process's side of the limiter: who goes first, who has a place, and what happens without slots.
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { RateLimitReason } from '../../src/stripe/observer.js';
+import { RateLimiter, type RateLimiterOptions, type SlotStore } from '../../src/stripe/rate-limiter.js';
+import type { CallPriority } from '../../src/sync/ports.js';
+import { atEnd } from '../support/cleanup.js';
+import { memorySlots, mostPerSecond } from '../support/slot-model.js';
+import { freeSlots, localClock, recordingLogger, recordingObserver } from '../support/stripe-gateway.js';
+import { until } from '../support/until.js';
+
+const list = 'GET /v1/customers';
+const retrieve = 'GET /v1/customers/{id}';
+const unlimited = { callsPerSecond: 0, callsPerSecondPerEndpoint: 0, maxInFlight: 4 };
+
+let lines: string[];
+
+function limiter(options: Partial<RateLimiterOptions> = {}): RateLimiter {
+  const recording = recordingLogger();
+  ({ lines } = recording);
+  const made = new RateLimiter({
+    limits: unlimited,
+    slots: freeSlots,
+    clock: localClock,
+    observer: recordingObserver(),
+    logger: recording.logger,
+    random: Math.random,
+    ...options,
+  });
+  atEnd(() => made.close());
+  return made;
+}
+
+const turn = (
+  priority: CallPriority,
+  options: { endpoint?: string; signal?: AbortSignal; waitMs?: number } = {},
+) => ({
+  endpoint: options.endpoint ?? list,
+  priority,
+  signal: options.signal ?? new AbortController().signal,
+  deadlineAt: performance.now() + (options.waitMs ?? 20_000),
+});
+
+/** Tasks that run until they are told to end. */
+function openTasks() {
+  const running: (() => void)[] = [];
+  let isEnding = false;
+  const task = () => new Promise<void>((resolve) => (isEnding ? resolve() : void running.push(resolve)));
+  const endAll = () => {
+    isEnding = true;
+    for (const end of running) end();
+  };
+  return { running, task, endAll };
+}
+
+describe('places in flight', () => {
+  test('are never more than the setting', async () => {
+    const made = limiter();
+    let atWork = 0;
+    let most = 0;
+    const task = async () => {
+      most = Math.max(most, (atWork += 1));
+      await new Promise(setImmediate);
+      atWork -= 1;
+    };
+
+    await Promise.all(
+      Array.from({ length: 40 }, (_, index) => made.schedule(turn(index % 3 ? 'scan' : 'small'), task)),
+    );
+
+    expect(most).toBe(4);
+  });
+
+  test('are left by scans for one small call', async () => {
+    const made = limiter();
+    const scans = openTasks();
+    const all = Array.from({ length: 10 }, () => made.schedule(turn('scan'), scans.task));
+    await until(() => scans.running.length === 3, { what: 'the scans to start' });
+
+    await made.schedule(turn('small'), async () => {});
+
+    expect(scans.running).toHaveLength(3);
+    scans.endAll();
+    await Promise.all(all);
+  });
+
+  test('go to small calls first, in the order in which they came', async () => {
+    const made = limiter({ limits: { ...unlimited, maxInFlight: 1 } });
+    const first = openTasks();
+    const order: string[] = [];
+    const waiting = [made.schedule(turn('scan'), first.task)];
+    await until(() => first.running.length === 1, { what: 'the first call' });
+    for (const name of ['scan 1', 'small 1', 'scan 2', 'small 2']) {
+      const priority = name.startsWith('scan') ? 'scan' : 'small';
+      waiting.push(made.schedule(turn(priority), async () => void order.push(name)));
+    }
+
+    first.endAll();
+    await Promise.all(waiting);
+
+    expect(order).toEqual(['small 1', 'small 2', 'scan 1', 'scan 2']);
+  });
+
+  test('are given back by calls that fail or are aborted', async () => {
+    const made = limiter({
+      limits: { ...unlimited, callsPerSecond: 50, maxInFlight: 2 },
+      slots: { ...freeSlots, take: async (wants) => slotsDue(wants, 60) },
+    });
+    const aborting = new AbortController();
+    const aborted = [1, 2].map(() => made.schedule(turn('small', aborting), async () => {}));
+    await new Promise(setImmediate);
+    aborting.abort(new Error('enough'));
+    await Promise.allSettled(aborted);
+    await made.schedule(turn('small'), () => Promise.reject(new Error('failed'))).catch(() => {});
+
+    await Promise.all([1, 2].map(() => made.schedule(turn('small'), async () => {})));
+
+    for (const result of await Promise.allSettled(aborted))
+      expect(result).toMatchObject({ status: 'rejected' });
+  });
+});
+
+/** Slots that are granted and due so far ahead. */
+function slotsDue(wants: readonly string[], aheadMs: number) {
+  const now = Date.now();
+  return {
+    now,
+    callsPerSecond: 50,
+    slots: wants.map(() => ({ kind: 'granted', at: now + aheadMs }) as const),
+  };
+}
+
+describe('slots', () => {
+  test('let nobody go before their time', async () => {
+    const slots = memorySlots();
+    const made = limiter({
+      slots,
+      limits: { callsPerSecond: 100, callsPerSecondPerEndpoint: 0, maxInFlight: 30 },
+    });
+    const goneAt: number[] = [];
+
+    await Promise.all(
+      Array.from({ length: 60 }, () => made.schedule(turn('scan'), async () => void goneAt.push(Date.now()))),
+    );
+
+    const dueAt = slots.granted.map(({ at }) => at).sort((a, b) => a - b);
+    expect(dueAt).toHaveLength(60);
+    goneAt.forEach((time, index) => expect(time).toBeGreaterThanOrEqual(Math.floor(dueAt[index]!) - 1));
+    expect(mostPerSecond(dueAt)).toBeLessThanOrEqual(100);
+  });
+
+  test('are taken by small calls before scans that waited longer', async () => {
+    const made = limiter({
+      slots: memorySlots(),
+      limits: { callsPerSecond: 25, callsPerSecondPerEndpoint: 0, maxInFlight: 30 },
+    });
+    const order: string[] = [];
+    const scans = Array.from({ length: 20 }, () =>
+      made.schedule(turn('scan'), async () => void order.push('scan')),
+    );
+    await until(() => order.length >= 4, { what: 'some scans', intervalMs: 5 });
+
+    const before = order.length;
+    await made.schedule(turn('small', { endpoint: retrieve }), async () => void order.push('small'));
+
+    // What was granted before the small call came, within 100 ms, may go before it.
+    expect(order.indexOf('small') - before).toBeLessThanOrEqual(4);
+    await Promise.all(scans);
+  });
+
+  test('are only asked for by calls that have a place', async () => {
+    const asked: number[] = [];
+    const slots: SlotStore = {
+      ...freeSlots,
+      take: (wants, rates) => {
+        asked.push(wants.length);
+        return freeSlots.take(wants, rates);
+      },
+    };
+    const made = limiter({
+      slots,
+      limits: { callsPerSecond: 1_000, callsPerSecondPerEndpoint: 0, maxInFlight: 5 },
+    });
+    const scans = openTasks();
+
+    const all = Array.from({ length: 20 }, () => made.schedule(turn('scan'), scans.task));
+    await until(() => scans.running.length === 4, { what: 'the scans to start' });
+
+    expect(asked.reduce((sum, wants) => sum + wants, 0)).toBe(4);
+    scans.endAll();
+    await Promise.all(all);
+  });
+
+  test('are not asked for without a limit; the clock alone dates the calls', async () => {
+    const take = () => Promise.reject(new Error('not to be asked'));
+    const made = limiter({ slots: { ...freeSlots, take } });
+    const before = Date.now();
+
+    const reading = await made.schedule(turn('small'), async (given) => given);
+
+    expect(reading.earliest).toBeGreaterThanOrEqual(before);
+    expect(made.callsPerSecond).toBeUndefined();
+  });
+
+  test('that cannot be had while MongoDB is away are waited for, and that is said once', async () => {
+    let isAway = true;
+    let asks = 0;
+    const take: SlotStore['take'] = (wants, rates) => {
+      asks += 1;
+      return isAway ? Promise.reject(new Error('connection lost')) : freeSlots.take(wants, rates);
+    };
+    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 10 } });
+
+    const call = made.schedule(turn('small'), async () => 'answered');
+    await until(() => asks >= 3, { what: 'some asks' });
+    expect(asks).toBeLessThan(6);
+    isAway = false;
+
+    expect(await call).toBe('answered');
+    expect(lines.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([
+      'Calls to Stripe wait: MongoDB does not answer',
+      'Calls to Stripe go on: MongoDB answers again',
+    ]);
+  });
+
+  test.each<[string, SlotStore['take'], string]>([
+    ['MongoDB is away', () => Promise.reject(new Error('connection lost')), 'mongodb_unavailable'],
+    ['MongoDB does not answer', () => new Promise(() => {}), 'mongodb_unavailable'],
+    ['others take them all', async (wants) => laterSlots(wants), 'stripe_rate_limited'],
+  ])('that %s for end the wait at its deadline', async (_why, take, code) => {
+    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 10 } });
+
+    await expect(made.schedule(turn('small', { waitMs: 1_100 }), async () => {})).rejects.toMatchObject({
+      code,
+      kind: 'retryable',
+    });
+  });
+
+  test('are waited for no longer once it is closed', async () => {
+    const made = limiter({
+      slots: { ...freeSlots, take: () => new Promise(() => {}) },
+      limits: { ...unlimited, callsPerSecond: 1 },
+    });
+    const call = made.schedule(turn('small'), async () => {});
+
+    await Promise.all([
+      expect(call).rejects.toMatchObject({ code: 'shutdown', kind: 'retryable' }),
+      made.close(),
+    ]);
+    await expect(made.schedule(turn('small'), async () => {})).rejects.toMatchObject({ code: 'shutdown' });
+  });
+});
+
+function laterSlots(wants: readonly string[]) {
+  const now = Date.now();
+  return {
+    now,
+    callsPerSecond: 10,
+    slots: wants.map(() => ({ kind: 'later', at: now + 150, askAt: now + 50 }) as const),
+  };
+}
+
+describe('a refusal by Stripe', () => {
+  const slowed: unknown[] = [];
+  const slots: SlotStore = { ...freeSlots, slowDown: async (slowdown) => void slowed.push(slowdown) };
+  const limits = { callsPerSecond: 1_000, callsPerSecondPerEndpoint: 0, maxInFlight: 8 };
+
+  beforeEach(() => {
+    slowed.length = 0;
+  });
+
+  test.each<[RateLimitReason, number, unknown[]]>([
+    ['global-rate', 0, [{ cut: true, blockMs: 0 }]],
+    ['global-rate', 2_000, [{ cut: true, blockMs: 2_000 }]],
+    ['endpoint-rate', 0, [{ endpoint: list, cut: true, blockMs: 0 }]],
+    ['unknown', 0, [{ endpoint: list, cut: true, blockMs: 0 }]],
+    ['global-concurrency', 0, []],
+    ['global-concurrency', 2_000, [{ cut: false, blockMs: 2_000 }]],
+    ['endpoint-concurrency', 2_000, [{ endpoint: list, cut: false, blockMs: 2_000 }]],
+    ['resource-specific', 2_000, []],
+    ['lock-timeout', 2_000, []],
+  ])('for %s with Retry-After of %i ms slows down what it names', async (reason, retryAfterMs, expected) => {
+    const made = limiter({ slots, limits });
+
+    made.refused(list, reason, retryAfterMs);
+    await made.close();
+
+    expect(slowed).toEqual(expected);
+  });
+
+  test('for concurrency halves the places of this process, not below one', async () => {
+    const made = limiter({ slots, limits });
+    const small = openTasks();
+    made.refused(list, 'endpoint-concurrency');
+    made.refused(list, 'endpoint-concurrency');
+
+    const all = Array.from({ length: 10 }, () => made.schedule(turn('small'), small.task));
+    await until(() => small.running.length === 4, { what: 'half of the places to fill' });
+    await new Promise(setImmediate);
+
+    expect(small.running).toHaveLength(4);
+    small.endAll();
+    await Promise.all(all);
+  });
+
+  test('that cannot be told to the others is no fault of the call', async () => {
+    const made = limiter({
+      slots: { ...slots, slowDown: () => Promise.reject(new Error('connection lost')) },
+      limits,
+    });
+
+    made.refused(list, 'global-rate');
+    await made.close();
+
+    expect(lines).toEqual([expect.stringContaining('The rate of calls could not be lowered')]);
+  });
+});

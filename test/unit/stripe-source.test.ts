@@ -1,0 +1,204 @@
+// What the sync is given of Stripe's answers, through the real SDK.
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { StripeId } from '../../src/sync/ports.js';
+import { startSimulator, type StripeSimulator } from '../simulator/index.js';
+import { atEnd } from '../support/cleanup.js';
+import { startGateway } from '../support/stripe-gateway.js';
+
+const id = (value: unknown): StripeId => value as StripeId; // tests give ids that the type would not let through
+const calm = { priority: 'small', signal: new AbortController().signal } as const;
+
+let simulator: StripeSimulator;
+
+beforeEach(async () => {
+  simulator = await startSimulator();
+  atEnd(() => simulator.close());
+});
+
+describe('a page', () => {
+  test('holds what Stripe returned, newest first, with the clocks of both sides', async () => {
+    simulator.seed({ count: 5 });
+    simulator.clock.setOffset(-3_600_000);
+    const { customers } = startGateway(simulator);
+    const before = Date.now();
+
+    const page = await customers.list({ limit: 3 }, calm);
+
+    expect(page).toMatchObject({ kind: 'page', invalid: 0, hasMore: true });
+    if (page.kind !== 'page') return;
+    expect(page.objects).toEqual(simulator.list().slice(0, 3));
+    expect(Math.abs(page.stripeTime * 1_000 + 3_600_000 - before)).toBeLessThan(3_000);
+    expect(page.observed.from.getTime()).toBeGreaterThanOrEqual(before - 1);
+    expect(page.observed.to.getTime()).toBeLessThanOrEqual(Date.now() + 5);
+    expect(page.receivedAtMs).toBeLessThanOrEqual(performance.now());
+  });
+
+  test('is asked for by cursor and by interval of creation, with the pinned version and without telemetry', async () => {
+    simulator.seed({ count: 30, from: 1_000, to: 30_000 });
+    const [, second] = simulator.list();
+    const { customers } = startGateway(simulator);
+
+    const page = await customers.list(
+      { limit: 2, startingAfter: id(second?.id), gte: 500, lt: 40_000 },
+      calm,
+    );
+
+    expect(page).toMatchObject({ objects: simulator.list().slice(2, 4) });
+    expect(simulator.requests.map(({ url }) => url)).toEqual([
+      `/v1/customers?limit=2&starting_after=${second?.id}&created[gte]=500&created[lt]=40000`,
+    ]);
+  });
+
+  test('reaches the caller as it came over the wire, decimals and odd keys included', async () => {
+    const subscriptions = {
+      object: 'list',
+      data: [{ items: { data: [{ price: { unit_amount_decimal: '12.50' } }] } }],
+    };
+    simulator.createRaw(
+      `{"id":"cus_odd","object":"customer","created":1,"livemode":false,"metadata":{"__proto__":"p","a.b":"$x","":"e"},` +
+        `"subscriptions":${JSON.stringify(subscriptions)},"new_field":{}}`,
+    );
+    const { customers } = startGateway(simulator);
+
+    const page = await customers.list({ limit: 1 }, calm);
+    const answer = await customers.retrieve(id('cus_odd'), calm);
+
+    const listed = page.kind === 'page' ? page.objects[0] : undefined;
+    const retrieved = answer.kind === 'found' ? answer.object : undefined;
+    expect(listed).toMatchObject({ subscriptions, new_field: {} });
+    expect(JSON.stringify(listed)).toBe(JSON.stringify(retrieved));
+    expect(Object.keys(listed?.['metadata'] ?? {})).toEqual(['__proto__', 'a.b', '']);
+    expect(Reflect.ownKeys(retrieved ?? {})).not.toContain('lastResponse');
+  });
+
+  test('leaves out and counts entries that are no such object', async () => {
+    simulator.create({ id: 'cus_good' });
+    simulator.fault({
+      kind: 'custom',
+      answer: (_call, compute) => {
+        const page = JSON.parse(compute().body as string) as { data: unknown[] };
+        page.data.push(
+          null,
+          7,
+          { id: 'in_1', object: 'invoice' },
+          { id: '../x', object: 'customer' },
+          { object: 'customer' },
+        );
+        return { status: 200, body: page };
+      },
+    });
+    const { customers } = startGateway(simulator);
+
+    const page = await customers.list({ limit: 10 }, calm);
+
+    expect(page).toMatchObject({ invalid: 5, objects: [{ id: 'cus_good' }] });
+  });
+
+  test('whose cursor was deleted is told apart', async () => {
+    const { id: gone } = simulator.create();
+    simulator.delete(gone);
+    const { customers, observed } = startGateway(simulator);
+
+    expect(await customers.list({ limit: 10, startingAfter: id(gone) }, calm)).toEqual({
+      kind: 'cursor_gone',
+    });
+    expect(observed.calls.map(({ outcome }) => outcome)).toEqual(['not_found']);
+  });
+});
+
+describe('one customer', () => {
+  test('is found, deleted, or not in the account', async () => {
+    const { id: alive } = simulator.create();
+    const { id: gone } = simulator.create();
+    simulator.delete(gone);
+    const { customers, observed } = startGateway(simulator);
+
+    expect(await customers.retrieve(id(alive), calm)).toMatchObject({
+      kind: 'found',
+      object: simulator.get(alive),
+    });
+    expect(await customers.retrieve(id(gone), calm)).toMatchObject({ kind: 'deleted', id: gone });
+    expect(await customers.retrieve(id('cus_other'), calm)).toMatchObject({
+      kind: 'not_in_account',
+      id: 'cus_other',
+      observed: { from: expect.any(Date) as Date },
+    });
+    expect(observed.calls.map(({ outcome }) => outcome)).toEqual(['succeeded', 'succeeded', 'not_found']);
+  });
+
+  test('of another mode is refused for good, listed or retrieved', async () => {
+    const { id: alive } = simulator.create();
+    simulator.fault({ kind: 'wrongLivemode', times: Infinity });
+    const { customers } = startGateway(simulator);
+    const wrongMode = {
+      code: 'wrong_mode',
+      kind: 'fatal',
+      message: expect.stringContaining(alive) as string,
+    };
+
+    await expect(customers.list({ limit: 10 }, calm)).rejects.toMatchObject(wrongMode);
+    await expect(customers.retrieve(id(alive), calm)).rejects.toMatchObject(wrongMode);
+    expect(simulator.requests).toHaveLength(2);
+  });
+
+  test('with another id than the one asked for is never taken for it', async () => {
+    const { id: alive } = simulator.create();
+    simulator.fault({
+      kind: 'status',
+      status: 200,
+      body: { id: 'cus_other', object: 'customer', deleted: true },
+    });
+    const { customers, observed } = startGateway(simulator);
+
+    expect(await customers.retrieve(id(alive), calm)).toMatchObject({ kind: 'found' });
+    expect(observed.calls.map(({ outcome }) => outcome)).toEqual(['invalid_response', 'succeeded']);
+  });
+
+  test('is not concluded to be missing from a 404 that is not about it', async () => {
+    const body = { error: { type: 'invalid_request_error', message: 'Unrecognized request URL' } };
+    simulator.fault({ kind: 'status', status: 404, body });
+    simulator.fault({ kind: 'html', status: 404, skip: 1 });
+    const { customers } = startGateway(simulator);
+
+    await expect(customers.retrieve(id('cus_1'), calm)).rejects.toMatchObject({ code: 'stripe_rejected' });
+    expect(await customers.retrieve(id('cus_1'), calm)).toMatchObject({ kind: 'not_in_account' });
+  });
+});
+
+test('ids that are none never reach a URL', async () => {
+  const { customers } = startGateway(simulator);
+  const none = [
+    '',
+    '.',
+    '..',
+    '../account',
+    'cus_1/sources',
+    'cus 1',
+    'cus_1\n',
+    'cus_1?x=1',
+    '%2e%2e',
+    'ключ',
+    'a'.repeat(256),
+  ];
+
+  for (const value of [...none, null, undefined, 7, {}, ['cus_1'], { toString: () => 'cus_1' }]) {
+    await expect(customers.retrieve(id(value), calm)).rejects.toMatchObject({
+      code: 'invalid_id',
+      kind: 'terminal',
+    });
+  }
+  for (const value of none) {
+    const query = { limit: 1, startingAfter: id(value) };
+    await expect(customers.list(query, calm)).rejects.toMatchObject({ code: 'invalid_id' });
+  }
+  expect(simulator.requests).toEqual([]);
+});
+
+test('a key learns its account where it may', async () => {
+  const full = startGateway(simulator);
+  const restricted = startGateway({ url: simulator.url, key: simulator.restrictedKey });
+
+  expect(await full.gateway.account(calm)).toEqual({ kind: 'account', id: simulator.account().id });
+  expect(await restricted.gateway.account(calm)).toEqual({ kind: 'not_permitted' });
+  expect(await restricted.customers.list({ limit: 1 }, calm)).toMatchObject({ kind: 'page' });
+});
