@@ -27,6 +27,8 @@ export const runnerOf = (action: StripeCustomerAction): CommandRunner => ({
         return action.syncBatch(command.batch, { ...options, observedAt: observedAtOf(command, context) });
       case 'softDelete':
         return resultOf(await action.softDelete(command.stripeId, options));
+      case 'approveRemovals':
+        return action.approveRemovals(command.request, options);
       default:
         return assertNever(command);
     }

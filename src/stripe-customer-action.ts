@@ -12,6 +12,7 @@ import { syncByIds } from './sync/by-ids.js';
 import { dryRunOf } from './sync/dry-run.js';
 import type { ItemResult, Progress, SyncResult } from './sync/outcome.js';
 import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
+import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
 import { volatileScanState } from './sync/scan/state.js';
 import { softDelete } from './sync/soft-delete.js';
@@ -146,6 +147,23 @@ export class StripeCustomerAction {
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
     const { earliest, latest } = await this.#services.clock.interval(signalOf(options));
     return only(await softDelete(this.#mirror(options), checkedId(stripeId), { from: earliest, to: latest }));
+  }
+
+  /**
+   * Retrieves the candidates for removal that a scan has held (`removalsHeld`), and marks those of which Stripe says that they are
+   * deleted. `heldFor` is the scan's request id, or the name it was given.
+   */
+  async approveRemovals(heldFor: string, options: ActionOptions = {}): Promise<SyncResult> {
+    const { source, scanState: state, concurrency } = this.#services;
+    return approveRemovals({
+      source,
+      mirror: this.#mirror(options),
+      state,
+      heldFor,
+      concurrency,
+      signal: signalOf(options),
+      ...(options.onProgress && { onProgress: options.onProgress }),
+    });
   }
 
   /** Ends calls under way and closes what `connect` opened. */

@@ -26,7 +26,7 @@ export type MetricSpec =
 /** What stands where a value is outside its label's closed list. */
 const otherValue = 'other';
 
-const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'unknown'] as const;
+const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'approveRemovals', 'unknown'] as const;
 const endStatuses = ['succeeded', 'partial', 'failed', 'cancelled', 'coalesced'] as const;
 const objects = ['customer'] as const;
 const endpoints = ['GET /v1/customers', 'GET /v1/customers/{id}', 'GET /v1/account'] as const;

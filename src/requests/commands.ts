@@ -25,7 +25,9 @@ export type SyncCommand =
       readonly batch: readonly StripeObject[];
       readonly observedAt: Date | undefined;
     }
-  | { readonly command: 'softDelete'; readonly stripeId: StripeId };
+  | { readonly command: 'softDelete'; readonly stripeId: StripeId }
+  /** `request` is the scan's request, as hexadecimal digits. */
+  | { readonly command: 'approveRemovals'; readonly request: string };
 
 export type CommandName = SyncCommand['command'];
 
@@ -38,6 +40,7 @@ export const laneOf = {
   syncByIds: 'small',
   syncBatch: 'small',
   softDelete: 'small',
+  approveRemovals: 'scan',
 } as const satisfies Record<CommandName, LaneName>;
 
 // Keys of the object above, which the compiler holds complete.
@@ -67,6 +70,12 @@ const options = {
   cancel: flag.nullish(),
 };
 
+const requestIdText = 'the _id of a request';
+const requestId = z.custom<mongo.ObjectId | string>(
+  (value) => value instanceof mongo.ObjectId || (typeof value === 'string' && /^[0-9a-f]{24}$/i.test(value)),
+  requestIdText,
+);
+
 const optionsSchema = z.object(options);
 
 /** What users write; fields that nobody here knows are theirs and ignored. */
@@ -84,6 +93,7 @@ export const requestSchema = z.discriminatedUnion('command', [
     ...options,
   }),
   z.object({ command: z.literal('softDelete'), stripeId: id, ...options }),
+  z.object({ command: z.literal('approveRemovals'), request: requestId, ...options }),
 ]);
 
 /** Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are refused unread. */
@@ -92,6 +102,7 @@ export const readableBytes = {
   ids: 512 * 1024,
   batch: maxBatchBytes,
   stripeId: 1_024,
+  request: 1_024,
   observedAt: 1_024,
   runAt: 1_024,
   dedupeKey: 4_096,
@@ -228,6 +239,8 @@ function commandOf(input: CommandInput): SyncCommand {
       };
     case 'softDelete':
       return { command: input.command, stripeId: input.stripeId as StripeId };
+    case 'approveRemovals':
+      return { command: input.command, request: String(input.request) };
   }
 }
 

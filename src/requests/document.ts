@@ -128,7 +128,9 @@ export type CommandInput =
       /** When the batch was read from Stripe, if earlier than the insertion of the request. */
       readonly observedAt?: Date | null;
     }
-  | { readonly command: 'softDelete'; readonly stripeId: string };
+  | { readonly command: 'softDelete'; readonly stripeId: string }
+  /** Retrieves and marks the candidates for removal that this scan has held. */
+  | { readonly command: 'approveRemovals'; readonly request: mongo.ObjectId | string };
 
 export type RequestInput = CommandInput & RequestOptions;
 

@@ -45,7 +45,7 @@ export class ProgressMeter {
       ...(ratio !== undefined && { ratio: rounded(ratio, 4) }),
       ...(perSecond !== undefined && { perSecond: rounded(perSecond, 1) }),
       ...(ratio !== undefined &&
-        ratioPerSecond > 0 && { etaSeconds: Math.ceil((1 - ratio) / ratioPerSecond) }),
+        ratioPerSecond > 0 && { etaSeconds: Math.round((1 - ratio) / ratioPerSecond) }),
     };
   }
 }

@@ -281,7 +281,10 @@ export class RequestWorker {
 
   async #workWith(right: ScanRight, claimed: Claimed, signal?: AbortSignal): Promise<RunEnd> {
     try {
-      if (claimed.kind === 'valid') await this.#coalesce(claimed);
+      // Only at its first claim: one that goes on has read customers before the others were asked for.
+      if (claimed.kind === 'valid' && claimed.command.command === 'syncAll' && claimed.claim.fence === 1) {
+        await this.#coalesce(claimed);
+      }
       return await this.#work(claimed, { lane: 'scan', right, signal });
     } finally {
       await this.#releaseRight(right);

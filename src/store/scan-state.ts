@@ -7,9 +7,13 @@ import type { StateDocument } from './state.js';
 
 const chunkSize = 1_000;
 
-/** Documents: `scan:<object>`, `scan-candidates:<object>:<scanId>:<chunk>`, `scan-completed:<object>`, `scan-held:<object>`. */
+/** Documents: `scan:<object>`, `scan-candidates:<object>:<scanId>:<chunk>`, `scan-completed:<object>`,
+ * `scan-held:<object>`, `absent:<object>:<id>`. */
 export function createScanState(state: mongo.Collection<StateDocument>, object: string): ScanState {
   const scanId = `scan:${object}`;
+  const heldId = `scan-held:${object}`;
+  const completedId = `scan-completed:${object}`;
+  const absentId = (id: StripeId): string => `absent:${object}:${id}`;
   const candidatePrefix = (id: string): string => `scan-candidates:${object}:${id}:`;
 
   const updateOwn = async (runId: string, doing: string, change: mongo.Document[]): Promise<void> => {
@@ -59,33 +63,62 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
     async end(runId, { scanId: id, isComplete, heldFor }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await idempotent('ending a scan', async () => {
-        await state.updateOne(
-          { _id: `scan-held:${object}` },
-          heldFor === undefined
-            ? { $unset: { scan: '', request: '' } }
-            : { $set: { scan: id, request: heldFor } },
-          { upsert: heldFor !== undefined },
-        );
+        const isHeld = heldFor !== undefined;
+        await (isHeld
+          ? state.updateOne({ _id: heldId }, [{ $set: { scan: id, request: heldFor, at: '$$NOW' } }], {
+              upsert: true,
+            })
+          : state.deleteOne({ _id: heldId }));
         // Candidates of earlier scans, held ones too, are superseded by what this complete listing found.
-        await state.deleteMany(
-          heldFor === undefined
-            ? withPrefix(`scan-candidates:${object}:`)
-            : {
-                $and: [
-                  withPrefix(`scan-candidates:${object}:`),
-                  { _id: { $not: startsWith(candidatePrefix(id)) } },
-                ],
-              },
-        );
+        const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
+        await state.deleteMany({ $and: [withPrefix(`scan-candidates:${object}:`), ...others] });
         if (isComplete) {
-          await state.updateOne({ _id: `scan-completed:${object}` }, [{ $set: { scan: id, at: '$$NOW' } }], {
+          await state.updateOne({ _id: completedId }, [{ $set: { scan: id, at: '$$NOW' } }], {
             upsert: true,
           });
         }
       });
     },
+
+    async held() {
+      const found = await idempotent('reading held removals', () => state.findOne({ _id: heldId }));
+      return found ? { scanId: String(found['scan']), requestId: String(found['request']) } : undefined;
+    },
+
+    async endHeld({ scanId: id, requestId }) {
+      await idempotent('ending held removals', async () => {
+        const found = await state.findOne({ _id: heldId, scan: id, request: requestId });
+        if (!found) return;
+        // Complete as of when it was listed, not of when somebody approved it.
+        const at = { $max: ['$at', { $literal: found['at'] }] };
+        await state.updateOne({ _id: completedId }, [{ $set: { scan: { $literal: id }, at } }], {
+          upsert: true,
+        });
+        await state.deleteMany(withPrefix(candidatePrefix(id)));
+        await state.deleteOne({ _id: heldId, scan: id });
+      });
+    },
+
+    async recentlyAbsent(ids) {
+      const since = { $expr: { $gt: ['$at', { $subtract: ['$$NOW', absentForMs] }] } };
+      const found = await idempotent('reading absent ids', () =>
+        state.find({ _id: { $in: ids.map(absentId) }, ...since }, { projection: { id: 1 } }).toArray(),
+      );
+      return new Set(found.map(({ id }) => id as StripeId)); // written by noteAbsent alone
+    },
+
+    async noteAbsent(id) {
+      await idempotent('keeping an absent id', () =>
+        state.updateOne({ _id: absentId(id) }, [{ $set: { id: { $literal: id }, at: '$$NOW' } }], {
+          upsert: true,
+        }),
+      );
+    },
   };
 }
+
+/** An id that Stripe does not know in this account is asked for again after 30 days. */
+const absentForMs = 30 * 86_400_000;
 
 const startsWith = (prefix: string): RegExp => new RegExp(`^${prefix}`);
 

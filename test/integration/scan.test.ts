@@ -214,6 +214,40 @@ describe('a full scan', () => {
     ).toEqual(before);
   });
 
+  it('goes on with held removals once they are approved, without a new scan, and is complete as of the listing', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 400 } });
+    await bench.scan({ requestId: 'first' });
+    const gone = bench.simulator.listIds().slice(0, 150);
+    for (const id of gone) bench.simulator.delete(id);
+    await bench.scan({ requestId: 'second' });
+    const lists = bench.simulator.stats.calls['GET /v1/customers'];
+
+    await expect(bench.approve('first')).rejects.toMatchObject({ code: 'not_found' });
+    const result = await bench.approve('second');
+
+    expect(result.deleted).toBe(150);
+    expect(bench.simulator.stats.calls['GET /v1/customers']).toBe(lists);
+    expect(await bench.differences()).toEqual([]);
+    expect(await bench.state.held()).toBeUndefined();
+    await expect(bench.approve('second')).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  it('asks again for an id of another account only after a month', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 50 } });
+    await bench.read({ id: 'cus_elsewhere', object: 'customer', created: 1_700_000_000, livemode: false }, 0);
+
+    const [first, second] = [await bench.scan(), await bench.scan()];
+    await bench.db
+      .collection<{ _id: string }>('sync_state')
+      .updateOne(
+        { _id: 'absent:customer:cus_elsewhere' },
+        { $set: { at: new Date(Date.now() - 31 * 86_400_000) } },
+      );
+    const third = await bench.scan();
+
+    expect([first, second, third].map(({ result }) => result.items.length)).toEqual([1, 0, 1]);
+  });
+
   it('goes on where an interrupted one stopped, and tells the same result as if it had never stopped', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 2_500, distribution: 'growth' } });
     let reports = 0;

@@ -9,6 +9,8 @@ import { createScanState } from '../../src/store/scan-state.js';
 import { stateOf } from '../../src/store/state.js';
 import { createStripeGateway } from '../../src/stripe/gateway.js';
 import type { SharedClock, Source } from '../../src/sync/ports.js';
+import type { SyncResult } from '../../src/sync/outcome.js';
+import { approveRemovals } from '../../src/sync/scan/approve-removals.js';
 import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
 import type { ScanState } from '../../src/sync/scan/state.js';
 import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
@@ -23,6 +25,8 @@ export interface ScanBench extends TestMirror {
   state: ScanState;
   /** One scan to its end. */
   scan: (options?: Partial<ScanOptions>) => Promise<ScanReport>;
+  /** Goes on with the removals that the scan of this request has held. */
+  approve: (heldFor: string) => Promise<SyncResult>;
   /** Whom the mirror has and Stripe has not confirmed as deleted, sorted. */
   mirroredIds: () => Promise<string[]>;
   /** Fails unless the mirror holds exactly what a complete listing of the simulator returns. */
@@ -82,6 +86,15 @@ export async function openScanBench(
         requestId: 'test',
         signal: new AbortController().signal,
         ...options,
+      }),
+    approve: (heldFor) =>
+      approveRemovals({
+        source,
+        mirror: opened.mirror,
+        state,
+        heldFor,
+        concurrency: 4,
+        signal: new AbortController().signal,
       }),
     mirroredIds: async () => {
       const found = await documents.find(living, { projection: { _id: 1 } }).toArray();

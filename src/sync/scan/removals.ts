@@ -14,7 +14,8 @@ export interface RemovalLimits {
 
 /**
  * The customers that a complete scan missed and that may have been deleted: neither confirmed deleted already nor of a test
- * clock (those are never listed). Includes those without `created`, which no interval holds.
+ * clock (those are never listed), nor unknown to Stripe within the last 30 days. Includes those without `created`, which no
+ * interval holds.
  */
 export async function findSuspects(
   mirror: Mirror,
@@ -24,7 +25,8 @@ export async function findSuspects(
 ): Promise<StripeId[]> {
   const suspects = new Set<StripeId>();
   const keep = async (ids: readonly StripeId[]): Promise<void> => {
-    for (const id of await mirror.suspects(ids)) suspects.add(id);
+    const absent = await state.recentlyAbsent(ids);
+    for (const id of await mirror.suspects(ids)) if (!absent.has(id)) suspects.add(id);
   };
   for await (const ids of state.candidates(scanId)) {
     signal.throwIfAborted();
@@ -44,26 +46,30 @@ export function areHeld(suspects: number, living: number, { maxRatio, maxCount }
   return suspects > maxCount && suspects > maxRatio * living;
 }
 
+export interface ProveOptions {
+  readonly source: Source;
+  readonly mirror: Mirror;
+  readonly state: ScanState;
+  /** Retrievals at once; the source's own limits hold besides. */
+  readonly concurrency: number;
+  readonly signal: AbortSignal;
+  readonly onResult: (result: ItemResult) => Promise<void> | void;
+}
+
 /**
- * Asks Stripe for each suspect. `deleted` only where Stripe says so; one that Stripe does not know in this account is left alone
- * and reported (`unchanged`, code `not_in_account`); one that is alive after all is brought in line.
+ * Asks Stripe for each suspect. `deleted` only where Stripe says so; one that Stripe does not know in this account is left alone,
+ * reported (`unchanged`, code `not_in_account`) and not asked for again for 30 days; one that is alive after all is brought in line.
  */
-export async function proveRemovals(
-  source: Source,
-  mirror: Mirror,
-  suspects: readonly StripeId[],
-  {
-    concurrency,
-    signal,
-    onResult,
-  }: { concurrency: number; signal: AbortSignal; onResult: (result: ItemResult) => Promise<void> },
-): Promise<void> {
+export async function proveRemovals(suspects: readonly StripeId[], options: ProveOptions): Promise<void> {
+  const { source, mirror, state, concurrency, signal, onResult } = options;
   const crew = new Crew(signal);
   const limit = pLimit(concurrency);
   const prove = async (id: StripeId): Promise<void> => {
     crew.signal.throwIfAborted();
     const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: crew.signal });
-    await onResult(result.code === 'not_in_account' ? { ...result, outcome: 'unchanged' } : result);
+    const isAbsent = result.code === 'not_in_account';
+    if (isAbsent) await state.noteAbsent(id);
+    await onResult(isAbsent ? { ...result, outcome: 'unchanged' } : result);
   };
   await crew.finish(suspects.map((id) => limit(prove, id)));
 }

@@ -88,7 +88,10 @@ async function runPhases(options: ScanOptions, saver: Checkpointer, tally: Tally
   }
   const suspects = await findSuspects(mirror, state, checkpoint.scanId, signal);
   if (areHeld(suspects.length, living, options.removals)) return suspects.length;
-  await proveRemovals(source, mirror, suspects, {
+  await proveRemovals(suspects, {
+    source,
+    mirror,
+    state,
     concurrency,
     signal,
     onResult: async (result) => {

@@ -22,6 +22,19 @@ export interface ScanState {
     runId: string,
     end: { scanId: string; isComplete: boolean; heldFor: string | undefined },
   ): Promise<void>;
+  /** The scan whose candidates are held for approval, and the request it was for; undefined when none are. */
+  held(): Promise<HeldRemovals | undefined>;
+  /** Ends what was held: drops the candidates, and makes the scan that found them the last complete one. */
+  endHeld(held: HeldRemovals): Promise<void>;
+  /** Of the given ids those that Stripe did not know in this account when asked within the last 30 days. */
+  recentlyAbsent(ids: readonly StripeId[]): Promise<ReadonlySet<StripeId>>;
+  /** Remembers that Stripe does not know the id in this account. */
+  noteAbsent(id: StripeId): Promise<void>;
+}
+
+export interface HeldRemovals {
+  readonly scanId: string;
+  readonly requestId: string;
 }
 
 const stripeId = z.custom<StripeId>(isStripeId);
@@ -123,6 +136,10 @@ export function volatileScanState(): ScanState {
       yield candidates.get(scanId) ?? [];
     },
     end: () => Promise.resolve(),
+    held: () => Promise.resolve(undefined),
+    endHeld: () => Promise.resolve(),
+    recentlyAbsent: () => Promise.resolve(new Set<StripeId>()),
+    noteAbsent: () => Promise.resolve(),
   };
 }
 
