@@ -4,6 +4,7 @@ import { serviceName, serviceVersion } from '../version.js';
 import { addCheckConfig } from './check-config.js';
 import { complain } from './complaint.js';
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-code.js';
+import { addMigrate } from './migrate.js';
 import { addRun } from './run.js';
 import { addSoftDelete } from './soft-delete.js';
 import { addSyncAll } from './sync-all.js';
@@ -22,7 +23,7 @@ export interface CommandLine {
 }
 
 /** In the order of the help. */
-const commands = [addRun, addCheckConfig, addSyncAll, addSyncByIds, addSyncBatch, addSoftDelete];
+const commands = [addRun, addCheckConfig, addMigrate, addSyncAll, addSyncByIds, addSyncBatch, addSoftDelete];
 
 const epilogue = `
 Settings come from the environment (STRIPE_API_KEY, MONGODB_URI, …), from the

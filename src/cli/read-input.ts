@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { UsageFault } from './usage-fault.js';
 
 /** All of it is read before anything is inserted, so that a fault on the last line changes nothing. */
-export const maxInputBytes = 256 * 1024 * 1024;
+const maxInputBytes = 256 * 1024 * 1024;
 
 /**
  * The text of the file, of standard input for `-`.

@@ -113,11 +113,14 @@ function howItGoesOn(requests: readonly NewRequest[], isInProcess: boolean): str
     ? `{ _id: ${idText(first)} }`
     : `{ requestedBy: 'cli', _id: { $gte: ${idText(first)}, $lte: ${idText(last)} } }`;
   const [find, update] = only ? ['findOne', 'updateOne'] : ['find', 'updateMany'];
-  const what = only ? 'The request' : 'What has not ended of the requests';
+  const it = only ? 'it' : 'them';
+  const state = isInProcess
+    ? `What has not ended waits for a daemon now.`
+    : `Nobody follows ${it} any more, but ${only ? 'it goes' : 'they go'} on.`;
   return [
-    isInProcess ? `${what} waits for a daemon now.` : `Nobody follows it any more, but it goes on.`,
-    `  To look at it:  db.sync_requests.${find}(${ids})`,
-    `  To cancel it:   db.sync_requests.${update}(${ids}, { $set: { cancel: true } })`,
+    `${state} In mongosh:`,
+    `  look at ${it}  db.sync_requests.${find}(${ids})`,
+    `  cancel ${it}   db.sync_requests.${update}(${ids}, { $set: { cancel: true } })`,
   ].join('\n');
 }
 

@@ -29,8 +29,8 @@ export function waitingNotice(
       terminal.note(`Waiting for its turn: request ${String(other._id)} (${other.command}) is running`);
     } else if (!isInProcess) {
       terminal.note(
-        `No daemon has taken it yet. Is one running on the database "${database}"? ` +
-          'With --in-process this command does the work itself. Waiting; Ctrl-C stops the waiting, not the request',
+        `No daemon has taken it yet: is one running on the database "${database}"? Waiting.\n` +
+          '  --in-process does the work here; Ctrl-C ends the waiting, not the request.',
       );
     }
   };

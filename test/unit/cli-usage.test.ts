@@ -82,7 +82,7 @@ describe('a command line that cannot be used', () => {
 
     expect({ code, err }).toEqual({
       code: 2,
-      err: ['error: standard input: invalid JSON at line 1, column 1'],
+      err: ['error: standard input must be text in UTF-8'],
     });
   });
 });

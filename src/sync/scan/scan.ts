@@ -75,7 +75,8 @@ async function runPhases(options: ScanOptions, saver: Checkpointer, tally: Tally
     const stored = checkpoint.windows.map((window) => Window.restore(window));
     const plan = stored.length > 0 ? new Plan(stored) : await firstPlan(options);
     await list(plan, options, saver, tally, (left) => {
-      reportProgress(options, tally, Math.max(living, tally.done + left));
+      // What the mirror has is the better guess, once it has anything.
+      reportProgress(options, tally, living > 0 ? Math.max(living, tally.done) : tally.done + left);
     });
     checkpoint.phase = 'catch_up';
     await saver.save(plan);
