@@ -1,10 +1,11 @@
-// Writes docs/metrics.md and docs/settings.md, and the table of settings in README.md, from the catalog, the schema and the
-// comments of config/default.yaml. With --check it writes nothing and fails where a file differs.
+// Writes docs/metrics.md, docs/settings.md and docs/request.schema.json, and the table of settings in README.md, from the catalog, the
+// schemas and the comments of config/default.yaml. With --check it writes nothing and fails where a file differs.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
 import { isMap, isScalar, parseDocument, type Pair, type YAMLMap } from 'yaml';
 import { settings, type Setting } from '../src/config-settings.js';
+import { requestJsonSchema } from '../src/requests/json-schema.js';
 import { metricPrefix, metricSpecs, type LabelValues, type MetricSpec } from '../src/metrics/catalog.js';
 
 const root = new URL('../', import.meta.url);
@@ -143,14 +144,15 @@ export function withSettingsTable(readme: string, content: string): string {
   return `${readme.slice(0, start)}${markers.start}\n\n${content.trim()}\n\n${readme.slice(end)}`;
 }
 
-const formatted = async (text: string): Promise<string> =>
-  format(text, { ...(await resolveConfig(pathOf('README.md'))), parser: 'markdown' });
+const formatted = async (text: string, parser: 'json' | 'markdown' = 'markdown'): Promise<string> =>
+  format(text, { ...(await resolveConfig(pathOf('README.md'))), parser });
 
 /** Every generated file with what it should hold. */
 async function generatedFiles(): Promise<Map<string, string>> {
   const files = new Map([
     ['docs/metrics.md', await formatted(metricsPage())],
     ['docs/settings.md', await formatted(settingsPage())],
+    ['docs/request.schema.json', await formatted(JSON.stringify(requestJsonSchema, null, 2), 'json')],
   ]);
   if (existsSync(pathOf('README.md'))) {
     const readme = readFileSync(pathOf('README.md'), 'utf8');

@@ -41,6 +41,9 @@ const autoOr = (number: ReturnType<typeof decimal>) =>
     allowed: `${settingTraits.get(number)?.allowed ?? 'a number'} or auto`,
   });
 
+const flag = () =>
+  z.boolean().register(settingTraits, { ...plain, kind: 'flag', allowed: 'true or false' });
+
 const choice = <const T extends readonly string[]>(values: T) =>
   z.enum(values).register(settingTraits, { ...plain, kind: 'text', allowed: `one of ${values.join(', ')}` });
 
@@ -110,6 +113,7 @@ export const configSchema = z.strictObject({
     ),
     database: textOrEmpty('a MongoDB database name', (value) => /^[^/\\. "$*<>:|?]{1,63}$/.test(value)),
     connectDeadlineMs: wholeNumber(1_000, 3_600_000),
+    autoMigrate: flag(),
   }),
   syncAll: z.strictObject({
     schedule: textOrEmpty('a cron expression of five or six fields, such as 0 3 * * *', () => true),
@@ -122,6 +126,7 @@ export const configSchema = z.strictObject({
     maxAttempts: wholeNumber(1, 100),
     retryBaseMs: wholeNumber(1, 3_600_000),
     retryMaxMs: wholeNumber(1, 86_400_000),
+    validation: choice(['error', 'warn', 'off']),
     keepSucceededSeconds: wholeNumber(1, 315_360_000),
     keepCronSucceededSeconds: wholeNumber(1, 315_360_000),
     keepFailedSeconds: wholeNumber(1, 315_360_000),

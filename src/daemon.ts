@@ -35,7 +35,7 @@ export async function runDaemon(
     stripeApiVersion: config.stripe.apiVersion,
     onFault: (error) => logger.warn({ err: error }, 'Metrics of the database could not be read'),
   });
-  const state: { services?: Services; worker?: RequestWorker } = {};
+  const state: { services?: Services; worker?: RequestWorker; waitsFor?: string } = {};
   const http = await startHttpServer({
     ...config.http,
     logger,
@@ -48,9 +48,9 @@ export async function runDaemon(
     },
     liveness: { poll: () => stalledPoll(state.worker, config.requests.pollIntervalMs) },
     readiness: {
-      startup: () => (state.worker ? undefined : 'Starting'),
+      startup: () => (state.worker ? undefined : `Waiting for ${state.waitsFor ?? 'MongoDB'}`),
       shutdown: () => (lifecycle.signal.aborted ? 'Stopping' : undefined),
-      mongodb: () => unreachable(state.services),
+      mongodb: () => unreachable(mongoose.connection),
     },
   });
   lifecycle.onStop('http', () => http.close());
@@ -63,6 +63,9 @@ export async function runDaemon(
     logger,
     observer: metrics.observer,
     isPatient: true,
+    onWait: (waitsFor) => {
+      state.waitsFor = waitsFor;
+    },
     signal: lifecycle.signal,
   });
   lifecycle.onStop('services', () => services.close());
@@ -108,7 +111,7 @@ function stalledPoll(worker: RequestWorker | undefined, pollIntervalMs: number):
     : `The poll loop has stood still for ${Math.round(sinceMs / 1_000)} s`;
 }
 
-async function unreachable(services: Services | undefined): Promise<string | undefined> {
-  if (!services) return 'Not connected';
-  return (await ping(services.connection, pingTimeoutMs)) ? undefined : 'MongoDB does not answer';
+async function unreachable(connection: mongoose.Connection): Promise<string | undefined> {
+  if (connection.readyState !== mongoose.ConnectionStates.connected) return 'Not connected';
+  return (await ping(connection, pingTimeoutMs)) ? undefined : 'MongoDB does not answer';
 }

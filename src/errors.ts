@@ -10,6 +10,8 @@ export type FaultKind = 'retryable' | 'terminal' | 'fatal';
 export type FaultCode =
   // Requests
   | 'invalid_request'
+  | 'duplicate_request'
+  | 'timeout'
   | 'unknown_command'
   | 'attempts_exhausted'
   | 'lease_lost'

@@ -18,15 +18,17 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
     const right = await acquire(lease, outer);
     const done = new AbortController();
     const lost = new AbortController();
-    const renewing = keep(lease, right, leaseMs, done.signal).catch((error: unknown) => {
-      if (!done.signal.aborted) lost.abort(error);
-    });
+    const held = { untilMs: right.untilMs };
+    const keepers = [renew(lease, right, held, leaseMs, done.signal), watch(held, done.signal)].map((keeper) =>
+      keeper.catch((error: unknown) => lost.abort(error)),
+    );
     try {
       return await task(AbortSignal.any([outer, lost.signal]));
     } finally {
       done.abort();
-      await renewing;
-      await lease.release(right);
+      await Promise.all(keepers);
+      // Where MongoDB does not take it, it runs out by itself; what the task has done stands.
+      await lease.release(right).catch(() => undefined);
     }
   };
 };
@@ -36,18 +38,36 @@ async function acquire(lease: ScanLease, signal: AbortSignal): Promise<ScanRight
     signal.throwIfAborted();
     const right = await lease.acquire();
     if (right) return right;
-    await sleep(retryMs, undefined, { signal });
+    await passed(retryMs, signal);
   }
 }
 
-/** Renews until the signal; a failed renewal is tried again while the lease holds. */
-async function keep(lease: ScanLease, right: ScanRight, leaseMs: number, done: AbortSignal): Promise<void> {
-  let untilMs = right.untilMs;
-  for (;;) {
-    await sleep(leaseMs / 3, undefined, { signal: done });
+/** Renews until `done`; a renewal that fails is tried again. */
+async function renew(
+  lease: ScanLease,
+  right: ScanRight,
+  held: { untilMs: number },
+  leaseMs: number,
+  done: AbortSignal,
+): Promise<void> {
+  while (await passed(leaseMs / 3, done)) {
     const sentAtMs = performance.now();
-    const held = await lease.renew(right, null).catch(() => performance.now() < untilMs);
-    if (!held) throw new Fault('lease_lost', 'The lease on scans was lost', { kind: 'retryable' });
-    untilMs = sentAtMs + leaseMs;
+    const isHeld = await lease.renew(right, null).catch(() => undefined);
+    if (isHeld === false) throw leaseLost();
+    if (isHeld) held.untilMs = sentAtMs + leaseMs;
   }
+}
+
+/** Throws when the lease has run out by our own clock: from then on somebody else may scan. */
+async function watch(held: { readonly untilMs: number }, done: AbortSignal): Promise<void> {
+  do {
+    if (performance.now() >= held.untilMs) throw leaseLost();
+  } while (await passed(held.untilMs - performance.now(), done));
+}
+
+const leaseLost = (): Fault => new Fault('lease_lost', 'The lease on scans was lost', { kind: 'retryable' });
+
+/** True when the time has passed, false when the signal ended the wait. */
+async function passed(ms: number, signal: AbortSignal): Promise<boolean> {
+  return sleep(ms, true, { signal }).catch(() => false);
 }

@@ -17,3 +17,16 @@ export { Fault, type FaultCode, type FaultKind } from './errors.js';
 export type { ItemResult, Outcome, Progress, SyncResult } from './sync/outcome.js';
 export type { ScanReport } from './sync/scan/scan.js';
 export type { ConfigOptions } from './config.js';
+export { requests, type ResultOptions } from './requests/client.js';
+export type { EndedRequest } from './requests/end-watcher.js';
+export { requestJsonSchema, type JsonSchema } from './requests/json-schema.js';
+export type { RequestsDatabase } from './requests/requests-database.js';
+export type {
+  CommandInput,
+  EndStatus,
+  RequestId,
+  RequestInput,
+  RequestOptions,
+  RequestStatus,
+  SyncRequestDocument,
+} from './requests/document.js';

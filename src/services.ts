@@ -7,12 +7,11 @@ import type { Config } from './config.js';
 import { isFault, reportError } from './errors.js';
 import { exclusivelyBy, type Exclusively } from './exclusively.js';
 import type { Logger } from './logger.js';
-import { ensureRequestIndexes } from './requests/indexes.js';
+import { checkMigrated, migrate } from './migration.js';
 import { ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
 import { createBindingStore } from './store/binding-state.js';
 import { openConnection, databaseOf } from './store/connection.js';
-import { ensureMirror } from './store/ensure.js';
 import { createLimiterState } from './store/limiter-state.js';
 import { createMirror } from './store/mirror.js';
 import { createMongoClock } from './store/mongo-clock.js';
@@ -38,6 +37,8 @@ export interface ServicesOptions {
   readonly observer: MirrorObserver & StripeObserver;
   /** Goes on trying while Stripe does not answer; otherwise the first retryable fault is thrown. */
   readonly isPatient?: boolean;
+  /** Told what is waited for from now on. */
+  readonly onWait?: (waitsFor: 'MongoDB' | 'Stripe') => void;
   readonly signal: AbortSignal;
 }
 
@@ -64,7 +65,7 @@ export interface Services {
 const startRetryMs = 5_000;
 
 /**
- * Opens everything, creates collections and indexes, and makes sure that the Stripe key belongs to the database. What was opened before a
+ * Opens everything, creates collections and indexes (or checks that they are there), and makes sure that the Stripe key belongs to the database. What was opened before a
  * fault is closed again.
  * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`, `account_mismatch`,
  *   `wrong_mode`; the signal's reason on abort
@@ -75,9 +76,11 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
     for (let closer = closers.pop(); closer; closer = closers.pop()) await closer();
   };
   try {
+    options.onWait?.('MongoDB');
     const db = await openDatabase(options, closers);
     const services = assemble(options, db);
     closers.push(() => services.gateway.close());
+    options.onWait?.('Stripe');
     await bindAtStart(options, services);
     return { ...services, close };
   } catch (error) {
@@ -95,10 +98,16 @@ async function openDatabase(
     await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
     closers.push(() => connection.close(true));
   }
-  const db = databaseOf(connection);
-  await ensureMirror(db, customer.collection);
-  await ensureRequestIndexes(connection);
-  return db;
+  if (config.mongodb.autoMigrate) await prepare(connection, config, logger);
+  else await checkMigrated(connection);
+  return databaseOf(connection);
+}
+
+async function prepare(connection: mongoose.Connection, config: Config, logger: Logger): Promise<void> {
+  for (const { what, outcome, note } of await migrate(connection, config.requests)) {
+    if (outcome === 'left alone' || outcome === 'refused') logger.warn({ what, note }, 'Left as it is in MongoDB');
+    else if (outcome !== 'unchanged') logger.info({ what, outcome }, 'Set up in MongoDB');
+  }
 }
 
 function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Services, 'close'> {
@@ -143,7 +152,8 @@ async function bindAtStart(options: ServicesOptions, services: Omit<Services, 'c
     } catch (error) {
       if (!isPatient || signal.aborted || !isFault(error) || error.kind !== 'retryable') throw error;
       logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start, trying again');
-      await sleep(error.retryAfterMs ?? startRetryMs, undefined, { signal });
+      await sleep(error.retryAfterMs ?? startRetryMs, undefined, { signal }).catch(() => undefined);
+      signal.throwIfAborted();
     }
   }
 }

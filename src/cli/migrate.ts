@@ -35,7 +35,7 @@ async function runMigrate(terminal: Terminal, { json }: MigrateOptions): Promise
     try {
       const changes = await migrate(connection, config.requests);
       for (const change of changes) terminal.result(json ? JSON.stringify(change) : changeText(change));
-      return exitCodes.succeeded;
+      return changes.some(({ outcome }) => outcome === 'refused') ? exitCodes.failed : exitCodes.succeeded;
     } finally {
       await connection.close(true);
     }

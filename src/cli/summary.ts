@@ -56,11 +56,12 @@ function countsTable(requests: readonly RequestView[]): string[] {
   ].map((line) => `  ${line}`);
 }
 
-function heldLines({ result }: RequestView): string[] {
+function heldLines({ _id, result }: RequestView): string[] {
   const held = result?.removalsHeld ?? 0;
   if (held === 0) return [];
   return [
     `  ${counted(held, 'removal')} held for approval: more than removals.maxCount and removals.maxRatio allow`,
+    `  find out why; then, in mongosh: db.sync_requests.insertOne({ command: 'approveRemovals', request: ObjectId('${String(_id)}') })`,
   ];
 }
 

@@ -4,7 +4,7 @@ import { Fault } from '../errors.js';
 import { requestsCollectionName, type SyncRequestDocument } from './document.js';
 
 /** The daemon's own collection: leases, schedules. Users have no business in it. */
-const stateCollectionName = 'sync_state';
+export const stateCollectionName = 'sync_state';
 
 /** A write that the majority does not acknowledge in time counts as a passing fault; every step here can be repeated. */
 const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 }, readPreference: 'primary' } as const;

@@ -49,6 +49,8 @@ export const commandNames = Object.keys(laneOf) as readonly CommandName[];
 export const commandsOf = (lane: LaneName): readonly CommandName[] =>
   commandNames.filter((name) => laneOf[name] === lane);
 
+const upperFirst = (sentence: string): string => sentence.slice(0, 1).toUpperCase() + sentence.slice(1);
+
 const idText = 'an id such as cus_123 (1 to 255 letters, digits, _ or -)';
 const idsText = `a list of 1 to ${maxEntries} ids`;
 const batchText = `a list of 1 to ${maxEntries} customer objects`;
@@ -57,43 +59,80 @@ const attemptsText = `a whole number from 1 to ${maxAttemptsLimit}`;
 const text = (max: number) =>
   z.string(`a text of at most ${max} characters`).max(max, `a text of at most ${max} characters`);
 const flag = z.boolean('true or false');
-const date = z.date('a date');
-const id = z.string(idText).regex(stripeIdPattern, idText);
+// What JSON has no type for says what it is in JSON and in BSON; see json-schema.ts and validator.ts.
+const date = z.date('a date').meta({ type: 'string', format: 'date-time', bsonType: 'date' });
+const id = z.string(idText).regex(stripeIdPattern, idText).describe(upperFirst(idText));
 
 // Drivers of some languages write null for what is not set.
 const options = {
-  runAt: date.nullish(),
-  dedupeKey: text(maxTextLength).min(1, `a text of 1 to ${maxTextLength} characters`).nullish(),
-  maxAttempts: z.int(attemptsText).min(1, attemptsText).max(maxAttemptsLimit, attemptsText).nullish(),
-  dryRun: flag.nullish(),
-  requestedBy: text(maxTextLength).nullish(),
-  cancel: flag.nullish(),
+  runAt: date.nullish().describe("A date: not before this time, by MongoDB's clock"),
+  dedupeKey: text(maxTextLength)
+    .min(1, `a text of 1 to ${maxTextLength} characters`)
+    .nullish()
+    .describe(
+      `A text of 1 to ${maxTextLength} characters: at most one request of a key waits, runs or is kept after success`,
+    ),
+  maxAttempts: z
+    .int(attemptsText)
+    .min(1, attemptsText)
+    .max(maxAttemptsLimit, attemptsText)
+    .nullish()
+    .describe(`${upperFirst(attemptsText)}, instead of the setting requests.maxAttempts`),
+  dryRun: flag.nullish().describe('True or false: the full result, nothing written to the mirror'),
+  requestedBy: text(maxTextLength)
+    .nullish()
+    .describe(`A text of at most ${maxTextLength} characters, free and kept`),
+  cancel: flag
+    .nullish()
+    .describe('True or false: true ends it, a waiting one at once, a running one at its next checkpoint'),
 };
 
 const requestIdText = 'the _id of a request';
-const requestId = z.custom<mongo.ObjectId | string>(
-  (value) => value instanceof mongo.ObjectId || (typeof value === 'string' && /^[0-9a-f]{24}$/i.test(value)),
-  requestIdText,
-);
+const requestId = z
+  .custom<mongo.ObjectId | string>(
+    (value) =>
+      value instanceof mongo.ObjectId || (typeof value === 'string' && /^[0-9a-f]{24}$/i.test(value)),
+    requestIdText,
+  )
+  .meta({
+    description: `${upperFirst(requestIdText)}: an ObjectId, or its 24 hexadecimal digits as a text`,
+    type: 'string',
+    pattern: '^[0-9A-Fa-f]{24}$',
+    bsonType: ['objectId', 'string'],
+  });
 
 const optionsSchema = z.object(options);
 
 /** What users write; fields that nobody here knows are theirs and ignored. */
 export const requestSchema = z.discriminatedUnion('command', [
-  z.object({ command: z.literal('syncAll'), ...options }),
-  z.object({
-    command: z.literal('syncByIds'),
-    ids: z.array(id, idsText).min(1, idsText).max(maxEntries, idsText),
-    ...options,
-  }),
-  z.object({
-    command: z.literal('syncBatch'),
-    batch: z.array(z.looseObject({ id }, entryText), batchText).min(1, batchText).max(maxEntries, batchText),
-    observedAt: date.nullish(),
-    ...options,
-  }),
-  z.object({ command: z.literal('softDelete'), stripeId: id, ...options }),
-  z.object({ command: z.literal('approveRemovals'), request: requestId, ...options }),
+  z
+    .object({ command: z.literal('syncAll'), ...options })
+    .describe('Pages through every customer at Stripe and brings the mirror in line, removals included'),
+  z
+    .object({
+      command: z.literal('syncByIds'),
+      ids: z.array(id, idsText).min(1, idsText).max(maxEntries, idsText).describe(upperFirst(idsText)),
+      ...options,
+    })
+    .describe('Retrieves these customers from Stripe and brings the mirror in line with each'),
+  z
+    .object({
+      command: z.literal('syncBatch'),
+      batch: z
+        .array(z.looseObject({ id }, entryText).describe(upperFirst(entryText)), batchText)
+        .min(1, batchText)
+        .max(maxEntries, batchText)
+        .describe(`${upperFirst(batchText)} as Stripe gives them, whole or in parts; at most 4 MiB`),
+      observedAt: date.nullish().describe('A date: when the batch was held to be true'),
+      ...options,
+    })
+    .describe('Takes customers that the caller holds already; no call to Stripe'),
+  z
+    .object({ command: z.literal('softDelete'), stripeId: id, ...options })
+    .describe('Marks one customer as deleted in the mirror; Stripe is not called'),
+  z
+    .object({ command: z.literal('approveRemovals'), request: requestId, ...options })
+    .describe('Concludes the removals that a scan has held for approval'),
 ]);
 
 /** Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are refused unread. */

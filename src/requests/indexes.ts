@@ -1,8 +1,9 @@
 // The indexes that the queue rests on. They are created where they are missing; none is ever dropped or changed.
 import type { Connection, mongo } from 'mongoose';
-import { requestsOf } from './collection.js';
-import { endStatuses } from './document.js';
-import { persistently, toMongoFault } from './mongo-faults.js';
+import { type Change, type CollectionPlan, ensureCollection } from '../collections.js';
+import { databaseOf, stateCollectionName } from './collection.js';
+import { endStatuses, requestsCollectionName } from './document.js';
+import { persistently } from './mongo-faults.js';
 
 const holdsKey = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
 
@@ -28,18 +29,20 @@ export const requestIndexes = [
   { name: 'cancel', key: { cancel: 1 }, partialFilterExpression: { cancel: true } },
 ] as const satisfies readonly mongo.IndexDescription[];
 
+export const requestsPlan: CollectionPlan = { name: requestsCollectionName, indexes: requestIndexes };
+/** Read by `_id` alone. */
+export const statePlan: CollectionPlan = { name: stateCollectionName, indexes: [] };
+
 /**
- * Creates the indexes of sync_requests, and the collection with them.
- * @throws Fault `mongodb_rejected` where the user lacks the right, an index of the name is another one, or kept requests
+ * Creates what is missing of sync_requests with its indexes, and of sync_state.
+ * @throws Fault `mongodb_rejected` where the user lacks the right (fatal), an index of the name is another one, or kept requests
  * share a `dedupeKey`; `mongodb_unavailable`
  */
-export async function ensureRequestIndexes(connection: Connection): Promise<void> {
-  for (const { key, ...options } of requestIndexes) {
-    const doing = `creating the index ${options.name} of sync_requests`;
-    await persistently(doing, () => requestsOf(connection).createIndex(key, options, {}), {
-      withinMs: 10_000,
-    }).catch((error: unknown) => {
-      throw toMongoFault(error, doing);
-    });
+export async function ensureRequestIndexes(connection: Connection): Promise<readonly Change[]> {
+  const changes: Change[] = [];
+  for (const plan of [requestsPlan, statePlan]) {
+    const ensure = () => ensureCollection(databaseOf(connection), plan);
+    changes.push(...(await persistently(`creating ${plan.name}`, ensure, { withinMs: 10_000 })));
   }
+  return changes;
 }

@@ -65,6 +65,10 @@ export class Lane<Wake> {
     return this.#looksAsked > this.#looksDone;
   }
 
+  get #hasWork(): boolean {
+    return this.#mayWait || this.#wakes.length > 0;
+  }
+
   get #hasRoom(): boolean {
     return !this.#isClosed && this.#running.size < this.options.capacity;
   }
@@ -74,13 +78,13 @@ export class Lane<Wake> {
     this.#pumping ??= this.#claimAll().finally(() => {
       this.#pumping = undefined;
       // Woken between the last look and here.
-      if (this.#hasRoom && this.#wakes.length > 0) this.#pump();
+      if (this.#hasRoom && this.#hasWork) this.#pump();
     });
   }
 
   async #claimAll(): Promise<void> {
     try {
-      while (this.#hasRoom && (this.#mayWait || this.#wakes.length > 0)) {
+      while (this.#hasRoom && this.#hasWork) {
         const asked = this.#looksAsked;
         const wake = this.#mayWait ? undefined : this.#wakes.shift();
         const job = await this.options.next(wake);
@@ -97,7 +101,7 @@ export class Lane<Wake> {
   #start(job: Job): void {
     const work = job().finally(() => {
       this.#running.delete(work);
-      if (this.#mayWait) this.#pump();
+      if (this.#hasRoom && this.#hasWork) this.#pump();
     });
     this.#running.add(work);
   }

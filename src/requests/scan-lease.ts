@@ -72,7 +72,10 @@ export class ScanLease {
   async release({ fence }: ScanRight, signal?: AbortSignal): Promise<void> {
     await persistently(
       'releasing the right to scan',
-      () => this.#state.updateOne(this.#held(fence), [{ $set: { expiresAt: '$$NOW', requestId: null } }]),
+      () =>
+        this.#state.updateOne(this.#held(fence), [
+          { $set: { owner: null, expiresAt: '$$NOW', requestId: null } },
+        ]),
       { withinMs: releaseWithinMs, ...(signal && { signal }) },
     );
   }

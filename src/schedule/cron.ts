@@ -56,12 +56,16 @@ export class CronSlots {
 
   /** The next `count` slots after the given time, fewer when there are none for decades. */
   next(count: number, after: Date): Date[] {
-    const second = Math.floor(after.getTime() / 1_000);
+    let last = Math.floor(after.getTime() / 1_000);
     const found: Date[] = [];
-    const start = addDays(this.#zone.dayAt(second), -1);
+    const start = addDays(this.#zone.dayAt(last), -1);
     for (let days = 0; days < mostDays && found.length < count; days += 1) {
-      for (const slot of this.#slotsOn(addDays(start, days), second)) {
-        if (slot > second && found.push(new Date(slot * 1_000)) === count) break;
+      for (const slot of this.#slotsOn(addDays(start, days), last)) {
+        if (found.length === count) break;
+        // A day that a zone has left out shares the moment with the next.
+        if (slot <= last) continue;
+        found.push(new Date(slot * 1_000));
+        last = slot;
       }
     }
     return found;
@@ -76,7 +80,7 @@ export class CronSlots {
       let latest: number | undefined;
       for (const slot of this.#slotsOn(day, since)) {
         if (slot > second) break;
-        latest = slot;
+        if (since === undefined || slot > since) latest = slot;
       }
       if (latest !== undefined) return latest;
     }

@@ -1,5 +1,6 @@
-// Creates what the mirror needs in MongoDB. Never drops or changes anything: what else is there is the user's.
+// What the mirror needs in MongoDB: its collection, indexes, and the view without the deleted ones.
 import type { mongo } from 'mongoose';
+import { type Change, type CollectionPlan, ensureCollection, ensureView } from '../collections.js';
 import { idempotent } from './faults.js';
 
 /** Fields that reconcile compares, in an index that covers its reads by interval of `created`. */
@@ -12,34 +13,28 @@ const headIndex = {
   '_sync.deletedBy': 1,
 } as const;
 
-/**
- * Creates the collection, its indexes and the view without the deleted ones.
- * @throws Fault `mongodb_rejected` where the user lacks the rights, `mongodb_unavailable`
- */
-export async function ensureMirror(db: mongo.Db, collection: string): Promise<void> {
-  await idempotent('creating the mirror', async () => {
-    await db.collection(collection).createIndexes([
-      { key: headIndex, name: 'heads_by_created' },
-      {
-        key: { '_sync.deletedAt': 1 },
-        name: 'deleted',
-        partialFilterExpression: { '_sync.deletedAt': { $exists: true } },
-      },
-    ]);
-    await ensureView(db, `${collection}_live`, collection);
-  });
-}
+export const mirrorPlan = (collection: string): CollectionPlan => ({
+  name: collection,
+  indexes: [
+    { key: headIndex, name: 'heads_by_created' },
+    {
+      key: { '_sync.deletedAt': 1 },
+      name: 'deleted',
+      partialFilterExpression: { '_sync.deletedAt': { $exists: true } },
+    },
+  ],
+});
 
-async function ensureView(db: mongo.Db, name: string, viewOn: string): Promise<void> {
-  const [existing] = await db.listCollections({ name }, { nameOnly: true }).toArray();
-  if (existing) return;
-  try {
-    await db.createCollection(name, {
-      viewOn,
+/**
+ * Creates what is missing of it.
+ * @throws Fault `mongodb_rejected` (fatal where the user lacks the rights), `mongodb_unavailable`
+ */
+export async function ensureMirror(db: mongo.Db, collection: string): Promise<readonly Change[]> {
+  return idempotent('creating the mirror', async () => [
+    ...(await ensureCollection(db, mirrorPlan(collection))),
+    await ensureView(db, `${collection}_live`, {
+      viewOn: collection,
       pipeline: [{ $match: { '_sync.deletedAt': { $exists: false } } }],
-    });
-  } catch (error) {
-    // Another replica created it first.
-    if ((error as mongo.MongoServerError).codeName !== 'NamespaceExists') throw error;
-  }
+    }),
+  ]);
 }

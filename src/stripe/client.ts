@@ -35,5 +35,5 @@ export function createClient({ apiBase, apiVersion, attemptTimeoutMs }: ClientSe
     httpClient: createHttpClient(agent),
     appInfo: { name: 'stripe-mongo-sync' },
   });
-  return { stripe, close: () => undefined };
+  return { stripe, close: () => agent.destroy() };
 }

@@ -5,14 +5,20 @@ import type { CallPriority } from '../sync/ports.js';
 
 const leastMsBetweenCuts = 1_000;
 const msUntilPlaceReturns = 10_000;
+/**
+ * A process's first call goes alone, until it has ended or for so long: connecting and warming up delay it, and calls right behind
+ * it would arrive together with it, faster than the rate.
+ */
+const mostMsAlone = 1_000;
 
 export class InFlight {
   readonly #limit;
   readonly #most: number;
-  /** Places taken, by calls at work and by those whose slot is due in a moment. */
+  /** Places taken, by calls at work and by those that are about to get their slot. */
   readonly #taken: Record<CallPriority, number> = { small: 0, scan: 0 };
   #places: number;
   #reducedAt = -Infinity;
+  #aloneUntil = Infinity;
 
   constructor(most: number) {
     this.#most = most;
@@ -20,15 +26,13 @@ export class InFlight {
     this.#limit = pLimit(most);
   }
 
-  /** Places that are free for calls of this priority, when `promised` of them are left to others; zero or less: none. */
-  room(priority: CallPriority, promised = 0): number {
-    const places = this.#placesNow();
-    const free = places - this.#taken.small - this.#taken.scan - promised;
-    return priority === 'small' ? free : Math.min(free, Math.max(1, places - 1) - this.#taken.scan);
-  }
-
-  take(priority: CallPriority): void {
-    this.#taken[priority] += 1;
+  /** Takes a place for a call of this priority; false where none is free. */
+  take(priority: CallPriority): boolean {
+    const places = performance.now() < this.#aloneUntil ? 1 : this.#placesNow();
+    const { small, scan } = this.#taken;
+    const isFree = small + scan < places && (priority === 'small' || scan < Math.max(1, places - 1));
+    if (isFree) this.#taken[priority] += 1;
+    return isFree;
   }
 
   giveBack(priority: CallPriority): void {
@@ -36,8 +40,13 @@ export class InFlight {
   }
 
   /** Runs a task that has a place. */
-  run<T>(task: () => Promise<T>): Promise<T> {
-    return this.#limit(task);
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    this.#aloneUntil = Math.min(this.#aloneUntil, performance.now() + mostMsAlone);
+    try {
+      return await this.#limit(task);
+    } finally {
+      this.#aloneUntil = 0;
+    }
   }
 
   /** Halves the places, at most once a second. */

@@ -8,7 +8,7 @@ import { readingOf, type ClockReading } from './clock-bounds.js';
 import { InFlight } from './in-flight.js';
 import type { Limits } from './limits.js';
 import type { RateLimitReason, StripeObserver } from './observer.js';
-import { Want, type Turn } from './want.js';
+import { Want, type GrantedSlot, type Turn } from './want.js';
 
 type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
 
@@ -60,6 +60,13 @@ const scansAskAheadMs = 50;
 /** Lets replicas that ask at the same time take turns. */
 const askJitterMs = 20;
 const leastMsBetweenAsks = 5;
+/** A slot that passed longer ago is not used. */
+const slotUsableMs = 50;
+/** Answers may take longer; questions are not put earlier than this for it. */
+const mostAnswerMs = 250;
+/** While MongoDB's answers take longer than this, the next question does not wait for them: its slots would pass unused. */
+const msBetweenOpenAsks = 40;
+const mostAsks = 4;
 /** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
 const askTimeoutMs = 5_000;
 const failedAskWaitMs = { first: 50, most: 2_000 } as const;
@@ -72,7 +79,11 @@ export class RateLimiter {
   readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
   /** Until when (`performance.now()`) wants of a priority and endpoint need not ask. */
   readonly #notBefore = new Map<string, number>();
-  #isAsking = false;
+  /** Questions to MongoDB that are open. */
+  #asks = 0;
+  #lastAskAt = 0;
+  /** How long MongoDB takes to answer, on average, milliseconds. */
+  #answerMs = 0;
   /** When MongoDB last answered, of `performance.now()`. */
   #answeredAt = 0;
   #failedAsks = 0;
@@ -114,7 +125,7 @@ export class RateLimiter {
       return await this.#inFlight.run(() => task(reading));
     } finally {
       this.#waiting[priority].delete(want);
-      if (want.isGranted) this.#inFlight.giveBack(priority);
+      this.#giveBack(want);
       this.#look();
     }
   }
@@ -152,40 +163,43 @@ export class RateLimiter {
 
   /** Asks for slots if there is anybody to ask for, otherwise sees to it that it is looked again in time. */
   #look(): void {
-    if (this.#closed || this.#isAsking) return;
+    if (this.#closed || this.#asks === mostAsks) return;
     clearTimeout(this.#lookAgain);
     if (this.#waiting.small.size + this.#waiting.scan.size === 0) return;
     const now = performance.now();
-    const wants = now < this.#pausedUntil ? [] : this.#due(now);
-    if (wants.length > 0) {
-      void this.#ask(wants); // never rejects
-      return;
-    }
-    const times = [this.#pausedUntil, ...this.#notBefore.values()].filter((time) => time > now);
-    const next = Math.min(...times, now + longestWaitMs);
+    const notBefore = Math.max(this.#pausedUntil, this.#asks > 0 ? this.#lastAskAt + msBetweenOpenAsks : 0);
+    const wants = now < notBefore ? [] : this.#due(now);
+    if (wants.length > 0) void this.#ask(wants); // never rejects
+    const times = [notBefore, ...this.#notBefore.values()].filter((time) => time > now);
+    const next = Math.min(...times, now + (this.#asks > 0 ? msBetweenOpenAsks : longestWaitMs));
     this.#lookAgain = setTimeout(() => this.#look(), Math.ceil(next - now));
   }
 
-  /** Who may ask now: as many as have a place, the small ones first, of each endpoint no more than could be granted. */
+  /** Who may ask now, with a place taken for each: the small ones first, of each endpoint no more than could be granted. */
   #due(now: number): Want[] {
     const wants: Want[] = [];
     const most = this.#mostPerEndpoint();
     const perEndpoint = new Map<string, number>();
     for (const priority of ['small', 'scan'] as const) {
-      let room = this.#inFlight.room(priority, wants.length);
       for (const want of this.#waiting[priority]) {
-        if (room <= 0 || wants.length === mostWantsAtOnce) break;
         const { endpoint } = want.turn;
         const asked = perEndpoint.get(endpoint) ?? 0;
         const mayAsk = (this.#notBefore.get(`${priority} ${endpoint}`) ?? 0) <= now;
-        if (want.isGranted || !mayAsk || asked >= most) continue;
+        if (want.hasPlace || !mayAsk || asked >= most) continue;
+        if (wants.length === mostWantsAtOnce || !this.#inFlight.take(priority)) break;
+        want.hasPlace = true;
         perEndpoint.set(endpoint, asked + 1);
         wants.push(want);
-        room -= 1;
       }
     }
     return wants;
   }
+
+  #giveBack(want: Want): void {
+    if (want.hasPlace) this.#inFlight.giveBack(want.turn.priority);
+    want.hasPlace = false;
+  }
+
   /** At most so many could be granted to one endpoint at once. */
   #mostPerEndpoint(): number {
     const { callsPerSecond, callsPerSecondPerEndpoint } = this.#options.limits;
@@ -194,7 +208,8 @@ export class RateLimiter {
   }
 
   async #ask(wants: readonly Want[]): Promise<void> {
-    this.#isAsking = true;
+    this.#asks += 1;
+    this.#lastAskAt = performance.now();
     try {
       if (this.#isUnlimited) await this.#grantAll(wants);
       else await this.#takeSlots(wants);
@@ -202,6 +217,7 @@ export class RateLimiter {
       if (this.#failedAsks > 0) this.#options.logger.info('Calls to Stripe go on: MongoDB answers again');
       this.#failedAsks = 0;
     } catch (error) {
+      for (const want of wants) this.#giveBack(want);
       const mostMs = Math.min(failedAskWaitMs.most, failedAskWaitMs.first * 2 ** this.#failedAsks);
       this.#pausedUntil = performance.now() + mostMs * (0.5 + this.#options.random() / 2);
       this.#failedAsks += 1;
@@ -212,7 +228,7 @@ export class RateLimiter {
         );
       }
     } finally {
-      this.#isAsking = false;
+      this.#asks -= 1;
       this.#look();
     }
   }
@@ -222,44 +238,56 @@ export class RateLimiter {
     const { earliest, latest } = await within(askTimeoutMs, this.#options.clock.interval());
     const at = performance.now();
     const reading = { earliest: earliest.getTime(), latest: latest.getTime(), at };
-    for (const want of wants) this.#grant(want, at, reading);
+    for (const want of wants) this.#grant(want, { dueAt: at, usableUntil: Infinity, reading });
   }
 
   async #takeSlots(wants: readonly Want[]): Promise<void> {
-    const { slots: store, limits, random } = this.#options;
+    const { slots: store, limits } = this.#options;
     const askedAt = performance.now();
     const endpoints = wants.map(({ turn }) => turn.endpoint);
     const { now, callsPerSecond, slots } = await within(askTimeoutMs, store.take(endpoints, limits));
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
+    const lateMs = this.#learnAnswerTime(answeredAt - askedAt);
     const reading = readingOf(now, askedAt, answeredAt);
+    const toOurs = (time: number): number => answeredAt + time - now;
     wants.forEach((want, index) => {
       const slot = slots[index];
-      if (!slot) return;
-      const toOurs = (time: number): number => answeredAt + time - now;
-      if (slot.kind === 'granted') {
-        this.#grant(want, toOurs(slot.at), reading);
-        return;
+      if (slot?.kind === 'granted') {
+        const dueAt = toOurs(slot.at);
+        this.#grant(want, { dueAt, usableUntil: dueAt - lateMs + slotUsableMs, reading });
+      } else {
+        this.#giveBack(want);
+        if (slot) this.#askLater(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
       }
-      const { priority, endpoint } = want.turn;
-      const scansAskAt = toOurs(slot.at) - scansAskAheadMs + askJitterMs * (random() - 0.5);
-      const askAt = Math.max(
-        toOurs(slot.askAt),
-        priority === 'scan' ? scansAskAt : 0,
-        answeredAt + leastMsBetweenAsks,
-      );
-      this.#notBefore.set(`${priority} ${endpoint}`, Math.min(askAt, answeredAt + longestWaitMs));
     });
   }
 
-  #grant(want: Want, time: number, reading: ClockReading): void {
-    if (want.isOver) return;
-    this.#inFlight.take(want.turn.priority);
-    want.grant(time, reading);
+  #grant(want: Want, slot: GrantedSlot): void {
+    want.grant(slot, () => {
+      this.#giveBack(want);
+      this.#look();
+    });
+  }
+
+  /** Averages how long MongoDB takes to answer. Returns by how much this time was longer, milliseconds. */
+  #learnAnswerTime(ms: number): number {
+    const isFirst = this.#answeredAt === 0;
+    const longerMs = isFirst ? 0 : Math.max(0, ms - this.#answerMs);
+    this.#answerMs = Math.min(mostAnswerMs, isFirst ? ms : this.#answerMs + (ms - this.#answerMs) * 0.2);
+    return longerMs;
+  }
+
+  /** Has the next question of this kind arrive at MongoDB when a slot can be granted; `askAt` and `at` say what MongoDB's clock will. */
+  #askLater({ priority, endpoint }: Turn, askAt: number, at: number, now: number): void {
+    const scansAskAt = at - scansAskAheadMs + askJitterMs * (this.#options.random() - 0.5);
+    const arriveAt = priority === 'scan' ? Math.max(askAt, scansAskAt) : askAt;
+    const time = Math.max(arriveAt - this.#answerMs, now + leastMsBetweenAsks);
+    this.#notBefore.set(`${priority} ${endpoint}`, Math.min(time, now + longestWaitMs));
   }
 
   #lateFault(queuedAt: number): Fault {
-    const hasNoAnswer = this.#isAsking && this.#answeredAt < queuedAt;
+    const hasNoAnswer = this.#asks > 0 && this.#answeredAt < queuedAt;
     return this.#failedAsks > 0 || hasNoAnswer
       ? new Fault(
           'mongodb_unavailable',

@@ -12,12 +12,20 @@ export interface Turn {
   readonly deadlineAt: number;
 }
 
+/** Times of `performance.now()`. */
+export interface GrantedSlot {
+  readonly dueAt: number;
+  readonly usableUntil: number;
+  readonly reading: ClockReading;
+}
+
 export class Want {
   /** Fulfilled when the call is let go; rejects with the signal's reason or with what it was refused for. */
   readonly letGo: Promise<ClockReading>;
-  /** True from the moment it is granted: a place in flight is taken for it, though the time of its slot may still be ahead. */
-  isGranted = false;
+  /** Whether a place in flight is taken for it: from the time a slot is asked for until it is refused one, or is over. */
+  hasPlace = false;
   #isOver = false;
+  #hasMissed = false;
   #resolve!: (reading: ClockReading) => void;
   #reject!: (reason: unknown) => void;
   readonly #deadline: NodeJS.Timeout;
@@ -37,18 +45,22 @@ export class Want {
     turn.signal.addEventListener('abort', this.#abort, { once: true });
   }
 
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
-  /** Lets it go at `time` of `performance.now()`; until then it can still be refused. */
-  grant(time: number, reading: ClockReading): void {
-    this.isGranted = true;
+  /**
+   * Has it go when its slot is due; until then it can still be refused. Where this process is busy until the slot can no longer be
+   * used, `onMissed` is called instead, once: calls that go late go together with later ones, faster than the rate.
+   */
+  grant({ dueAt, usableUntil, reading }: GrantedSlot, onMissed: () => void): void {
+    if (this.#isOver) return;
     const go = (): void => {
+      if (performance.now() > usableUntil && !this.#hasMissed) {
+        this.#hasMissed = true;
+        onMissed();
+        return;
+      }
       this.#end();
       this.#resolve(reading);
     };
-    const delayMs = Math.ceil(time - performance.now());
+    const delayMs = Math.ceil(dueAt - performance.now());
     if (delayMs > 0) this.#slot = setTimeout(go, delayMs);
     else go();
   }

@@ -1,0 +1,273 @@
+// Waits for requests to end: one change stream for all who wait on one database says when to look, and a slow poll finds what it does not tell.
+// The documents are the truth; reads alone.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { mongo } from 'mongoose';
+import { Fault } from '../errors.js';
+import {
+  endStatuses,
+  requestsCollectionName,
+  type EndStatus,
+  type RequestId,
+  type SyncRequestDocument,
+} from './document.js';
+import { isPassing, toMongoFault } from './mongo-faults.js';
+import type { RequestsCollection, RequestsDatabase, RequestsStream } from './requests-database.js';
+
+/** A request that has ended, as it is stored. */
+export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
+
+interface Waiter {
+  readonly resolve: (request: EndedRequest) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Awaited {
+  readonly id: RequestId;
+  readonly waiters: Set<Waiter>;
+}
+
+/** Between two looks at all that is awaited, while the change stream tells of ends, and while there is none. */
+const pollMs = { withStream: 5_000, without: 1_000 };
+const longestPauseMs = 5_000;
+/** Ids of one look. */
+const batchSize = 500;
+
+/** Ends, and removals: whoever waits for one that is gone must hear of it. */
+const pipeline = [
+  {
+    $match: {
+      $or: [
+        { operationType: 'update', 'updateDescription.updatedFields.status': { $in: endStatuses } },
+        { operationType: 'replace', 'fullDocument.status': { $in: endStatuses } },
+        { operationType: 'delete' },
+      ],
+    },
+  },
+  { $project: { 'documentKey._id': 1 } },
+];
+
+/** A standalone server, or a user without the right: what no second try would change. */
+const isFinal = (error: unknown): boolean => [40_573, 13].some((code) => codeOf(error) === code);
+
+/** Of any version of the driver. */
+export const codeOf = (error: unknown): unknown =>
+  error instanceof Error && 'code' in error ? error.code : undefined;
+
+/** Users choose the type of `_id`. */
+const keyOf = (id: unknown): string =>
+  typeof id === 'object' && id !== null && 'toHexString' in id
+    ? `ObjectId ${String(id)}`
+    : `${typeof id} ${mongo.BSON.EJSON.stringify({ id })}`;
+
+export class EndWatcher {
+  readonly #collection: RequestsCollection;
+  readonly #awaited = new Map<string, Awaited>();
+  /** Keys to look at. */
+  readonly #due = new Set<string>();
+  readonly #closing = new AbortController();
+  #news = new AbortController();
+  #isTold = false;
+  #isStarted = false;
+
+  constructor(
+    private readonly db: RequestsDatabase,
+    /** Called once, when nobody waits any more: this watcher is over. */
+    private readonly onIdle: () => void,
+  ) {
+    this.#collection = db.collection(requestsCollectionName);
+  }
+
+  /** @throws Fault `not_found`, `mongodb_rejected`, `mongodb_unavailable` when the client is closed; the signal's reason on abort */
+  wait(id: RequestId, signal: AbortSignal): Promise<EndedRequest> {
+    const key = keyOf(id);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve: (request) => {
+          signal.removeEventListener('abort', onAbort);
+          resolve(request);
+        },
+        reject: (error) => {
+          signal.removeEventListener('abort', onAbort);
+          reject(error instanceof Error ? error : new Error(String(error)));
+        },
+      };
+      const onAbort = (): void => {
+        const awaited = this.#awaited.get(key);
+        awaited?.waiters.delete(waiter);
+        if (awaited?.waiters.size === 0) this.#awaited.delete(key);
+        // As the caller gave it.
+        reject(signal.reason as Error);
+        this.#endIfIdle();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      const awaited = this.#awaited.get(key) ?? { id, waiters: new Set() };
+      awaited.waiters.add(waiter);
+      this.#awaited.set(key, awaited);
+      this.#look(key);
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.db.client?.on('topologyClosed', this.#onClosed);
+    void this.#read();
+    void this.#follow();
+  }
+
+  readonly #onClosed = (): void => this.#fail(clientClosed());
+
+  #endIfIdle(): void {
+    if (this.#awaited.size > 0 || this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    this.db.client?.off('topologyClosed', this.#onClosed);
+    this.onIdle();
+  }
+
+  #fail(fault: Fault): void {
+    for (const key of [...this.#awaited.keys()]) this.#settle(key, (waiter) => waiter.reject(fault));
+  }
+
+  #settle(key: string, how: (waiter: Waiter) => void): void {
+    const awaited = this.#awaited.get(key);
+    this.#awaited.delete(key);
+    for (const waiter of awaited?.waiters ?? []) how(waiter);
+    this.#endIfIdle();
+  }
+
+  // Looking
+
+  #look(...keys: readonly string[]): void {
+    for (const key of keys) this.#due.add(key);
+    this.#news.abort();
+  }
+
+  /** Looks at what is due, and at everything from time to time, until nobody waits. */
+  async #read(): Promise<void> {
+    const { signal } = this.#closing;
+    let failures = 0;
+    while (!signal.aborted) {
+      this.#news = new AbortController();
+      const keys = [...this.#due].slice(0, batchSize);
+      try {
+        if (keys.length > 0) await this.#readBatch(keys);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        const fault = clientFault(error, 'reading a request');
+        if (fault.kind !== 'retryable') this.#fail(fault);
+      }
+      if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), [signal]);
+      else if (this.#due.size === 0) {
+        const quiet = await pause(this.#isTold ? pollMs.withStream : pollMs.without, [
+          signal,
+          this.#news.signal,
+        ]);
+        if (quiet) this.#look(...this.#awaited.keys());
+      }
+    }
+  }
+
+  async #readBatch(keys: readonly string[]): Promise<void> {
+    const ids = this.#idsOf(keys);
+    const options = { readPreference: 'primary', maxTimeMS: 30_000 };
+    const ended = { _id: { $in: ids }, status: { $in: endStatuses } };
+    for (const key of keys) this.#due.delete(key);
+    if (ids.length === 0) return;
+    try {
+      const found = await this.#collection.find(ended, options).toArray();
+      for (const request of found as readonly EndedRequest[]) {
+        this.#settle(keyOf(request._id), (waiter) => waiter.resolve(request));
+      }
+      const open = keys.filter((key) => this.#awaited.has(key));
+      if (open.length === 0) return;
+      const left = { _id: { $in: this.#idsOf(open) } };
+      const there = await this.#collection.find(left, { ...options, projection: { _id: 1 } }).toArray();
+      const known = new Set((there as readonly { readonly _id: unknown }[]).map(({ _id }) => keyOf(_id)));
+      for (const key of open) if (!known.has(key)) this.#settleMissing(key);
+    } catch (error) {
+      for (const key of keys) this.#due.add(key);
+      throw error;
+    }
+  }
+
+  #idsOf(keys: readonly string[]): readonly RequestId[] {
+    return keys.flatMap((key) => this.#awaited.get(key)?.id ?? []);
+  }
+
+  #settleMissing(key: string): void {
+    const id = String(this.#awaited.get(key)?.id);
+    const missing = new Fault('not_found', `There is no request ${id} (any more)`, { kind: 'terminal' });
+    this.#settle(key, (waiter) => waiter.reject(missing));
+  }
+
+  // The change stream
+
+  /** Follows one stream after the other until nobody waits. Where there can be none the poll does it alone. */
+  async #follow(): Promise<void> {
+    const { signal } = this.#closing;
+    for (let failures = 0; !signal.aborted;) {
+      const openedMs = performance.now();
+      const error = await this.#followOne().catch((thrown: unknown) => thrown);
+      this.#isTold = false;
+      if (isFinal(error)) return;
+      failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
+      await pause(Math.min(500 * 2 ** failures, longestPauseMs), [signal]);
+    }
+  }
+
+  /** Resolves with the error that ended the stream, if one did. */
+  async #followOne(): Promise<unknown> {
+    const stream = this.#collection.watch(pipeline, { maxAwaitTimeMS: 1_000, batchSize: 1_000 });
+    const followed = new AbortController();
+    try {
+      return await this.#listen(stream, followed.signal);
+    } finally {
+      followed.abort();
+      await stream.close().catch(() => undefined);
+    }
+  }
+
+  #listen(stream: RequestsStream, signal: AbortSignal): Promise<unknown> {
+    return new Promise((resolve) => {
+      // What happened before the first answer of the server is in no stream.
+      stream.on('resumeTokenChanged', () => {
+        if (this.#isTold) return;
+        this.#isTold = true;
+        this.#look(...this.#awaited.keys());
+      });
+      stream.on('change', ({ documentKey }: { readonly documentKey: { readonly _id: unknown } }) => {
+        const key = keyOf(documentKey._id);
+        if (this.#awaited.has(key)) this.#look(key);
+      });
+      stream.on('error', resolve);
+      stream.on('close', () => resolve(undefined));
+      this.#closing.signal.addEventListener('abort', () => resolve(undefined), { once: true, signal });
+    });
+  }
+}
+
+const clientClosed = (cause?: unknown): Fault =>
+  new Fault('mongodb_unavailable', 'The MongoDB client is closed', { kind: 'terminal', cause });
+
+/** What an error of the caller's client means. Those of another version of the driver are of other classes, but of the same names. */
+export function clientFault(error: unknown, doing: string): Fault {
+  const name = error instanceof Error ? error.name : '';
+  if (/^Mongo(NotConnected|ClientClosed|TopologyClosed)/.test(name)) return clientClosed(error);
+  if (!isPassing(error) && /^Mongo(Network|ServerSelection|PoolCleared)/.test(name)) {
+    const text = `MongoDB did not answer while ${doing}`;
+    return new Fault('mongodb_unavailable', text, { kind: 'retryable', cause: error });
+  }
+  return toMongoFault(error, doing);
+}
+
+/** True when the time has passed, false when a signal ended the wait. */
+async function pause(ms: number, signals: readonly AbortSignal[]): Promise<boolean> {
+  try {
+    await sleep(ms, undefined, { signal: AbortSignal.any([...signals]) });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,43 @@
+// The JSON Schema of a request, for those who insert one from other languages. Made of the union in commands.ts, never by hand.
+import { z } from 'zod';
+import { requestSchema } from './commands.js';
+
+/** A schema, as far as this project looks into one. */
+export interface JsonSchema {
+  readonly [keyword: string]: unknown;
+}
+
+/**
+ * The union as zod writes it. Where BSON has a type that JSON has not, `bsonType` stands beside `type`: of a date and an ObjectId.
+ */
+export const requestUnion: JsonSchema = z.toJSONSchema(requestSchema, {
+  io: 'input',
+  // Dates and ObjectIds say in commands.ts what they are in JSON.
+  unrepresentable: 'any',
+}) as JsonSchema; // plain JSON, which zod types more closely
+
+const isSchema = (value: unknown): value is JsonSchema =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Validators that are strict refuse keywords that JSON Schema does not have. */
+function withoutBson(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutBson);
+  if (!isSchema(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, inner]) => (key === 'bsonType' ? [] : [[key, withoutBson(inner)]])),
+  );
+}
+
+const { $schema, ...union } = requestUnion;
+
+/**
+ * What may be inserted into sync_requests, as JSON Schema (draft 2020-12). Fields that it does not name are the user's own. Dates stand as texts,
+ * as JSON has them; in MongoDB they are dates. The same as docs/request.schema.json.
+ */
+export const requestJsonSchema: JsonSchema = {
+  $schema,
+  title: 'Request of stripe-mongo-sync',
+  description:
+    'A document that is inserted into sync_requests. Dates are inserted as dates of MongoDB, never as texts.',
+  ...(withoutBson(union) as JsonSchema), // of an object it makes an object
+};

@@ -1,0 +1,25 @@
+// As much of the driver as users of the queue must bring: their own `mongodb` may be another version than ours, so nothing is asked for but shape.
+
+/** A `Db` of the `mongodb` driver, or `connection.db` of mongoose. */
+export interface RequestsDatabase {
+  readonly databaseName: string;
+  /** Databases of one client share what waits for requests to end. */
+  readonly client?: RequestsClient;
+  collection(name: string): RequestsCollection;
+}
+
+export interface RequestsClient {
+  on(event: string, listener: () => void): unknown;
+  off(event: string, listener: () => void): unknown;
+}
+
+export interface RequestsCollection {
+  insertOne(document: object, options?: object): Promise<{ readonly insertedId: unknown }>;
+  find(filter: object, options?: object): { toArray(): Promise<readonly object[]> };
+  watch(pipeline?: object[], options?: object): RequestsStream;
+}
+
+export interface RequestsStream {
+  on(event: string, listener: (argument: never) => void): unknown;
+  close(): Promise<void>;
+}

@@ -1,0 +1,170 @@
+// The rules that MongoDB itself holds a request to when it is inserted, made of the union in commands.ts. They are a courtesy to who writes
+// one: nothing rests on them, for every request is parsed again when it is claimed.
+import type { mongo } from 'mongoose';
+import { requestStatuses } from './document.js';
+import { type JsonSchema, requestUnion } from './json-schema.js';
+
+/**
+ * To be raised with every change of the rules: a daemon replaces older ones and leaves newer ones alone. A rule may only refuse what every
+ * version refuses, and must let pass whatever any version writes.
+ */
+export const validatorVersion = 1;
+
+/** How the title of every version's validator begins; others are a user's own. */
+export const validatorTitle = 'Request of stripe-mongo-sync';
+
+interface Branch {
+  readonly command: string;
+  readonly description: string;
+  readonly properties: Readonly<Record<string, JsonSchema>>;
+  readonly required: readonly string[];
+}
+
+/**
+ * `$jsonSchema` of what is stored: what users insert, and what daemons make of it.
+ * - The options have their types, always: no daemon writes another there.
+ * - A command that is known has its fields, until a daemon has held the request (`lease`): after that a batch may be ids, or a word on its size.
+ * - Everything else passes: other commands, of another version; fields of users; what the daemon writes.
+ */
+export function requestValidator(): mongo.BSON.Document {
+  const branches = branchesOf(requestUnion);
+  const [first] = branches;
+  const optionNames = Object.keys(first?.properties ?? {}).filter(
+    (name) => name !== 'command' && branches.every(({ properties }) => name in properties),
+  );
+  const options = optionNames.map((name) => [name, bsonOf(first?.properties[name] ?? {})]);
+  return {
+    $jsonSchema: {
+      title: `${validatorTitle}, rules ${validatorVersion}`,
+      description: 'See docs/requests.md of stripe-mongo-sync',
+      bsonType: 'object',
+      required: ['command'],
+      properties: {
+        command: {
+          bsonType: 'string',
+          description: `The command: ${branches.map(({ command }) => command).join(', ')}, or one of another version`,
+        },
+        ...Object.fromEntries(options),
+      },
+      allOf: [statusRule, ...branches.flatMap((branch) => commandRule(branch, optionNames))],
+    },
+  };
+}
+
+const wasHeld = {
+  title: 'A request that a daemon has held',
+  required: ['lease'],
+  properties: { lease: { bsonType: 'object' } },
+};
+
+const statusText = `status is left out, or one of ${requestStatuses.join(', ')}`;
+const statusRule = {
+  title: 'status',
+  description: statusText,
+  anyOf: [wasHeld, { properties: { status: { enum: [null, ...requestStatuses], description: statusText } } }],
+};
+
+function commandRule(
+  { command, description, properties, required }: Branch,
+  optionNames: readonly string[],
+): mongo.BSON.Document[] {
+  const own = Object.keys(properties).filter((name) => name !== 'command' && !optionNames.includes(name));
+  if (own.length === 0) return [];
+  return [
+    {
+      title: command,
+      description,
+      anyOf: [
+        { title: 'Another command', properties: { command: { not: { enum: [command] } } } },
+        wasHeld,
+        {
+          title: `A ${command}`,
+          required: required.filter((name) => own.includes(name)),
+          properties: Object.fromEntries(own.map((name) => [name, bsonOf(properties[name] ?? {})])),
+        },
+      ],
+    },
+  ];
+}
+
+/** The union is written by zod from commands.ts alone; what is read of it here is what zod writes. */
+function branchesOf({ oneOf }: JsonSchema): readonly Branch[] {
+  return (oneOf as readonly JsonSchema[]).map((branch) => {
+    const properties = branch['properties'] as Branch['properties'];
+    return {
+      command: String(properties['command']?.['const']),
+      description: String(branch['description']),
+      properties,
+      required: branch['required'] as readonly string[],
+    };
+  });
+}
+
+const bsonTypes: Readonly<Record<string, readonly string[]>> = {
+  string: ['string'],
+  integer: ['int', 'long', 'double'],
+  number: ['int', 'long', 'double'],
+  boolean: ['bool'],
+  object: ['object'],
+  array: ['array'],
+  null: ['null'],
+};
+
+/** Keywords that MongoDB takes as JSON Schema has them: https://www.mongodb.com/docs/manual/reference/operator/query/jsonSchema/ */
+const sameKeywords = [
+  'description',
+  'required',
+  'minItems',
+  'maxItems',
+  'minLength',
+  'maxLength',
+  'minimum',
+  'maximum',
+];
+
+/** Translates a schema of zod's to MongoDB's dialect. @throws TypeError where it has a keyword that nobody has translated yet */
+function bsonOf(schema: JsonSchema): mongo.BSON.Document {
+  const bson: mongo.BSON.Document = {};
+  for (const [keyword, value] of Object.entries(schema)) {
+    if (sameKeywords.includes(keyword)) bson[keyword] = value;
+    else if (keyword === 'pattern') bson[keyword] = anchored(String(value));
+    else if (keyword === 'items') bson[keyword] = bsonOf(value as JsonSchema);
+    else if (keyword === 'properties') bson[keyword] = mapValues(value as Record<string, JsonSchema>, bsonOf);
+    else if (keyword === 'anyOf') Object.assign(bson, orNull(value as readonly JsonSchema[]));
+    else if (keyword === 'type') Object.assign(bson, typeOf(schema));
+    else if (!isLeftOut(keyword, value)) throw new TypeError(`Nobody has translated ${keyword} to MongoDB`);
+  }
+  return bson;
+}
+
+/** Of dates the format is in `bsonType`; `additionalProperties` that takes anything says nothing. */
+const isLeftOut = (keyword: string, value: unknown): boolean =>
+  ['bsonType', 'format'].includes(keyword) ||
+  (keyword === 'additionalProperties' && JSON.stringify(value) === '{}');
+
+function typeOf({ type, bsonType }: JsonSchema): mongo.BSON.Document {
+  const names = [type].flat().map(String);
+  const own = bsonType === undefined ? undefined : [bsonType].flat();
+  return {
+    bsonType: own ?? names.flatMap((name) => bsonTypes[name] ?? [name]),
+    // MongoDB has no type for whole numbers of any size.
+    ...(names.includes('integer') && { multipleOf: 1 }),
+  };
+}
+
+/** What may be null, as one schema: its message then is one sentence, not two alternatives. */
+function orNull(alternatives: readonly JsonSchema[]): mongo.BSON.Document {
+  const [only = {}, ...others] = alternatives.filter(({ type }) => type !== 'null').map(bsonOf);
+  if (others.length > 0) throw new TypeError('Nobody has translated a union to MongoDB');
+  return { ...only, bsonType: [...[only['bsonType']].flat(), 'null'] };
+}
+
+/** In PCRE `$` matches before a line break at the end, too. */
+function anchored(pattern: string): string {
+  const inner = /^\^([^^$]*)\$$/.exec(pattern)?.[1];
+  if (inner === undefined) throw new TypeError(`The pattern ${pattern} must begin with ^ and end with $`);
+  return `\\A${inner}\\z`;
+}
+
+const mapValues = <V, W>(record: Readonly<Record<string, V>>, map: (value: V) => W): Record<string, W> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
