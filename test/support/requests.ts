@@ -24,6 +24,7 @@ export const quickSettings: RequestsSettings = {
   maxAttempts: 3,
   retryBaseMs: 20,
   retryMaxMs: 100,
+  validation: 'error',
   keepSucceededSeconds: 604_800,
   keepCronSucceededSeconds: 3_600,
   keepFailedSeconds: 2_592_000,
@@ -198,7 +199,7 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
         feed,
       });
       atEnd(async () => {
-        await worker.drain({ withinMs: 5_000 });
+        await worker.drain({ withinMs: 1_500 });
       });
       if (start) worker.start();
       return worker;

@@ -1,0 +1,135 @@
+// How the daemon stops, and how others on the same database go on: nothing is lost, begun anew or done twice.
+import { expect, test } from 'vitest';
+import { startSimulator, type RecordedCall, type StripeSimulator } from '../simulator/index.js';
+import { atEnd } from '../support/cleanup.js';
+import { countsOf, liveIds, said, startDaemon, UserOfQueue } from '../support/daemon.js';
+import { freshDatabase } from '../support/database.js';
+import { until } from '../support/until.js';
+
+async function startStripe(options: Parameters<typeof startSimulator>[0]): Promise<StripeSimulator> {
+  const simulator = await startSimulator(options);
+  atEnd(() => simulator.close());
+  return simulator;
+}
+
+const isList = ({ endpoint }: RecordedCall): boolean => endpoint === 'GET /v1/customers';
+
+const cursorOf = ({ url }: RecordedCall): string | null =>
+  new URL(url, 'http://stripe').searchParams.get('starting_after');
+
+interface StoredCheckpoint {
+  checkpoint: { windows: { done: boolean; cursor: string | null }[]; result: { created: number } };
+}
+
+test('SIGTERM in the middle of a scan stores a checkpoint, and another daemon goes on from there', async () => {
+  const database = freshDatabase();
+  const user = new UserOfQueue(database.db);
+  const simulator = await startStripe({
+    seed: { count: 5_000, distribution: 'growth' },
+    latency: { ms: 100 },
+  });
+  const settings = { STRIPE_MAX_IN_FLIGHT: '4', SHUTDOWN_TIMEOUT_MS: '5000' };
+  const first = startDaemon(database, simulator, settings);
+  await first.ready();
+  const [scan] = await user.insert({ command: 'syncAll' });
+  await until(() => simulator.requests.filter(isList).length >= 20, {
+    what: 'the middle of the scan',
+    intervalMs: 5,
+  });
+
+  const stoppedAt = performance.now();
+  expect(await first.stop()).toEqual({ code: 0, signal: null });
+  expect(performance.now() - stoppedAt).toBeLessThan(5_000);
+
+  const waiting = await user.requests.findOne({ _id: scan! });
+  expect(waiting).toMatchObject({
+    status: 'pending',
+    attempts: 0,
+    history: [{ error: { code: 'shutdown' } }],
+  });
+  expect(waiting).not.toHaveProperty('lease.expiresAt');
+  const stored = await database.db
+    .collection<StoredCheckpoint & { _id: string }>('sync_state')
+    .findOne({ _id: 'scan:customer' });
+  const { windows, result } = stored!.checkpoint;
+  expect(await database.db.collection('stripe_customers').countDocuments()).toBe(result.created);
+  expect(result.created).toBeGreaterThan(1_000);
+
+  const before = simulator.requests.filter(isList);
+  const second = startDaemon(database, simulator, settings);
+  await second.ready();
+  const ended = await user.ended(scan!);
+  const after = simulator.requests.filter(isList).slice(before.length);
+
+  expect(ended).toMatchObject({ status: 'succeeded', attempts: 1 });
+  expect(countsOf(ended)).toEqual({ created: 5_000 });
+  expect(await liveIds(database.db)).toEqual(simulator.listIds().sort());
+  const seen = new Set(before.map(cursorOf));
+  const repeated = after.filter((call) => cursorOf(call) !== null && seen.has(cursorOf(call)));
+  expect(repeated.length).toBeLessThanOrEqual(windows.length);
+  // What was settled is not listed again: the rest, a last page a window, and the catch-up.
+  expect(after.length).toBeLessThanOrEqual((5_000 - result.created) / 100 + 2 * windows.length + 2);
+});
+
+test('a second signal ends the daemon at once, and nothing is lost', async () => {
+  const database = freshDatabase();
+  const user = new UserOfQueue(database.db);
+  const simulator = await startStripe({ seed: { count: 3 } });
+  const ids = simulator.listIds();
+  const held = simulator.hold({ endpoint: 'GET /v1/customers/{id}', when: 'before-compute' });
+  const first = startDaemon(database, simulator);
+  await first.ready();
+  const [request] = await user.insert({ command: 'syncByIds', ids });
+  await held.arrived;
+
+  first.signal('SIGTERM');
+  await first.waitForLine(said('Stopping'));
+  expect((await first.get('/readyz')).status).toBe(503);
+  const secondAt = performance.now();
+  first.signal('SIGTERM');
+
+  expect(await first.exit).toEqual({ code: 1, signal: null });
+  expect(performance.now() - secondAt).toBeLessThan(2_000);
+  expect(await user.requests.findOne({ _id: request! })).toMatchObject({ status: 'running', attempts: 1 });
+
+  held.release();
+  const second = startDaemon(database, simulator);
+  const ended = await user.ended(request!);
+  expect(ended).toMatchObject({
+    status: 'succeeded',
+    attempts: 2,
+    history: [{ error: { code: 'lease_lost' } }, {}],
+  });
+  expect(countsOf(ended)).not.toHaveProperty('failed');
+  expect(await liveIds(database.db)).toEqual([...ids].sort());
+  expect(await second.stop()).toEqual({ code: 0, signal: null });
+});
+
+test('two daemons on one database share the work and do nothing twice', async () => {
+  const database = freshDatabase();
+  const user = new UserOfQueue(database.db);
+  const simulator = await startStripe({ seed: { count: 200 }, latency: { ms: 20 } });
+  const ids = simulator.listIds();
+  const daemons = [startDaemon(database, simulator), startDaemon(database, simulator)];
+  await Promise.all(daemons.map((daemon) => daemon.ready()));
+
+  const requests = await user.insert(
+    ...ids.slice(0, 100).map((id) => ({ command: 'syncByIds', ids: [id] })),
+    { command: 'syncAll' },
+    ...ids.slice(100).map((id) => ({ command: 'syncByIds', ids: [id] })),
+  );
+  const ended = await Promise.all(requests.map((id) => user.ended(id)));
+
+  expect(ended.filter(({ status, attempts }) => status !== 'succeeded' || attempts !== 1)).toEqual([]);
+  expect(ended.filter(({ lease }) => (lease as { fence: number }).fence !== 1)).toEqual([]);
+  const owners = new Set(ended.map(({ lease }) => (lease as { owner: string }).owner));
+  expect(owners.size).toBe(2);
+  const retrieved = simulator.requests.filter(({ endpoint }) => endpoint === 'GET /v1/customers/{id}');
+  expect(retrieved.map(({ url }) => url.split('/').at(-1)).sort()).toEqual([...ids].sort());
+  expect(await liveIds(database.db)).toEqual([...ids].sort());
+  const counted = await Promise.all(daemons.map((daemon) => daemon.samples()));
+  const total = (name: string): number => counted.reduce((sum, samples) => sum + (samples.get(name) ?? 0), 0);
+  expect(total('stripe_sync_requests_total{command="syncByIds",status="succeeded"}')).toBe(200);
+  expect(total('stripe_sync_requests_total{command="syncAll",status="succeeded"}')).toBe(1);
+  expect(daemons.flatMap((daemon) => daemon.errors())).toEqual([]);
+});
