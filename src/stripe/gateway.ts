@@ -9,7 +9,8 @@ import { createClient } from './client.js';
 import { ApiKey, KeyRing } from './key.js';
 import { limitsFor } from './limits.js';
 import type { StripeObserver } from './observer.js';
-import { RateLimiter, type SlotStore } from './rate-limiter.js';
+import { RateLimiter } from './rate-limiter.js';
+import type { SlotStore } from './slot-store.js';
 import { createStripeSource } from './source.js';
 
 /** Reads Stripe with one key: the one in use, or one that is being tried out. */

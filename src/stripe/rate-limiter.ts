@@ -4,43 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, reportError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CallPriority, SharedClock } from '../sync/ports.js';
+import { AskTimes } from './ask-times.js';
 import { readingOf, type ClockReading } from './clock-bounds.js';
 import { InFlight } from './in-flight.js';
 import type { Limits } from './limits.js';
 import type { RateLimitReason, StripeObserver } from './observer.js';
+import type { SlotStore } from './slot-store.js';
 import { Want, type GrantedSlot, type Turn } from './want.js';
-
-type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
-
-/** The budget that all replicas share. Times are MongoDB's, in milliseconds since 1970. */
-export interface SlotStore {
-  /** Takes slots, for the most urgent want first, none further ahead than 100 ms. */
-  take(wants: readonly string[], rates: Rates): Promise<Slots>;
-  /** Slows all replicas down, on every endpoint or on one. */
-  slowDown(slowdown: Slowdown): Promise<void>;
-}
-
-interface Slots {
-  readonly now: number;
-  /** Rate of the whole as Stripe's refusals left it. */
-  readonly callsPerSecond: number;
-  /** One a want, in order. */
-  readonly slots: readonly Slot[];
-}
-
-/** When it is due, or from when on it can be asked for and when it would be due, if nobody else takes it. */
-type Slot =
-  | { readonly kind: 'granted'; readonly at: number }
-  | { readonly kind: 'later'; readonly askAt: number; readonly at: number };
-
-interface Slowdown {
-  /** Absent: every endpoint. */
-  readonly endpoint?: string | undefined;
-  /** Halves the rate. */
-  readonly cut: boolean;
-  /** Grants nothing for so long. */
-  readonly blockMs: number;
-}
 
 export interface RateLimiterOptions {
   readonly limits: Limits;
@@ -55,35 +25,22 @@ export interface RateLimiterOptions {
 /** The SlotStore grants nothing further ahead: no more need be asked for at once. */
 const horizonMs = 100;
 const mostWantsAtOnce = 128;
-/** Small calls ask for a slot as soon as it can be granted; scans, which can wait, about so long before it is due. */
-const scansAskAheadMs = 50;
-/** Lets replicas that ask at the same time take turns. */
-const askJitterMs = 20;
-const leastMsBetweenAsks = 5;
 /** A slot that passed longer ago is not used. */
 const slotUsableMs = 50;
-/** Answers may take longer; questions are not put earlier than this for it. */
-const mostAnswerMs = 250;
 /** While MongoDB's answers take longer than this, the next question does not wait for them: its slots would pass unused. */
 const msBetweenOpenAsks = 40;
 const mostAsks = 4;
 /** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
 const askTimeoutMs = 5_000;
 const failedAskWaitMs = { first: 50, most: 2_000 } as const;
-/** After this long the question is asked again, whatever the answer was. */
-const longestWaitMs = 1_000;
-
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
   readonly #inFlight: InFlight;
   readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
-  /** Until when (`performance.now()`) wants of a priority and endpoint need not ask. */
-  readonly #notBefore = new Map<string, number>();
+  readonly #askTimes: AskTimes;
   /** Questions to MongoDB that are open. */
   #asks = 0;
   #lastAskAt = 0;
-  /** How long MongoDB takes to answer, on average, milliseconds. */
-  #answerMs = 0;
   /** When MongoDB last answered, of `performance.now()`. */
   #answeredAt = 0;
   #failedAsks = 0;
@@ -97,6 +54,7 @@ export class RateLimiter {
   constructor(options: RateLimiterOptions) {
     this.#options = options;
     this.#inFlight = new InFlight(options.limits.maxInFlight);
+    this.#askTimes = new AskTimes(options.random);
     this.#callsPerSecond = options.limits.callsPerSecond;
   }
 
@@ -170,8 +128,8 @@ export class RateLimiter {
     const notBefore = Math.max(this.#pausedUntil, this.#asks > 0 ? this.#lastAskAt + msBetweenOpenAsks : 0);
     const wants = now < notBefore ? [] : this.#due(now);
     if (wants.length > 0) void this.#ask(wants); // never rejects
-    const times = [notBefore, ...this.#notBefore.values()].filter((time) => time > now);
-    const next = Math.min(...times, now + (this.#asks > 0 ? msBetweenOpenAsks : longestWaitMs));
+    const openUntil = this.#asks > 0 ? now + msBetweenOpenAsks : Infinity;
+    const next = Math.min(notBefore > now ? notBefore : Infinity, openUntil, this.#askTimes.nextAfter(now));
     this.#lookAgain = setTimeout(() => this.#look(), Math.ceil(next - now));
   }
 
@@ -184,8 +142,7 @@ export class RateLimiter {
       for (const want of this.#waiting[priority]) {
         const { endpoint } = want.turn;
         const asked = perEndpoint.get(endpoint) ?? 0;
-        const mayAsk = (this.#notBefore.get(`${priority} ${endpoint}`) ?? 0) <= now;
-        if (want.hasPlace || !mayAsk || asked >= most) continue;
+        if (want.hasPlace || asked >= most || !this.#askTimes.mayAsk(want.turn, now)) continue;
         if (wants.length === mostWantsAtOnce || !this.#inFlight.take(priority)) break;
         want.hasPlace = true;
         perEndpoint.set(endpoint, asked + 1);
@@ -248,7 +205,7 @@ export class RateLimiter {
     const { now, callsPerSecond, slots } = await within(askTimeoutMs, store.take(endpoints, limits));
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
-    const lateMs = this.#learnAnswerTime(answeredAt - askedAt);
+    const lateMs = this.#askTimes.learn(answeredAt - askedAt);
     const reading = readingOf(now, askedAt, answeredAt);
     const toOurs = (time: number): number => answeredAt + time - now;
     wants.forEach((want, index) => {
@@ -258,7 +215,7 @@ export class RateLimiter {
         this.#grant(want, { dueAt, usableUntil: dueAt - lateMs + slotUsableMs, reading });
       } else {
         this.#giveBack(want);
-        if (slot) this.#askLater(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
+        if (slot) this.#askTimes.postpone(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
       }
     });
   }
@@ -270,39 +227,13 @@ export class RateLimiter {
     });
   }
 
-  /** Averages how long MongoDB takes to answer. Returns by how much this time was longer, milliseconds. */
-  #learnAnswerTime(ms: number): number {
-    const isFirst = this.#answeredAt === 0;
-    const longerMs = isFirst ? 0 : Math.max(0, ms - this.#answerMs);
-    this.#answerMs = Math.min(mostAnswerMs, isFirst ? ms : this.#answerMs + (ms - this.#answerMs) * 0.2);
-    return longerMs;
-  }
-
-  /** Has the next question of this kind arrive at MongoDB when a slot can be granted; `askAt` and `at` say what MongoDB's clock will. */
-  #askLater({ priority, endpoint }: Turn, askAt: number, at: number, now: number): void {
-    const scansAskAt = at - scansAskAheadMs + askJitterMs * (this.#options.random() - 0.5);
-    const arriveAt = priority === 'scan' ? Math.max(askAt, scansAskAt) : askAt;
-    const time = Math.max(arriveAt - this.#answerMs, now + leastMsBetweenAsks);
-    this.#notBefore.set(`${priority} ${endpoint}`, Math.min(time, now + longestWaitMs));
-  }
-
   #lateFault(queuedAt: number): Fault {
     const hasNoAnswer = this.#asks > 0 && this.#answeredAt < queuedAt;
-    return this.#failedAsks > 0 || hasNoAnswer
-      ? new Fault(
-          'mongodb_unavailable',
-          'No call to Stripe was made in time: MongoDB, which keeps the rate, does not answer',
-          {
-            kind: 'retryable',
-          },
-        )
-      : new Fault(
-          'stripe_rate_limited',
-          'No call to Stripe was made in time: other calls use up the rate limit',
-          {
-            kind: 'retryable',
-          },
-        );
+    const [code, why] =
+      this.#failedAsks > 0 || hasNoAnswer
+        ? (['mongodb_unavailable', 'MongoDB, which keeps the rate, does not answer'] as const)
+        : (['stripe_rate_limited', 'other calls use up the rate limit'] as const);
+    return new Fault(code, `No call to Stripe was made in time: ${why}`, { kind: 'retryable' });
   }
 }
 

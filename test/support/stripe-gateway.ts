@@ -5,7 +5,7 @@ import type { Logger } from '../../src/logger.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway, type GatewayOptions, type StripeGateway } from '../../src/stripe/gateway.js';
 import type { CallOutcome, RateLimitReason, StripeObserver } from '../../src/stripe/observer.js';
-import type { SlotStore } from '../../src/stripe/rate-limiter.js';
+import type { SlotStore } from '../../src/stripe/slot-store.js';
 import type { SharedClock, Source } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
 

@@ -88,7 +88,7 @@ test('an attempt out of time leaves no connection behind', async () => {
 
   await expect(customers.list({ limit: 1 }, calm)).rejects.toMatchObject({ code: 'stripe_unavailable' });
 
-  await until(() => simulator.stats.inFlight === 0, { what: 'the simulator to see the connections end' });
+  await until(() => simulator.stats.inFlight === 0, { what: 'the connection to end', timeoutMs: 500 });
 });
 
 describe('a refusal', () => {
@@ -202,7 +202,7 @@ describe('an abort', () => {
     aborting.abort(reason);
 
     await expect(call).rejects.toBe(reason);
-    await until(() => simulator.stats.inFlight === 0, { what: 'the connection to end' });
+    await until(() => simulator.stats.inFlight === 0, { what: 'the connection to end', timeoutMs: 500 });
     expect(observed.calls.map(({ outcome }) => outcome)).toEqual(['aborted']);
   });
 
@@ -230,7 +230,7 @@ describe('closing', () => {
 
     for (const fault of await Promise.all(calls))
       expect(fault).toMatchObject({ code: 'shutdown', kind: 'retryable' });
-    await until(() => simulator.stats.inFlight === 0, { what: 'the connections to end' });
+    await until(() => simulator.stats.inFlight === 0, { what: 'the connections to end', timeoutMs: 500 });
     await expect(customers.retrieve(anyId, calm)).rejects.toMatchObject({ code: 'shutdown' });
   });
 

@@ -1,5 +1,5 @@
 // Refused keys and changed ones.
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Fault } from '../../src/errors.js';
 import { KeyGate } from '../../src/stripe/key-gate.js';
 import type { StripeId } from '../../src/sync/ports.js';
@@ -91,6 +91,35 @@ describe('a key in use', () => {
     expect(lines.filter((line) => line.includes('Stripe refuses the key'))).toHaveLength(1);
   });
 
+  test('that is revoked while calls wait for a place lets none of them through', async () => {
+    const { customers } = startGateway(simulator, { maxInFlight: 1 });
+    simulator.revokeKey(simulator.key);
+
+    const calls = Array.from({ length: 10 }, () =>
+      customers.retrieve(anyId, calm).catch((error: unknown) => error),
+    );
+
+    for (const fault of await Promise.all(calls)) expect(fault).toMatchObject({ code: 'stripe_key_refused' });
+    expect(simulator.requests).toHaveLength(1);
+  });
+
+  test('that Stripe takes again is used freely after one trial', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    atEnd(() => void vi.useRealTimers());
+    const { customers } = startGateway(simulator);
+    const { key } = simulator;
+    simulator.revokeKey(key);
+    const retrieve = () => customers.retrieve(anyId, calm);
+    await expect(retrieve()).rejects.toMatchObject({ code: 'stripe_key_refused' });
+    simulator.addKey(key);
+    await expect(retrieve()).rejects.toMatchObject({ code: 'stripe_key_refused' });
+
+    vi.advanceTimersByTime(20_000);
+
+    expect(await retrieve()).toMatchObject({ kind: 'found' });
+    expect(await retrieve()).toMatchObject({ kind: 'found' });
+  });
+
   test('is exchanged for the one in its file after that was tried out', async () => {
     const oldKey = simulator.key;
     simulator.addKey(newKey);
@@ -144,6 +173,7 @@ describe('a key in use', () => {
     ['another mode', 'sk_live_foreign', new Fault('wrong_mode', 'unused', { kind: 'fatal' })],
   ])('is not exchanged for one of %s, and that is said once', async (_what, foreign, fault) => {
     let reads = 0;
+    let trials = 0;
     let file = simulator.key;
     const { customers, lines } = startGateway(
       simulator,
@@ -154,7 +184,10 @@ describe('a key in use', () => {
           return file;
         },
         keyLookEveryMs: 10,
-        verifyKey: () => Promise.reject(fault),
+        verifyKey: () => {
+          trials += 1;
+          return Promise.reject(fault);
+        },
       },
     );
 
@@ -164,8 +197,35 @@ describe('a key in use', () => {
     await until(() => reads > readsBefore + 5, { what: 'more looks' });
 
     expect(lines.filter((line) => line.includes('the old one stays'))).toHaveLength(1);
+    expect(trials).toBeLessThanOrEqual(1);
     expect(lines.join('')).toContain(fault.code);
     expect(await customers.retrieve(anyId, calm)).toMatchObject({ kind: 'found' });
+  });
+
+  test('is exchanged once Stripe can tell, and until then that is said once', async () => {
+    simulator.addKey(newKey);
+    let file = simulator.key;
+    let trials = 0;
+    const { lines } = startGateway(
+      simulator,
+      {},
+      {
+        readKey: () => file,
+        keyLookEveryMs: 10,
+        verifyKey: async () => {
+          trials += 1;
+          if (trials < 5) throw new Fault('stripe_unavailable', 'Stripe failed', { kind: 'retryable' });
+        },
+      },
+    );
+
+    file = newKey;
+    await until(() => lines.some((line) => line.includes('The new Stripe key is in use')), {
+      what: 'the new key',
+    });
+
+    expect(trials).toBe(5);
+    expect(lines).toHaveLength(2);
   });
 
   test('stays in use while its file cannot be read', async () => {

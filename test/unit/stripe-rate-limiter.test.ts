@@ -1,7 +1,8 @@
 // This process's side of the limiter: who goes first, who has a place, and what happens without slots.
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { RateLimitReason } from '../../src/stripe/observer.js';
-import { RateLimiter, type RateLimiterOptions, type SlotStore } from '../../src/stripe/rate-limiter.js';
+import { RateLimiter, type RateLimiterOptions } from '../../src/stripe/rate-limiter.js';
+import type { SlotStore } from '../../src/stripe/slot-store.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
 import { memorySlots, mostPerSecond } from '../support/slot-model.js';
@@ -68,6 +69,21 @@ describe('places in flight', () => {
     );
 
     expect(most).toBe(4);
+  });
+
+  test('are few until the first call of the process has ended', async () => {
+    const made = limiter();
+    const tasks = openTasks();
+
+    const all = Array.from({ length: 6 }, () => made.schedule(turn('small'), tasks.task));
+    await until(() => tasks.running.length > 0, { what: 'the first call', intervalMs: 1 });
+    await new Promise(setImmediate);
+
+    expect(tasks.running).toHaveLength(1);
+    // It does not hold the others up for long, whatever becomes of it.
+    await until(() => tasks.running.length === 4, { what: 'the others', timeoutMs: 3_000 });
+    tasks.endAll();
+    await Promise.all(all);
   });
 
   test('are left by scans for one small call', async () => {
@@ -143,9 +159,26 @@ describe('slots', () => {
     );
 
     const dueAt = slots.granted.map(({ at }) => at).sort((a, b) => a - b);
-    expect(dueAt).toHaveLength(60);
     goneAt.forEach((time, index) => expect(time).toBeGreaterThanOrEqual(Math.floor(dueAt[index]!) - 1));
     expect(mostPerSecond(dueAt)).toBeLessThanOrEqual(100);
+  });
+
+  test('that passed while the process was busy are not used, once: late calls would go all at once', async () => {
+    let asks = 0;
+    const take: SlotStore['take'] = async (wants) => {
+      asks += 1;
+      return slotsDue(wants, 20);
+    };
+    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 50 } });
+
+    await made.schedule(turn('small'), async () => {});
+    const call = made.schedule(turn('small'), async () => performance.now());
+    await until(() => asks === 2, { what: 'the slot', intervalMs: 1 });
+    const busyUntil = performance.now() + 150;
+    while (performance.now() < busyUntil); // nothing else runs meanwhile
+
+    expect(await call).toBeGreaterThan(busyUntil);
+    expect(asks).toBe(3);
   });
 
   test('are taken by small calls before scans that waited longer', async () => {
