@@ -45,7 +45,7 @@ export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Prom
     const isThere = before?.some(isSame(index)) ?? false;
     const { key, ...options } = index;
     if (!isThere) {
-      await allowed(`create the ${what}`, () => db.collection(plan.name).createIndex(key, options)).catch(
+      await allowed(`create the ${what}`, () => db.collection(plan.name).createIndex(key, options, {})).catch(
         (error: unknown) => {
           throw conflictOf(error, what) ?? error;
         },
@@ -78,10 +78,16 @@ export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan)
   return indexes.filter((index) => !found.some(isSame(index))).map((index) => indexText(index.name, name));
 }
 
+interface FoundIndex {
+  readonly name?: unknown;
+  readonly key?: unknown;
+}
+
 /** Undefined where there is no such collection. */
-async function indexesOf(db: mongo.Db, name: string): Promise<readonly mongo.BSON.Document[] | undefined> {
+async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundIndex[] | undefined> {
   try {
-    return await db.collection(name).listIndexes().toArray();
+    const found: readonly FoundIndex[] = await db.collection(name).listIndexes().toArray();
+    return found;
   } catch (error) {
     if (hasCode(error, 'namespaceNotFound')) return undefined;
     throw error;
@@ -91,7 +97,7 @@ async function indexesOf(db: mongo.Db, name: string): Promise<readonly mongo.BSO
 /** The order of an index's keys counts. */
 const isSame =
   (wanted: CollectionPlan['indexes'][number]) =>
-  ({ name, key }: mongo.BSON.Document): boolean =>
+  ({ name, key }: FoundIndex): boolean =>
     name === wanted.name && JSON.stringify(key) === JSON.stringify(wanted.key);
 
 async function createOnce(

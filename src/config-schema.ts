@@ -41,8 +41,7 @@ const autoOr = (number: ReturnType<typeof decimal>) =>
     allowed: `${settingTraits.get(number)?.allowed ?? 'a number'} or auto`,
   });
 
-const flag = () =>
-  z.boolean().register(settingTraits, { ...plain, kind: 'flag', allowed: 'true or false' });
+const flag = () => z.boolean().register(settingTraits, { ...plain, kind: 'flag', allowed: 'true or false' });
 
 const choice = <const T extends readonly string[]>(values: T) =>
   z.enum(values).register(settingTraits, { ...plain, kind: 'text', allowed: `one of ${values.join(', ')}` });

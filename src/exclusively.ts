@@ -1,6 +1,7 @@
 // The scan lease for those who scan without a request: waits until no other scan runs on the database, and keeps the lease while the task runs.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from './errors.js';
+import { toMongoFault } from './requests/mongo-faults.js';
 import type { ScanLease, ScanRight } from './requests/scan-lease.js';
 
 /** Runs the task under the scan lease; its signal is aborted when the lease is lost. */
@@ -19,8 +20,8 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
     const done = new AbortController();
     const lost = new AbortController();
     const held = { untilMs: right.untilMs };
-    const keepers = [renew(lease, right, held, leaseMs, done.signal), watch(held, done.signal)].map((keeper) =>
-      keeper.catch((error: unknown) => lost.abort(error)),
+    const keepers = [renew(lease, right, held, leaseMs, done.signal), watch(held, done.signal)].map(
+      (keeper) => keeper.catch((error: unknown) => lost.abort(error)),
     );
     try {
       return await task(AbortSignal.any([outer, lost.signal]));
@@ -36,7 +37,9 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
 async function acquire(lease: ScanLease, signal: AbortSignal): Promise<ScanRight> {
   for (;;) {
     signal.throwIfAborted();
-    const right = await lease.acquire();
+    const right = await lease.acquire().catch((error: unknown) => {
+      throw toMongoFault(error, 'asking for the right to scan');
+    });
     if (right) return right;
     await passed(retryMs, signal);
   }

@@ -105,7 +105,8 @@ async function openDatabase(
 
 async function prepare(connection: mongoose.Connection, config: Config, logger: Logger): Promise<void> {
   for (const { what, outcome, note } of await migrate(connection, config.requests)) {
-    if (outcome === 'left alone' || outcome === 'refused') logger.warn({ what, note }, 'Left as it is in MongoDB');
+    if (outcome === 'left alone' || outcome === 'refused')
+      logger.warn({ what, note }, 'Left as it is in MongoDB');
     else if (outcome !== 'unchanged') logger.info({ what, outcome }, 'Set up in MongoDB');
   }
 }

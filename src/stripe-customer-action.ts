@@ -6,6 +6,7 @@ import { type ConfigOptions, loadConfig } from './config.js';
 import { createLogger, type Logger } from './logger.js';
 import { customer } from './resources/customer.js';
 import { openServices, type Services } from './services.js';
+import { toFault } from './store/faults.js';
 import { StripeCustomer } from './store/models.js';
 import { syncBatch } from './sync/batch.js';
 import { syncByIds } from './sync/by-ids.js';
@@ -44,7 +45,7 @@ export interface ConnectOptions {
   readonly config?: ConfigOptions;
   /**
    * Where the mirror is. By default mongoose's own connection, on which `StripeCustomer` lives: opened to `mongodb.uri`, or used as
-   * it is when the application has opened it already (its database then holds the mirror).
+   * it is when the application has opened it already, or has begun to: its database then holds the mirror, and `close` leaves it open.
    */
   readonly connection?: mongoose.Connection;
   /** A pino logger; warnings to stderr by default. */
@@ -76,7 +77,7 @@ export class StripeCustomerAction {
    */
   static async connect(options: ConnectOptions = {}): Promise<StripeCustomerAction> {
     const connection = options.connection ?? mongoose.connection;
-    const isOpen = connection.readyState === mongoose.ConnectionStates.connected;
+    const isOpen = await isOpenAlready(connection);
     const { config, readSecret } = loadConfig({
       requires: isOpen ? ['stripe.apiKey'] : ['stripe.apiKey', 'mongodb.uri'],
       ...(options.config && { options: options.config }),
@@ -174,6 +175,16 @@ export class StripeCustomerAction {
   #mirror({ dryRun }: ActionOptions): Mirror {
     return dryRun === true ? dryRunOf(this.#services.mirror) : this.#services.mirror;
   }
+}
+
+/** Applications need not wait for `mongoose.connect()`; a connection that they have begun to open is theirs, too. */
+async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> {
+  if (connection.readyState === mongoose.ConnectionStates.connecting) {
+    await connection.asPromise().catch((error: unknown) => {
+      throw toFault(error, "opening the application's connection");
+    });
+  }
+  return connection.readyState === mongoose.ConnectionStates.connected;
 }
 
 const ignore = (): void => undefined;

@@ -13,7 +13,6 @@ import {
   maxTextLength,
   type RequestId,
   type RequestInput,
-  type RequestOptions,
 } from './document.js';
 
 /** What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is judged one by one when run. */
@@ -316,7 +315,7 @@ function batchSizeFaults(batch: readonly object[]): readonly string[] {
 }
 
 /** With all faults in the message; as stored, `error.faults` has them one by one. */
-export const invalidRequest = (faults: readonly string[]): Fault =>
+const invalidRequest = (faults: readonly string[]): Fault =>
   new Fault('invalid_request', faults.join('; '), { kind: 'terminal' });
 
-export type { RequestInput, RequestOptions };
+export type { RequestInput };

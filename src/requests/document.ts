@@ -117,6 +117,10 @@ export interface RequestOptions {
   readonly cancel?: boolean | null;
 }
 
+/** A customer that the caller holds: the SDK's own type fits, and so does an object with any fields. */
+export type HeldCustomer =
+  (object & { readonly id: string }) | { readonly id: string; readonly [field: string]: unknown };
+
 /** The command of a request as a user writes it. */
 export type CommandInput =
   | { readonly command: 'syncAll' }
@@ -124,7 +128,7 @@ export type CommandInput =
   | {
       readonly command: 'syncBatch';
       /** Customers as Stripe's API gives them, whole or in parts. */
-      readonly batch: readonly (object & { readonly id: string })[];
+      readonly batch: readonly HeldCustomer[];
       /** When the batch was read from Stripe, if earlier than the insertion of the request. */
       readonly observedAt?: Date | null;
     }

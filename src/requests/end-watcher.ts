@@ -53,11 +53,13 @@ const isFinal = (error: unknown): boolean => [40_573, 13].some((code) => codeOf(
 export const codeOf = (error: unknown): unknown =>
   error instanceof Error && 'code' in error ? error.code : undefined;
 
+/** Of any version of the driver; EJSON would refuse those of another one. */
+const isObjectId = (id: unknown): id is { toHexString(): string } =>
+  typeof id === 'object' && id !== null && 'toHexString' in id;
+
 /** Users choose the type of `_id`. */
 const keyOf = (id: unknown): string =>
-  typeof id === 'object' && id !== null && 'toHexString' in id
-    ? `ObjectId ${String(id)}`
-    : `${typeof id} ${mongo.BSON.EJSON.stringify({ id })}`;
+  isObjectId(id) ? `ObjectId ${id.toHexString()}` : mongo.BSON.EJSON.stringify({ id });
 
 export class EndWatcher {
   readonly #collection: RequestsCollection;

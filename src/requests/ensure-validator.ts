@@ -119,11 +119,17 @@ async function currentRules(connection: Connection): Promise<CurrentRules> {
     .toArray();
   const { validator = {}, validationLevel, validationAction } = optionsFound(found);
   if (Object.keys(validator).length === 0) return { text: noRules, isNone: true, isForeign: false };
-  const schema = validator['$jsonSchema'] as { readonly title?: unknown } | undefined; // a document, as MongoDB takes no other
-  const isForeign = typeof schema?.title !== 'string' || !schema.title.startsWith(validatorTitle);
+  const title = validator.$jsonSchema?.title;
+  const isForeign = typeof title !== 'string' || !title.startsWith(validatorTitle);
   const text = mongo.BSON.EJSON.stringify({ validator, validationLevel, validationAction });
   return { text, isNone: false, isForeign };
 }
 
-const optionsFound = (found: unknown): mongo.BSON.Document =>
-  (found as { readonly options?: mongo.BSON.Document } | undefined)?.options ?? {}; // as listCollections answers
+interface CollectionOptions {
+  readonly validator?: { readonly $jsonSchema?: { readonly title?: unknown } };
+  readonly validationLevel?: unknown;
+  readonly validationAction?: unknown;
+}
+
+const optionsFound = (found: unknown): CollectionOptions =>
+  (found as { readonly options?: CollectionOptions } | undefined)?.options ?? {}; // as listCollections answers

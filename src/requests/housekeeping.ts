@@ -61,7 +61,10 @@ const hasOddRunAt: Filter = {
     $type: ['minKey', 'maxKey', 'timestamp', 'regex', 'javascript', 'javascriptWithScope', 'dbPointer'],
   },
 };
-const isNoWord: Filter = { command: { $not: { $type: 'string' } } };
+/** A list of words counts as a word to `$type`. */
+const isNoWord: Filter = {
+  $or: [{ command: { $not: { $type: 'string' } } }, { command: { $type: 'array' } }],
+};
 const hasWaitedEnough: Filter = {
   $expr: { $lte: [createdAt, { $subtract: ['$$NOW', unknownCommandWaitMs] }] },
 };

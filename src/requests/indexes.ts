@@ -8,7 +8,7 @@ import { persistently } from './mongo-faults.js';
 const holdsKey = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
 
 /** Partial indexes of this form need MongoDB 6.0. */
-export const requestIndexes = [
+const requestIndexes = [
   // Serves claiming (oldest first in each lane), the search for abandoned and for odd requests, and the counts by status.
   { name: 'claim', key: { status: 1, command: 1, runAt: 1, _id: 1 } },
   // Only what has ended is removed: an `expireAt` that a user wrote, or that a request set back to pending still has, does nothing.

@@ -14,7 +14,7 @@ export const requestUnion: JsonSchema = z.toJSONSchema(requestSchema, {
   io: 'input',
   // Dates and ObjectIds say in commands.ts what they are in JSON.
   unrepresentable: 'any',
-}) as JsonSchema; // plain JSON, which zod types more closely
+});
 
 const isSchema = (value: unknown): value is JsonSchema =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

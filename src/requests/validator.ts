@@ -32,7 +32,9 @@ export function requestValidator(): mongo.BSON.Document {
   const optionNames = Object.keys(first?.properties ?? {}).filter(
     (name) => name !== 'command' && branches.every(({ properties }) => name in properties),
   );
-  const options = optionNames.map((name) => [name, bsonOf(first?.properties[name] ?? {})]);
+  const options = Object.fromEntries(
+    optionNames.map((name) => [name, bsonOf(first?.properties[name] ?? {})]),
+  );
   return {
     $jsonSchema: {
       title: `${validatorTitle}, rules ${validatorVersion}`,
@@ -44,7 +46,7 @@ export function requestValidator(): mongo.BSON.Document {
           bsonType: 'string',
           description: `The command: ${branches.map(({ command }) => command).join(', ')}, or one of another version`,
         },
-        ...Object.fromEntries(options),
+        ...options,
       },
       allOf: [statusRule, ...branches.flatMap((branch) => commandRule(branch, optionNames))],
     },
@@ -100,6 +102,9 @@ function branchesOf({ oneOf }: JsonSchema): readonly Branch[] {
   });
 }
 
+/** A schema in MongoDB's dialect. */
+type BsonSchema = Readonly<Record<string, unknown>>;
+
 const bsonTypes: Readonly<Record<string, readonly string[]>> = {
   string: ['string'],
   integer: ['int', 'long', 'double'],
@@ -123,8 +128,8 @@ const sameKeywords = [
 ];
 
 /** Translates a schema of zod's to MongoDB's dialect. @throws TypeError where it has a keyword that nobody has translated yet */
-function bsonOf(schema: JsonSchema): mongo.BSON.Document {
-  const bson: mongo.BSON.Document = {};
+function bsonOf(schema: JsonSchema): BsonSchema {
+  const bson: Record<string, unknown> = {};
   for (const [keyword, value] of Object.entries(schema)) {
     if (sameKeywords.includes(keyword)) bson[keyword] = value;
     else if (keyword === 'pattern') bson[keyword] = anchored(String(value));
@@ -142,7 +147,7 @@ const isLeftOut = (keyword: string, value: unknown): boolean =>
   ['bsonType', 'format'].includes(keyword) ||
   (keyword === 'additionalProperties' && JSON.stringify(value) === '{}');
 
-function typeOf({ type, bsonType }: JsonSchema): mongo.BSON.Document {
+function typeOf({ type, bsonType }: JsonSchema): BsonSchema {
   const names = [type].flat().map(String);
   const own = bsonType === undefined ? undefined : [bsonType].flat();
   return {
@@ -153,7 +158,7 @@ function typeOf({ type, bsonType }: JsonSchema): mongo.BSON.Document {
 }
 
 /** What may be null, as one schema: its message then is one sentence, not two alternatives. */
-function orNull(alternatives: readonly JsonSchema[]): mongo.BSON.Document {
+function orNull(alternatives: readonly JsonSchema[]): BsonSchema {
   const [only = {}, ...others] = alternatives.filter(({ type }) => type !== 'null').map(bsonOf);
   if (others.length > 0) throw new TypeError('Nobody has translated a union to MongoDB');
   return { ...only, bsonType: [...[only['bsonType']].flat(), 'null'] };

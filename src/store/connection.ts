@@ -74,7 +74,7 @@ export async function openConnection(
         { attempt, givingUpInMs: Math.round(deadline - performance.now()) },
         'MongoDB is unreachable, trying again',
       );
-      await sleep(Math.min(1_000, leftMs), undefined, { signal });
+      await sleep(Math.min(1_000, leftMs), undefined, { signal }).catch(() => undefined);
     }
   }
 }

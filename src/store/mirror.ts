@@ -5,6 +5,7 @@ import { idempotent, toFault } from './faults.js';
 import type { MirrorObserver } from './observer.js';
 import { bulkWrite } from './mirror-bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './mirror-operations.js';
+import { durable } from './state.js';
 
 export interface MirrorOptions {
   readonly db: mongo.Db;
@@ -33,7 +34,7 @@ const coveredProjection = {
 
 /** Implements the mirror on one collection. Every method throws Faults: `mongodb_unavailable` (retryable), `mongodb_rejected` (terminal). */
 export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
-  const collection = db.collection<MirrorDocument>(name);
+  const collection = db.collection<MirrorDocument>(name, durable);
 
   const headsOf = async (ids: readonly StripeId[]): Promise<Map<StripeId, Head>> => {
     const found = await idempotent('reading heads', () =>

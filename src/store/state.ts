@@ -8,6 +8,9 @@ export interface StateDocument {
 
 const stateCollection = 'sync_state';
 
+/** What every acknowledgement and every decision rests on, whatever the connection string or an application's own connection says. */
+export const durable = { writeConcern: { w: 'majority' }, readPreference: 'primary' } as const;
+
 /** The collection `sync_state`. */
 export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>
-  db.collection<StateDocument>(stateCollection);
+  db.collection<StateDocument>(stateCollection, durable);

@@ -148,7 +148,7 @@ describe('an insertion under the validator', () => {
         const unkeyed = parsable.map(({ dedupeKey, ...rest }) => ({
           ...rest,
           ...(dedupeKey != null && {
-            dedupeKey: `${String(dedupeKey).slice(0, 200)} ${new mongo.ObjectId()}`,
+            dedupeKey: `${(dedupeKey as string).slice(0, 200)} ${String(new mongo.ObjectId())}`,
           }),
         }));
         if (unkeyed.length > 0) await lab.insert(...unkeyed);

@@ -1,5 +1,5 @@
 // The real daemon as a process of its own, its HTTP endpoints, and its queue as a service in any language would use it.
-import { mongo } from 'mongoose';
+import { type mongo } from 'mongoose';
 import type { AnyDocument, RequestDocument } from './requests.js';
 import { type Exit, type Line, type RunningProcess, startProcess } from './process.js';
 import { until } from './until.js';

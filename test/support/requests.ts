@@ -211,8 +211,9 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
 }
 
 /** An ObjectId as if it had been made that many milliseconds ago. */
-export const idOfAge = (ms: number): mongo.ObjectId => {
-  const id = new mongo.ObjectId();
-  id.id.set(mongo.ObjectId.createFromTime(Math.floor((Date.now() - ms) / 1_000)).id.subarray(0, 4));
-  return id;
-};
+export function idOfAge(ms: number): mongo.ObjectId {
+  const seconds = Math.floor((Date.now() - ms) / 1_000);
+  return new mongo.ObjectId(
+    seconds.toString(16).padStart(8, '0') + new mongo.ObjectId().toHexString().slice(8),
+  );
+}
