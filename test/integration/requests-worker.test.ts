@@ -254,11 +254,12 @@ describe('a set-back request', () => {
     expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded' });
 
     const [blocker] = await lab.insert({ command: 'softDelete', stripeId: 'cus_2' });
-    await runner.nth(3);
+    const blocking = await runner.nth(3);
     await lab.requests.updateOne({ _id: id! }, { $set: { status: 'pending' } });
     await lab.requests.updateOne({ _id: id! }, { $set: { cancel: true } });
     expect(await lab.ended(id!)).toMatchObject({ status: 'cancelled' });
     expect((await lab.read(blocker!))['status']).toBe('running');
+    blocking.succeed();
   });
 
   test('keeps the last ten attempts', async () => {

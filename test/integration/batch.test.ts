@@ -1,0 +1,366 @@
+// Customers that the caller already holds: what of a batch is taken, what it may not do, and which read wins.
+import mongoose, { mongo } from 'mongoose';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { runnerOf } from '../../src/command-runner.js';
+import { StripeCustomerAction } from '../../src/index.js';
+import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
+import type { ItemResult } from '../../src/sync/outcome.js';
+import { startSimulator } from '../simulator/index.js';
+import { atEnd } from '../support/cleanup.js';
+import { freshDatabase } from '../support/database.js';
+import { answered, openMirror, stripeId, type TestMirror } from '../support/mirror.js';
+import { quickRunner, requestsLab } from '../support/requests.js';
+import { openScanBench } from '../support/scan.js';
+
+const database = freshDatabase();
+let m: TestMirror;
+
+beforeAll(async () => {
+  m = await openMirror(database);
+});
+
+let next = 0;
+const newId = (): string => `cus_${(next += 1)}`;
+const whole = (id: string, fields: object = {}): object => ({
+  id,
+  object: 'customer',
+  created: 1_700_000_000,
+  livemode: false,
+  ...fields,
+});
+
+/** Takes the entries as if they had been held then, milliseconds on MongoDB's clock. */
+async function take(entries: readonly unknown[], at = 1_000, into = m): Promise<readonly ItemResult[]> {
+  const context: BatchContext = {
+    object: 'customer',
+    livemode: false,
+    observedAt: new Date(at),
+    signal: new AbortController().signal,
+  };
+  return (await syncBatch(into.mirror, entries, context)).items;
+}
+
+const outcomesOf = (items: readonly ItemResult[]): string[] => items.map(({ outcome }) => outcome);
+
+/** What the caller held, out of the stored document. */
+async function fieldsOf(id: string): Promise<Record<string, unknown> | undefined> {
+  const stored = await m.stored(id);
+  if (!stored) return undefined;
+  const { _id, _sync, ...fields } = stored;
+  return fields;
+}
+
+describe('an entry', () => {
+  test.each<[string, (id: string) => unknown, string]>([
+    ['says that it is deleted', (id) => ({ id, object: 'customer', deleted: true }), 'deletion_unverified'],
+    ['is a part and says that it is deleted', (id) => ({ id, deleted: true }), 'deletion_unverified'],
+    ['is live in test mode', (id) => whole(id, { livemode: true }), 'wrong_mode'],
+    ['is a part and live in test mode', (id) => ({ id, livemode: true }), 'wrong_mode'],
+    ['is another object', (id) => whole(id, { object: 'charge' }), 'invalid_object'],
+    ['has no object', (id) => whole(id, { object: null }), 'invalid_object'],
+    ['was created in words', (id) => whole(id, { created: '2024-01-01' }), 'invalid_object'],
+    ['was created at no whole second', (id) => ({ id, created: 1.5 }), 'invalid_object'],
+    ['was created before time', (id) => ({ id, created: -1 }), 'invalid_object'],
+    ['was created at a date', (id) => ({ id, created: new Date() }), 'invalid_object'],
+    ['has an id that is a path', () => whole('../charges'), 'invalid_object'],
+    ['has an id that ends a line', (id) => whole(`${id}\n`), 'invalid_object'],
+    ['has an id that is an operator', () => ({ id: { $gt: '' } }), 'invalid_object'],
+    ['has no id', () => ({ object: 'customer', name: 'Jane' }), 'invalid_object'],
+    ['is null', () => null, 'invalid_object'],
+    ['is a text', (id) => id, 'invalid_object'],
+    ['is a list', (id) => [whole(id)], 'invalid_object'],
+  ])('that %s is refused, and the others are taken', async (_what, entryFor, code) => {
+    const [id, other] = [newId(), newId()];
+    const before = await m.db.collection('stripe_customers').countDocuments();
+
+    const items = await take([entryFor(id), whole(other)]);
+
+    expect(items.find(({ outcome }) => outcome === 'failed')).toMatchObject({ code });
+    expect(items.find((item) => item.id === other)).toEqual({ id: other, outcome: 'created' });
+    expect(await m.db.collection('stripe_customers').countDocuments()).toBe(before + 1);
+  });
+
+  test('that is refused leaves what is stored alone', async () => {
+    const id = newId();
+    await take([whole(id, { name: 'Jane' })]);
+    const before = await m.stored(id);
+
+    await take(
+      [{ id, deleted: true }, whole(id, { livemode: true }), whole(id, { object: 'charge' })],
+      2_000,
+    );
+
+    expect(await m.stored(id)).toEqual(before);
+  });
+
+  test('is refused without a word of what is in it', async () => {
+    const items = await take([
+      { id: 'jane@example.com', name: 'Jane Doe' },
+      whole(newId(), { created: 'Jane Doe', object: 'Jane Doe' }),
+    ]);
+
+    expect(outcomesOf(items)).toEqual(['failed', 'failed']);
+    expect(JSON.stringify(items)).not.toMatch(/jane/i);
+  });
+
+  test('that is whole replaces what is stored, but for the fields of the application and a mark of deletion', async () => {
+    const id = newId();
+    await take([whole(id, { name: 'Jane', metadata: { a: '1', b: '2' }, phone: null })]);
+    const marks = { '_sync.deletedAt': new Date(1_500), '_sync.deletedBy': 'request' };
+    await m.db
+      .collection<{ _id: string }>('stripe_customers')
+      .updateOne({ _id: id }, { $set: { app: { plan: 'gold' }, ...marks } });
+
+    expect(outcomesOf(await take([whole(id, { metadata: { b: '3' } })], 2_000))).toEqual(['updated']);
+
+    expect(await fieldsOf(id)).toEqual({ ...whole(id, { metadata: { b: '3' } }), app: { plan: 'gold' } });
+    expect(await m.stored(id)).toMatchObject({
+      _sync: { source: 'batch', deletedAt: new Date(1_500), deletedBy: 'request' },
+    });
+  });
+
+  test('that is a part is merged at the top level, and drops the hash', async () => {
+    const id = newId();
+    await take([whole(id, { name: 'Jane', metadata: { a: '1', b: '2' } })]);
+    expect((await m.stored(id))?.['_sync']).toHaveProperty('hash');
+
+    expect(outcomesOf(await take([{ id, metadata: { c: '3' }, balance: 5 }], 2_000))).toEqual(['updated']);
+
+    expect(await fieldsOf(id)).toEqual(whole(id, { name: 'Jane', metadata: { c: '3' }, balance: 5 }));
+    expect((await m.stored(id))?.['_sync']).not.toHaveProperty('hash');
+  });
+
+  test('that is a part of nobody stored creates what it tells', async () => {
+    const id = newId();
+
+    expect(await take([{ id, name: 'Jane' }])).toEqual([{ id, outcome: 'created' }]);
+
+    expect(await fieldsOf(id)).toEqual({ id, name: 'Jane' });
+  });
+
+  test.each([
+    ['a part', (id: string) => ({ id, metadata: { a: '1' } })],
+    ['whole', (id: string) => whole(id, { metadata: { a: '1' } })],
+  ])('that is %s and tells nothing new writes nothing', async (_what, entryFor) => {
+    const id = newId();
+    await take([whole(id, { metadata: { a: '1' } })]);
+    const before = await m.stored(id);
+
+    expect(await take([entryFor(id)], 2_000)).toEqual([{ id, outcome: 'unchanged' }]);
+
+    expect(await m.stored(id)).toEqual(before);
+  });
+
+  test.each([
+    ['a part', (id: string) => ({ id, name: 'Old' })],
+    ['whole', (id: string) => whole(id, { name: 'Old' })],
+  ])('that is %s and older than what is stored is stale', async (_what, entryFor) => {
+    const id = newId();
+    await m.read(whole(id, { name: 'New' }), 5_000, 5_100);
+    const before = await m.stored(id);
+
+    for (const at of [1_000, 5_000, 5_050]) {
+      expect(await take([entryFor(id)], at)).toEqual([{ id, outcome: 'stale' }]);
+    }
+    expect(await m.stored(id)).toEqual(before);
+    expect(outcomesOf(await take([entryFor(id)], 5_100))).toEqual(['updated']);
+  });
+
+  test.each([
+    ['a part', (id: string) => ({ id, name: 'Back' })],
+    ['whole', (id: string) => whole(id, { name: 'Back' })],
+  ])('that is %s revives nobody whose deletion Stripe has confirmed', async (_what, entryFor) => {
+    const id = newId();
+    await m.read(whole(id, { name: 'Jane' }), 1_000);
+    const { observed } = answered(2_000, 2_010);
+    await m.mirror.write([{ kind: 'confirm_deleted', id: stripeId(id), observed, source: 'retrieve' }]);
+    const before = await m.stored(id);
+
+    expect(await take([entryFor(id)], 9_000)).toEqual([{ id, outcome: 'stale', code: 'deleted_in_stripe' }]);
+
+    expect(await m.stored(id)).toEqual(before);
+    expect(before).toMatchObject({ name: 'Jane', _sync: { deletedBy: 'stripe' } });
+  });
+
+  test('cannot write what is ours or the application’s', async () => {
+    const id = newId();
+    await m.read(whole(id), 1_000);
+    await m.db
+      .collection<{ _id: string }>('stripe_customers')
+      .updateOne({ _id: id }, { $set: { app: 'theirs' } });
+    const forged = { _id: 'cus_other', _sync: { deletedBy: 'stripe', hash: 'forged' }, app: 'forged' };
+
+    expect(
+      outcomesOf(
+        await take([{ id, name: 'Part', ...forged }, whole(id, { name: 'Whole', ...forged })], 2_000),
+      ),
+    ).toEqual(['updated', 'updated']);
+
+    const stored = await m.stored(id);
+    expect(stored).toMatchObject({ _id: id, name: 'Whole', app: 'theirs' });
+    expect(stored?.['_sync']).not.toHaveProperty('deletedBy');
+    expect(stored?.['_sync']).not.toMatchObject({ hash: 'forged' });
+    expect(await m.stored('cus_other')).toBeUndefined();
+  });
+
+  test('is data in every key and value, never a path or an expression', async () => {
+    const id = newId();
+    const odd = JSON.parse(
+      '{"$set":"$name","a.b":"$$ROOT","":{"$literal":1},"__proto__":{"x":"$_id"}}',
+    ) as object;
+    await take([whole(id, { name: 'Jane' })]);
+
+    await take([{ ...{ id }, metadata: odd, description: '$name' }], 2_000);
+
+    const stored = await fieldsOf(id);
+    expect(stored).toEqual(whole(id, { name: 'Jane', metadata: odd, description: '$name' }));
+    expect(Object.keys(stored?.['metadata'] as object)).toContain('__proto__');
+  });
+});
+
+test('several entries of one customer follow each other in their order', async () => {
+  const [id, other] = [newId(), newId()];
+
+  const items = await take([
+    { id, name: 'First', phone: '1' },
+    whole(other),
+    whole(id, { name: 'Second' }),
+    { id, name: 'Third' },
+    { id, email: null },
+  ]);
+
+  expect(outcomesOf(items.filter((item) => item.id === id))).toEqual([
+    'created',
+    'updated',
+    'updated',
+    'updated',
+  ]);
+  expect(await fieldsOf(id)).toEqual(whole(id, { name: 'Third', email: null }));
+});
+
+test('the next scan sets right what parts and wholes have made up', async () => {
+  const bench = await openScanBench(freshDatabase(), { seed: { count: 250 } });
+  await bench.scan();
+  const [first, second] = bench.simulator.listIds() as [string, string];
+  await take(
+    [
+      { id: first, name: 'Made up' },
+      { ...bench.simulator.get(second), name: 'Made up' },
+    ],
+    Date.now(),
+    bench,
+  );
+  expect(await bench.differences()).toHaveLength(2);
+
+  const { result } = await bench.scan();
+
+  expect(result).toMatchObject({ updated: 2, unchanged: 248, created: 0, deleted: 0 });
+  expect(await bench.differences()).toEqual([]);
+});
+
+describe('a batch from the future', () => {
+  const tomorrow = new Date(Date.now() + 86_400_000);
+
+  test('counts as held now, however it is said, and gives way to the next read', async () => {
+    const own = freshDatabase();
+    const simulator = await startSimulator();
+    atEnd(() => simulator.close());
+    const { id } = simulator.create({ name: 'Stripe' });
+    const connection = mongoose.createConnection();
+    const action = await StripeCustomerAction.connect({
+      connection,
+      config: {
+        stripe: {
+          apiKey: simulator.restrictedKey,
+          apiBase: simulator.url,
+          callsPerSecond: 0,
+          callsPerSecondPerEndpoint: 0,
+        },
+        mongodb: { uri: own.uri },
+      },
+    });
+    atEnd(() => action.close());
+    const lab = requestsLab(own);
+    await lab.worker({ runner: runnerOf(action) });
+    const forged = new mongo.ObjectId(mongo.ObjectId.createFromTime(tomorrow.getTime() / 1_000).id);
+    const observedTo = async (): Promise<number> => {
+      const stored = await own.db
+        .collection<{ _id: string; _sync: { observed: { to: Date } } }>('stripe_customers')
+        .findOne({ _id: id });
+      return stored?._sync.observed.to.getTime() ?? NaN;
+    };
+
+    await action.sync({ id, name: 'By the library' }, { observedAt: tomorrow });
+    expect(await observedTo()).toBeLessThanOrEqual(Date.now());
+    for (const request of [
+      { command: 'syncBatch', batch: [{ id, name: 'By its own word' }], observedAt: tomorrow },
+      { _id: forged, command: 'syncBatch', batch: [{ id, name: 'By its _id' }] },
+    ]) {
+      const [inserted] = await lab.insert(request);
+      expect(await lab.ended(inserted!)).toMatchObject({ status: 'succeeded', result: { updated: 1 } });
+      expect(await observedTo()).toBeLessThanOrEqual(Date.now());
+    }
+
+    expect(await action.syncByIds([id])).toMatchObject({ updated: 1 });
+    expect(await own.db.collection<{ _id: string }>('stripe_customers').findOne({ _id: id })).toMatchObject({
+      name: 'Stripe',
+    });
+  });
+});
+
+describe('a request that is too large', () => {
+  const mebibyte = 1024 * 1024;
+
+  test('is refused without being loaded, by its size, and others go on', async () => {
+    const own = freshDatabase();
+    const lab = requestsLab(own);
+    const connection = await mongoose
+      .createConnection(own.uri, { bufferCommands: false, monitorCommands: true })
+      .asPromise();
+    atEnd(() => connection.close());
+    const loaded: number[] = [];
+    connection.getClient().on('commandSucceeded', ({ reply }: mongo.CommandSucceededEvent) => {
+      loaded.push(mongo.BSON.calculateObjectSize(reply as mongo.Document));
+    });
+    const runner = quickRunner();
+    await lab.worker({ runner, connection });
+    const entry = (index: number, bytes: number): object => ({ id: `cus_${index}`, name: 'x'.repeat(bytes) });
+    const batchOf = (entries: number, bytes: number): object[] =>
+      Array.from({ length: entries }, (_, index) => entry(index, bytes));
+
+    const [many, heavy, forged, small] = await lab.insert(
+      { command: 'syncBatch', batch: batchOf(1_001, 10) },
+      { command: 'syncBatch', batch: batchOf(5, mebibyte) },
+      {
+        command: 'syncBatch',
+        batch: batchOf(15, mebibyte),
+        lease: { fence: 7, owner: 'x'.repeat(900 * 1024) },
+      },
+      { command: 'syncBatch', batch: batchOf(1_000, 10) },
+    );
+
+    const faultsOf = async (id: mongo.ObjectId) =>
+      (await lab.ended(id))['error'] as { code: string; message: string };
+    expect(await faultsOf(many!)).toMatchObject({
+      code: 'invalid_request',
+      message: 'batch must be a list of 1 to 1000 customer objects, got a list of 1001',
+    });
+    expect(await faultsOf(heavy!)).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringMatching(
+        /^batch must have at most 4194304 bytes, got a list of 5 with \d{7} bytes$/,
+      ) as string,
+    });
+    // Too large to take a status beside it: MongoDB itself has put a word in its place.
+    expect(await faultsOf(forged!)).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringMatching(/^batch must /) as string,
+    });
+    expect(await lab.read(forged!)).toMatchObject({
+      batch: expect.stringMatching(/^dropped:15\d{6}-bytes$/) as string,
+    });
+    expect(await lab.ended(small!)).toMatchObject({ status: 'succeeded' });
+    expect(runner.runs).toHaveLength(1);
+    expect(Math.max(...loaded)).toBeLessThan(mebibyte);
+  });
+});

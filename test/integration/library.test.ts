@@ -1,0 +1,490 @@
+// The library as applications use it: its methods and their outcomes, its model, and what it opens and leaves alone.
+import mongoose, { type mongo } from 'mongoose';
+import { describe, expect, test } from 'vitest';
+import {
+  customerSchema,
+  Fault,
+  StripeCustomer,
+  StripeCustomerAction,
+  type StripeCustomerModel,
+} from '../../src/index.js';
+import { createLogger } from '../../src/logger.js';
+import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
+import { atEnd } from '../support/cleanup.js';
+import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { freePort, startProcess } from '../support/process.js';
+import { until } from '../support/until.js';
+
+async function startStripe(options: SimulatorOptions = {}): Promise<StripeSimulator> {
+  const simulator = await startSimulator(options);
+  atEnd(() => simulator.close());
+  return simulator;
+}
+
+interface Settings {
+  key?: string;
+  stripe?: Record<string, number>;
+  requests?: { leaseMs: number };
+  connection?: mongoose.Connection;
+}
+
+/** An action on a connection of its own, as a second application would have; closed when the test ends. */
+async function connect(
+  { uri }: Pick<FreshDatabase, 'uri'>,
+  simulator: StripeSimulator,
+  {
+    key = simulator.restrictedKey,
+    stripe = {},
+    requests,
+    connection = mongoose.createConnection(),
+  }: Settings = {},
+): Promise<{
+  action: StripeCustomerAction;
+  connection: mongoose.Connection;
+  customers: StripeCustomerModel;
+}> {
+  const limits = { callsPerSecond: 0, callsPerSecondPerEndpoint: 0 };
+  const action = await StripeCustomerAction.connect({
+    connection,
+    config: {
+      stripe: { apiKey: key, apiBase: simulator.url, ...limits, ...stripe },
+      mongodb: { uri },
+      ...(requests && { requests }),
+    },
+  });
+  atEnd(() => action.close());
+  const customers = connection.model('StripeCustomer', customerSchema) as StripeCustomerModel; // the exported one's own schema
+  return { action, connection, customers };
+}
+
+/** Everything that is in the database. */
+async function contentOf({ db }: FreshDatabase): Promise<Record<string, mongo.Document[]>> {
+  const names = ['stripe_customers', 'sync_requests', 'sync_state'];
+  const found = await Promise.all(
+    names.map(async (name) => [name, await db.collection(name).find().sort({ _id: 1 }).toArray()] as const),
+  );
+  return Object.fromEntries(found);
+}
+
+const listCalls = ({ requests }: StripeSimulator) =>
+  requests.filter(({ endpoint }) => endpoint === 'GET /v1/customers');
+
+const faultOf = async (failing: Promise<unknown>): Promise<Fault> => {
+  const error = await failing.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(Fault);
+  return error as Fault; // as the line above says
+};
+
+/** Runs a script of test/support/fixtures to its own end; what it told, by name. */
+async function runScript(
+  name: string,
+  args: string[],
+  env: Record<string, string>,
+): Promise<Record<string, unknown>> {
+  const script = startProcess({ entry: `test/support/fixtures/${name}.process.ts`, args, env });
+  await script.waitForLine(({ json }) => json?.['what'] === 'closed', { what: 'its last word' });
+  const closedAt = performance.now();
+  expect(await script.exit).toEqual({ code: 0, signal: null });
+  // Nothing that was left open kept it alive: it has no process.exit.
+  expect(performance.now() - closedAt).toBeLessThan(1_000);
+  expect(script.lines.filter(({ stream }) => stream === 'stderr')).toEqual([]);
+  return Object.fromEntries(
+    script.lines.flatMap(({ json }) => (json ? [[String(json['what']), json['found']]] : [])),
+  );
+}
+
+describe('in a process of its own', () => {
+  test('it connects from the environment, does all there is to do, and lets the process end', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 150 } });
+    const [first, second] = simulator.listIds() as [string, string];
+
+    const told = await runScript('script', [first, second], {
+      STRIPE_API_KEY: simulator.restrictedKey,
+      STRIPE_API_BASE: simulator.url,
+      MONGODB_URI: database.uri,
+    });
+
+    expect(told).toMatchObject({
+      syncAll: { created: 150, updated: 0, unchanged: 0, deleted: 0, stale: 0, failed: 0, items: [] },
+      syncByIds: { unchanged: 1, failed: 1 },
+      syncBatch: { updated: 1, items: [{ id: first, outcome: 'updated' }] },
+      sync: { id: first, outcome: 'updated' },
+      softDelete: { id: second, outcome: 'deleted' },
+      live: 149,
+      first: { _id: first, metadata: { tier: 'silver' } },
+    });
+  });
+
+  test("it works on the application's own connection, whose models refer to customers, and leaves it open", async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 3 } });
+    const { id } = simulator.create({ email: 'jane@example.com', metadata: { 'a.b': '$x' } });
+
+    const told = await runScript('application', [database.uri, id], {
+      STRIPE_API_KEY: simulator.restrictedKey,
+      STRIPE_API_BASE: simulator.url,
+    });
+
+    expect(told).toMatchObject({
+      populated: 'jane@example.com',
+      save: expect.stringMatching(/^Error: The mirror is written by stripe-mongo-sync alone/) as string,
+      create: expect.stringMatching(/^Error: The mirror is written by stripe-mongo-sync alone/) as string,
+      sync: { id, outcome: 'updated' },
+      synced: { name: 'Changed', app: { plan: 'gold' } },
+      connection: mongoose.ConnectionStates.connected,
+      orders: 1,
+    });
+    expect(await database.db.collection('orders').countDocuments()).toBe(1);
+  });
+});
+
+describe('an action', () => {
+  test('is named after what it is the action of', () => {
+    expect(StripeCustomerAction.modelClass).toBe(StripeCustomer);
+    expect(StripeCustomerAction.stripeObjectClass).toBe('customer');
+    expect(StripeCustomer.collection.name).toBe('stripe_customers');
+  });
+
+  test('gives an outcome for everything that can become of a customer', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 20 } });
+    const [first, second, third] = simulator.listIds() as [string, string, string];
+    const { action, customers } = await connect(database, simulator);
+
+    expect(await action.syncAll()).toMatchObject({ created: 20, failed: 0 });
+    simulator.update(first, { name: 'Changed' });
+    simulator.delete(second);
+    const byIds = await action.syncByIds([first, second, third, 'cus_unknown', first]);
+    expect([...byIds.items].sort((a, b) => a.id.localeCompare(b.id))).toEqual(
+      [
+        { id: first, outcome: 'updated' },
+        { id: second, outcome: 'deleted' },
+        { id: third, outcome: 'unchanged' },
+        {
+          id: 'cus_unknown',
+          outcome: 'failed',
+          code: 'not_in_account',
+          message: expect.any(String) as string,
+        },
+      ].sort((a, b) => a.id.localeCompare(b.id)),
+    );
+    expect(await action.syncAll()).toMatchObject({ unchanged: 19, deleted: 0, failed: 0 });
+    expect(await action.softDelete(third)).toEqual({ id: third, outcome: 'deleted' });
+    expect(await action.softDelete(third)).toEqual({ id: third, outcome: 'unchanged' });
+    expect(await action.softDelete('cus_unknown')).toMatchObject({ outcome: 'failed', code: 'not_found' });
+    expect(await action.sync({ id: second, name: 'Back' })).toMatchObject({
+      outcome: 'stale',
+      code: 'deleted_in_stripe',
+    });
+    expect(await customers.find().live().countDocuments()).toBe(18);
+    expect(await customers.countDocuments()).toBe(20);
+    expect(simulator.writes).toBe(0);
+  });
+
+  test('syncs one customer as it syncs a batch of it', async () => {
+    const simulator = await startStripe();
+    const whole = simulator.create({ email: 'jane@example.com' });
+    const held: object[] = [
+      whole,
+      { ...whole, name: 'Changed' },
+      { id: whole.id, metadata: { a: 'b' } },
+      { id: whole.id, metadata: { a: 'b' } },
+      { ...whole, livemode: true },
+      { id: 'no id' },
+      { id: whole.id, deleted: true },
+    ];
+    const [one, batch] = [freshDatabase(), freshDatabase()];
+    const { action: ones } = await connect(one, simulator);
+    const { action: batches } = await connect(batch, simulator);
+
+    for (const each of held) {
+      expect([await ones.sync(each)]).toEqual((await batches.syncBatch([each])).items);
+    }
+
+    const stored = async ({ db }: FreshDatabase) =>
+      db
+        .collection('stripe_customers')
+        .find({}, { projection: { _sync: 0 } })
+        .toArray();
+    expect(await stored(one)).toEqual(await stored(batch));
+    expect(await stored(one)).toMatchObject([{ name: 'Changed', metadata: { a: 'b' } }]);
+    expect(simulator.requests.filter(({ endpoint }) => endpoint.startsWith('GET /v1/customers'))).toEqual([]);
+  });
+
+  test('on a dry run tells what would become of it and changes nothing', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 250 } });
+    const { action } = await connect(database, simulator);
+    await action.syncAll();
+    const [first, second, third] = simulator.listIds() as [string, string, string];
+    simulator.update(first, { name: 'Changed' });
+    simulator.delete(second);
+    const { id: added } = simulator.create({ created: simulator.clock.seconds() - 3_600 });
+    const before = await contentOf(database);
+    const dryRun = true;
+
+    expect(await action.syncAll({ dryRun })).toMatchObject({
+      created: 1,
+      updated: 1,
+      deleted: 1,
+      unchanged: 248,
+    });
+    expect(await action.syncByIds([first, added], { dryRun })).toMatchObject({ updated: 1, created: 1 });
+    expect(await action.syncBatch([{ id: third, name: 'Held' }], { dryRun })).toMatchObject({ updated: 1 });
+    expect(await action.sync({ id: third, name: 'Held' }, { dryRun })).toMatchObject({ outcome: 'updated' });
+    expect(await action.softDelete(third, { dryRun })).toMatchObject({ outcome: 'deleted' });
+
+    const after = await contentOf(database);
+    expect(after['stripe_customers']).toEqual(before['stripe_customers']);
+    const lasting = (content: typeof before) =>
+      content['sync_state']?.filter(({ _id }) => !String(_id).startsWith('scan-lease'));
+    expect(lasting(after)).toEqual(lasting(before));
+  });
+
+  test('asks nobody for an id that is none', async () => {
+    const simulator = await startStripe();
+    const { action } = await connect(freshDatabase(), simulator);
+    const calls = simulator.requests.length;
+
+    for (const id of ['', '..', 'cus_1\n', 'cus/1', 'c'.repeat(256), { $gt: '' } as unknown as string]) {
+      expect(await faultOf(action.syncByIds(['cus_1', id]))).toMatchObject({
+        code: 'invalid_id',
+        kind: 'terminal',
+      });
+      expect(await faultOf(action.softDelete(id))).toMatchObject({ code: 'invalid_id', kind: 'terminal' });
+    }
+
+    expect(simulator.requests).toHaveLength(calls);
+  });
+
+  test('asks MongoDB for the majority and the primary, whatever the connection was opened with', async () => {
+    const { uri } = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 120 } });
+    const connection = mongoose.createConnection(uri, {
+      w: 1,
+      readPreference: 'secondaryPreferred',
+      monitorCommands: true,
+    });
+    await connection.asPromise();
+    atEnd(() => connection.close());
+    const commands: mongo.Document[] = [];
+    const { action } = await connect({ uri }, simulator, { connection });
+    connection
+      .getClient()
+      .on('commandStarted', ({ command }: mongo.CommandStartedEvent) => commands.push(command));
+
+    await action.syncAll();
+    await action.syncBatch([{ id: simulator.listIds()[0], name: 'Held' }]);
+    await action.softDelete(String(simulator.listIds()[1]));
+
+    const sent = (names: readonly string[], told: (command: mongo.Document) => unknown) =>
+      commands.flatMap((command) => {
+        const name = names.find((each) => each in command);
+        return name === undefined ? [] : [`${name} ${String(command[name])}: ${String(told(command))}`];
+      });
+    const writes = sent(['insert', 'update', 'delete', 'findAndModify'], ({ writeConcern }) => {
+      return (writeConcern as { w?: unknown } | undefined)?.w;
+    });
+    expect(writes.length).toBeGreaterThan(5);
+    expect(writes.filter((write) => !write.endsWith(': majority'))).toEqual([]);
+    const reads = sent(['find', 'aggregate', 'count'], ({ $readPreference: preference }) => {
+      return (preference as { mode?: unknown } | undefined)?.mode;
+    });
+    expect(reads.length).toBeGreaterThan(2);
+    expect(reads.filter((read) => !/: (primary|undefined)$/.test(read))).toEqual([]);
+    await action.close();
+    expect(connection.readyState).toBe(mongoose.ConnectionStates.connected);
+  });
+});
+
+describe('a scan', () => {
+  const isPage = ({ status }: { status: number | undefined }): boolean => status === 200;
+
+  test('ends with the reason of an abort, and one of the same name goes on', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 3_000 }, latency: { ms: 40 } });
+    const { action } = await connect(database, simulator);
+    const abort = new AbortController();
+    const reason = new Error('Enough for today');
+    const requestId = 'nightly';
+
+    const first = action.syncAll({ signal: abort.signal, requestId }).catch((error: unknown) => error);
+    await until(() => listCalls(simulator).filter(isPage).length >= 12, {
+      what: 'some pages',
+      intervalMs: 5,
+    });
+    abort.abort(reason);
+    expect(await first).toBe(reason);
+    const stored = await database.db.collection('stripe_customers').countDocuments();
+    const before = listCalls(simulator).length;
+    expect(stored).toBeGreaterThan(500);
+    expect(stored).toBeLessThan(3_000);
+
+    const result = await action.syncAll({ requestId });
+
+    expect(result).toMatchObject({ created: 3_000, unchanged: 0, failed: 0 });
+    expect(await database.db.collection('stripe_customers').countDocuments()).toBe(3_000);
+    const after = listCalls(simulator).length - before;
+    expect(after).toBeLessThan(30);
+  });
+
+  test('waits for another one on the same database', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 500 }, latency: { ms: 20 } });
+    const keys = ['rk_test_oneaaaa', 'rk_test_twobbbb'];
+    const actions = await Promise.all(
+      keys.map(async (key) => {
+        simulator.addKey(key);
+        return (await connect(database, simulator, { key })).action;
+      }),
+    );
+
+    const results = await Promise.all(actions.map((action) => action.syncAll()));
+
+    expect(results.map(({ created, unchanged }) => [created, unchanged]).sort()).toEqual([
+      [0, 500],
+      [500, 0],
+    ]);
+    const order = listCalls(simulator).map(({ keySuffix }) => keySuffix);
+    const turns = order.filter((suffix, index) => suffix !== order[index - 1]);
+    expect(turns).toHaveLength(2);
+  });
+
+  test('waits no longer than its signal allows', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 5 } });
+    const { action } = await connect(database, simulator);
+    const { action: other } = await connect(database, simulator);
+    const held = simulator.hold({ endpoint: 'GET /v1/customers', when: 'before-compute' });
+    const first = action.syncAll();
+    await held.arrived;
+    const reason = new Error('No time');
+    const abort = new AbortController();
+    const waiting = other.syncAll({ signal: abort.signal }).catch((error: unknown) => error);
+
+    abort.abort(reason);
+
+    expect(await waiting).toBe(reason);
+    held.release();
+    expect(await first).toMatchObject({ created: 5 });
+  });
+
+  test('gives up when its lease cannot be renewed, as somebody else may scan by then', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 5 } });
+    const { action } = await connect(database, simulator, { requests: { leaseMs: 600 } });
+    const held = simulator.hold({ endpoint: 'GET /v1/customers', when: 'before-compute' });
+    const scanning = faultOf(action.syncAll());
+    await held.arrived;
+    const failpoint = await database.failCommand({ failCommands: ['update'], errorCode: 50 });
+    await until(async () => (await failpoint.timesEntered()) >= 5, {
+      what: 'more renewals than fit into a lease',
+    });
+    await failpoint.off();
+    held.release();
+
+    expect(await scanning).toMatchObject({ code: 'lease_lost', kind: 'retryable' });
+    expect(await action.syncAll()).toMatchObject({ created: 5 });
+  });
+});
+
+describe('what goes wrong', () => {
+  test('at the start is a Fault that says what to do', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe();
+    const connectWith = (config: object) =>
+      faultOf(
+        StripeCustomerAction.connect({
+          config,
+          connection: mongoose.createConnection(),
+          logger: createLogger({ level: 'silent', format: 'json' }),
+        }),
+      );
+    const stripe = { apiKey: simulator.restrictedKey, apiBase: simulator.url };
+    const mongodb = { uri: database.uri };
+
+    expect(await connectWith({})).toMatchObject({
+      code: 'invalid_config',
+      message: expect.stringMatching(/STRIPE_API_KEY is required.*MONGODB_URI is required/) as string,
+    });
+    expect(
+      await connectWith({ mongodb, stripe: { ...stripe, apiKey: 'rk_test_neverMade0000' } }),
+    ).toMatchObject({
+      code: 'stripe_key_refused',
+      kind: 'fatal',
+    });
+    const nobody = `mongodb://127.0.0.1:${await freePort()}/stripe`;
+    expect(await connectWith({ stripe, mongodb: { uri: nobody, connectDeadlineMs: 1_000 } })).toMatchObject({
+      code: 'mongodb_unavailable',
+      kind: 'fatal',
+    });
+    expect(await database.db.collection('stripe_customers').countDocuments()).toBe(0);
+  });
+
+  test('at the start ends with the reason of an abort', async () => {
+    const simulator = await startStripe();
+    const reason = new Error('Not today');
+    const abort = new AbortController();
+    const fault = simulator.hold({ endpoint: 'GET /v1/account', when: 'before-compute' });
+    const { uri } = freshDatabase();
+    const connecting = StripeCustomerAction.connect({
+      connection: mongoose.createConnection(),
+      config: { stripe: { apiKey: simulator.restrictedKey, apiBase: simulator.url }, mongodb: { uri } },
+      signal: abort.signal,
+    }).catch((error: unknown) => error);
+    await fault.arrived;
+
+    abort.abort(reason);
+
+    expect(await connecting).toBe(reason);
+  });
+
+  test('on the way is a Fault that says whether trying again helps', async () => {
+    const database = freshDatabase();
+    const simulator = await startStripe({ seed: { count: 3 } });
+    const [id] = simulator.listIds() as [string];
+    const { action } = await connect(database, simulator, {
+      stripe: { callDeadlineMs: 400, attemptTimeoutMs: 200 },
+    });
+
+    simulator.fault({ kind: 'status', status: 500, times: Infinity });
+    expect(await faultOf(action.syncByIds([id]))).toMatchObject({
+      code: 'stripe_unavailable',
+      kind: 'retryable',
+      statusCode: 500,
+    });
+    expect(await faultOf(action.syncAll())).toMatchObject({ code: 'stripe_unavailable', kind: 'retryable' });
+    simulator.clearFaults();
+    const failpoint = await database.failCommand({
+      failCommands: ['find', 'update', 'insert', 'findAndModify'],
+      errorCode: 13,
+    });
+    expect(await faultOf(action.syncBatch([{ id }]))).toMatchObject({
+      code: 'mongodb_rejected',
+      kind: 'terminal',
+    });
+    expect(await faultOf(action.syncAll())).toMatchObject({ code: 'mongodb_rejected', kind: 'terminal' });
+    await failpoint.off();
+    expect(await action.syncAll()).toMatchObject({ created: 3 });
+  });
+
+  test('after close is a Fault, too, and work under way ends with one', async () => {
+    const simulator = await startStripe({ seed: { count: 3 } });
+    const [id] = simulator.listIds() as [string];
+    const { action } = await connect(freshDatabase(), simulator);
+    const held = simulator.hold({ endpoint: 'GET /v1/customers/{id}', when: 'before-compute' });
+    const working = faultOf(action.syncByIds([id]));
+    await held.arrived;
+
+    await action.close();
+
+    expect(await working).toMatchObject({ code: 'shutdown', kind: 'retryable' });
+    expect((await faultOf(action.syncByIds([id]))).kind).toBe('retryable');
+    expect((await faultOf(action.syncAll())).kind).toBe('retryable');
+    expect((await faultOf(action.syncBatch([{ id }]))).kind).toBe('retryable');
+  });
+});

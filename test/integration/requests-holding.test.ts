@@ -1,0 +1,489 @@
+// Who holds a request: the lease and its fence, holders that die or are paused, wishes to cancel, and a stop that loses nothing.
+import { mongo } from 'mongoose';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { isFault } from '../../src/errors.js';
+import { Housekeeping } from '../../src/requests/housekeeping.js';
+import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { type Claimed, RequestQueue } from '../../src/requests/queue.js';
+import { withResult } from '../../src/sync/outcome.js';
+import { freshDatabase } from '../support/database.js';
+import {
+  heldRunner,
+  quickRunner,
+  quickSettings,
+  requestsLab,
+  resultOf,
+  type RequestsLab,
+  type Run,
+} from '../support/requests.js';
+import { until } from '../support/until.js';
+
+const small = { command: 'softDelete', stripeId: 'cus_1' };
+
+/** A process that claims and then does what the test says: nothing, if it has died. */
+async function holder(lab: RequestsLab, leaseMs = 600) {
+  const owner = `holder-${new mongo.ObjectId().toHexString()}`;
+  return new RequestQueue(await lab.connect(), owner, { ...quickSettings, leaseMs });
+}
+
+async function claim(queue: RequestQueue, id: mongo.ObjectId): Promise<Extract<Claimed, { kind: 'valid' }>> {
+  const claimed = await queue.claimById(id, ['softDelete', 'syncAll']);
+  if (claimed?.kind !== 'valid') throw new Error('not claimed');
+  return claimed;
+}
+
+const abortCode = ({ context }: Run): string | undefined =>
+  isFault(context.signal.reason) ? context.signal.reason.code : undefined;
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe('a lease', () => {
+  test('is renewed while the request runs, so that nobody else takes it', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    const [id] = await lab.insert(small);
+    const run = await runner.nth(1);
+    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    const ends = new Set<number>();
+
+    await until(
+      async () => {
+        const { lease } = await lab.read(id!);
+        return ends.add((lease as { expiresAt: Date }).expiresAt.getTime()).size > 5;
+      },
+      { what: 'five renewals' },
+    );
+
+    expect(runner.runs).toHaveLength(1);
+    run.succeed();
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 1, lease: { fence: 1 } });
+  });
+
+  test('of a holder that died runs out, and the request goes on elsewhere within lease and poll', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert(small);
+    const died = await holder(lab);
+    await claim(died, id!);
+    const from = performance.now();
+
+    const runner = quickRunner();
+    await lab.worker({ runner });
+
+    const request = await lab.ended(id!);
+    expect(performance.now() - from).toBeLessThan(600 + quickSettings.pollIntervalMs + 1_500);
+    expect(request).toMatchObject({
+      status: 'succeeded',
+      attempts: 2,
+      lease: { fence: 2 },
+      history: [{ attempt: 1, owner: died.owner, error: { code: 'lease_lost' } }, { attempt: 2 }],
+    });
+  });
+
+  test('lost again and again uses the attempts up', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert(small);
+    const died = await holder(lab, 500);
+    const housekeeping = new Housekeeping(
+      await lab.connect(),
+      quickSettings,
+      lab.logger,
+      silentRequestsObserver,
+    );
+    const recovered = () => housekeeping.recover(AbortSignal.timeout(20_000));
+
+    for (let attempt = 1; attempt <= 3; attempt += 1) {
+      expect((await claim(died, id!)).claim.attempt).toBe(attempt);
+      await until(async () => (await recovered()) === 1, { what: 'the lease to run out' });
+    }
+
+    expect(await lab.read(id!)).toMatchObject({
+      status: 'failed',
+      attempts: 3,
+      error: { code: 'attempts_exhausted', cause: { code: 'lease_lost' } },
+      history: [{ attempt: 1 }, { attempt: 2 }, { attempt: 3 }],
+      expireAt: expect.any(Date) as unknown,
+    });
+  });
+
+  test('that a paused holder has outlived lets it change nothing any more', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert(small);
+    const paused = await holder(lab);
+    const { claim: old } = await claim(paused, id!);
+    const runner = heldRunner();
+    await lab.worker({ runner });
+    const run = await runner.nth(1);
+    const taken = await lab.read(id!);
+    const error = { code: 'internal', message: 'late' } as const;
+
+    const late = [
+      await paused.renew(old, { progress: { done: 1 } }),
+      await paused.finish(old, 1, { status: 'succeeded', result: resultOf({ created: 99 }) }),
+      await paused.retry(old, 1, error, 10),
+      await paused.release(old, 1, error, 0),
+    ];
+
+    expect(late).toEqual(['lost', 'lost', 'lost', 'lost']);
+    expect(await lab.read(id!)).toMatchObject({
+      status: 'running',
+      lease: { fence: 2 },
+      startedAt: taken['startedAt'],
+    });
+    run.succeed(resultOf({ updated: 1 }));
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', result: { updated: 1, created: 0 } });
+    expect(await paused.finish(old, 1, { status: 'failed' })).toBe('lost');
+    expect(await lab.read(id!)).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('that was recovered and not yet taken again counts as lost, too', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert(small);
+    const paused = await holder(lab);
+    const { claim: old } = await claim(paused, id!);
+
+    await lab.requests.updateOne(
+      { _id: id! },
+      { $set: { status: 'pending' }, $unset: { 'lease.expiresAt': 1 } },
+    );
+
+    expect(await paused.renew(old, {})).toBe('lost');
+    expect(await paused.finish(old, 1, { status: 'succeeded' })).toBe('lost');
+  });
+
+  test('that cannot be renewed until it has run out ends the run, which then writes nothing', async () => {
+    const database = freshDatabase();
+    const lab = requestsLab(database);
+    const runner = heldRunner();
+    await lab.worker({ runner, settings: { leaseMs: 900 } });
+    const [id] = await lab.insert(small);
+    const run = await runner.nth(1);
+
+    const failpoint = await database.failCommand({ failCommands: ['findAndModify'], errorCode: 91 });
+    await until(() => run.isOver, { what: 'the run to be given up' });
+
+    expect(abortCode(run)).toBe('lease_lost');
+    expect(await lab.read(id!)).toMatchObject({ status: 'running', lease: { fence: 1 } });
+    await failpoint.off();
+    (await runner.nth(2)).succeed();
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 2, lease: { fence: 2 } });
+  });
+
+  test('is gone with its request: a run whose request was removed or set back is given up', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    const [removed, setBack] = await lab.insert(small, { command: 'softDelete', stripeId: 'cus_2' });
+    const [first, second] = [await runner.nth(1), await runner.nth(2)];
+
+    await lab.requests.deleteOne({ _id: removed! });
+    await lab.requests.updateOne({ _id: setBack! }, { $set: { status: 'pending' } });
+
+    await until(() => first.isOver && second.isOver, { what: 'both runs to be given up' });
+    expect([abortCode(first), abortCode(second)]).toEqual(['lease_lost', 'lease_lost']);
+    (await runner.nth(3)).succeed();
+    expect(await lab.ended(setBack!)).toMatchObject({ status: 'succeeded' });
+    expect(await lab.requests.countDocuments()).toBe(1);
+  });
+
+  test.each([3_600_000, -3_600_000])(
+    'holds by the clock of MongoDB, though that of a replica is %i ms off',
+    async (offMs) => {
+      const lab = requestsLab(freshDatabase());
+      const [held, later, now] = await lab.insert(
+        small,
+        { ...small, runAt: new Date(Date.now() + 1_800_000) },
+        { ...small, runAt: new Date(Date.now() - 1_000) },
+      );
+      const other = await holder(lab, 60_000);
+      await claim(other, held!);
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + offMs });
+
+      const runner = quickRunner();
+      const worker = await lab.worker({ runner });
+
+      await lab.ended(now!);
+      const polls = worker.lastPollAt!;
+      await until(() => worker.lastPollAt! > polls, { what: 'another poll' });
+      expect(await lab.read(held!)).toMatchObject({ status: 'running', lease: { owner: other.owner } });
+      expect((await lab.read(later!))['status']).toBeUndefined();
+      expect(runner.runs).toHaveLength(1);
+      const { startedAt } = await lab.read(now!);
+      vi.useRealTimers();
+      expect(Math.abs((startedAt as Date).getTime() - Date.now())).toBeLessThan(60_000);
+    },
+  );
+});
+
+describe('an answer of MongoDB that is lost', () => {
+  test.each([
+    ['finishing', () => resultOf({ created: 1 }), { status: 'succeeded', attempts: 1 }],
+    [
+      'setting back',
+      ({ attempt }: { attempt: number }) => {
+        if (attempt === 1) throw new Error('passing');
+        return resultOf({ created: 1 });
+      },
+      { status: 'succeeded', attempts: 2 },
+    ],
+  ])('when %s is found again, and nothing is done twice', async (_name, work, expected) => {
+    const database = freshDatabase();
+    const lab = requestsLab(database);
+    const ended: string[] = [];
+    const runner = quickRunner((_command, context) => work(context));
+    const worker = await lab.worker({
+      runner,
+      observer: { requestEnded: ({ status }) => void ended.push(status) },
+      start: false,
+    });
+    const failpoint = await database.failCommand({
+      failCommands: ['update'],
+      writeConcernError: { code: 64, errmsg: 'late' },
+      times: 2,
+    });
+    const [id] = await lab.insert(small);
+
+    const request = await worker.runOnce(id!, AbortSignal.timeout(20_000));
+
+    expect(request).toMatchObject(expected);
+    expect(request.history).toHaveLength(expected.attempts);
+    expect(ended).toEqual(['succeeded']);
+    expect(await failpoint.timesEntered()).toBe(2);
+  });
+
+  test('for a while keeps a result until MongoDB is back', async () => {
+    const database = freshDatabase();
+    const lab = requestsLab(database);
+    const runner = heldRunner();
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
+    const [id] = await lab.insert(small);
+    const run = await runner.nth(1);
+
+    const failpoint = await database.failCommand({ failCommands: ['update'], closeConnection: true });
+    run.succeed(resultOf({ updated: 7 }));
+    await until(async () => (await failpoint.timesEntered()) >= 4, { what: 'some tries' });
+    expect(await lab.read(id!)).toMatchObject({ status: 'running' });
+    await failpoint.off();
+
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', result: { updated: 7 } });
+  });
+
+  test('late does not cost a lease, nor run anything twice', async () => {
+    const database = freshDatabase();
+    const lab = requestsLab(database);
+    const runner = heldRunner();
+    await lab.worker({ runner, settings: { leaseMs: 3_000 } });
+    await lab.worker({ runner, settings: { leaseMs: 3_000 } });
+    const [id] = await lab.insert(small);
+    const run = await runner.nth(1);
+
+    const failpoint = await database.failCommand({
+      failCommands: ['findAndModify', 'update', 'find'],
+      blockConnection: true,
+      // The server stops at it several times in one command.
+      blockTimeMS: 250,
+    });
+    const { lease } = await lab.read(id!);
+    const until3 = (lease as { expiresAt: Date }).expiresAt.getTime() + 2_000;
+    await until(() => Date.now() > until3, { what: 'more than a lease to pass' });
+    await failpoint.off();
+
+    expect(run.context.signal.aborted).toBe(false);
+    run.succeed();
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 1, lease: { fence: 1 } });
+    expect(runner.runs).toHaveLength(1);
+  });
+});
+
+describe('cancel', () => {
+  test('ends a request that waits, whatever it waits for', async () => {
+    const lab = requestsLab(freshDatabase());
+    const ended: unknown[] = [];
+    const ids = await lab.insert(
+      { ...small, cancel: true },
+      { ...small, runAt: new Date(Date.now() + 3_600_000), status: 'pending', cancel: true },
+      { command: 'aCommandOfTomorrow', cancel: true },
+      { command: 'syncAll', cancel: true },
+    );
+    const runner = quickRunner();
+    await lab.worker({
+      runner,
+      observer: { requestEnded: ({ command, status }) => void ended.push(`${command} ${status}`) },
+    });
+
+    for (const id of ids) {
+      const request = await lab.ended(id);
+      expect(request).toMatchObject({ status: 'cancelled', finishedAt: expect.any(Date) as unknown });
+      expect(request).not.toHaveProperty('cancel');
+    }
+    expect(runner.runs).toHaveLength(0);
+    expect(ended.sort()).toEqual([
+      'softDelete cancelled',
+      'softDelete cancelled',
+      'syncAll cancelled',
+      'unknown cancelled',
+    ]);
+  });
+
+  test('stops a request that runs', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    await lab.worker({ runner });
+    const [id] = await lab.insert({ command: 'syncAll' });
+    const run = await runner.nth(1);
+
+    await lab.requests.updateOne({ _id: id! }, { $set: { cancel: true } });
+
+    const request = await lab.ended(id!);
+    expect(request).toMatchObject({ status: 'cancelled', attempts: 1 });
+    expect(request).not.toHaveProperty('cancel');
+    expect(request).not.toHaveProperty('error');
+    expect(abortCode(run)).toBe('cancelled');
+  });
+
+  test('keeps the partial result that the run hands over', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = quickRunner(
+      (_command, { signal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            const reason: unknown = signal.reason;
+            // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- a Fault, which is an Error
+            if (reason instanceof Error) reject(withResult(reason, resultOf({ created: 12, unchanged: 3 })));
+          });
+        }),
+    );
+    await lab.worker({ runner });
+    const [id] = await lab.insert({ command: 'syncAll' });
+    await runner.nth(1);
+
+    await lab.requests.updateOne({ _id: id! }, { $set: { cancel: true } });
+
+    expect(await lab.ended(id!)).toMatchObject({
+      status: 'cancelled',
+      result: { created: 12, unchanged: 3 },
+    });
+  });
+
+  test('that comes too late is forgotten, so that the request can be set back', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = quickRunner();
+    await lab.worker({ runner });
+    const [id] = await lab.insert(small);
+    await lab.ended(id!);
+
+    await lab.requests.updateOne({ _id: id! }, { $set: { cancel: true } });
+
+    await lab.reaching(id!, 'without cancel', (request) => !('cancel' in request));
+    expect(await lab.read(id!)).toMatchObject({ status: 'succeeded' });
+    await lab.requests.updateOne({ _id: id! }, { $set: { status: 'pending' } });
+    await runner.nth(2);
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded' });
+  });
+});
+
+describe('a stop', () => {
+  test('lets small requests end, claims nothing more, and brings a scan to its checkpoint at once', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    const worker = await lab.worker({ runner });
+    const [scan] = await lab.insert({ command: 'syncAll' });
+    const scanRun = await runner.nth(1);
+    const [first] = await lab.insert(small);
+    const run = await runner.nth(2);
+
+    const drained = worker.drain({ withinMs: 10_000 });
+    await until(() => scanRun.isOver, { what: 'the scan to stop', timeoutMs: 2_000 });
+    const [second] = await lab.insert(small);
+    expect([abortCode(scanRun), run.isOver]).toEqual(['shutdown', false]);
+    run.succeed();
+
+    expect(await drained).toEqual({ left: 0 });
+    expect(await lab.read(first!)).toMatchObject({ status: 'succeeded' });
+    expect((await lab.read(second!))['status']).toBeUndefined();
+    const released = await lab.read(scan!);
+    expect(released).toMatchObject({
+      status: 'pending',
+      attempts: 0,
+      history: [{ attempt: 1, error: { code: 'shutdown' } }],
+    });
+    expect(released).not.toHaveProperty('runAt');
+
+    const next = heldRunner();
+    await lab.worker({ runner: next });
+    const [a, b] = [await next.nth(1), await next.nth(2)];
+    expect([a.context.attempt, b.context.attempt]).toEqual([1, 1]);
+    a.succeed();
+    b.succeed();
+    await lab.ended(scan!);
+  });
+
+  test('stops small requests that take too long, which wait for another process as if not begun', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    const worker = await lab.worker({ runner });
+    const [id] = await lab.insert({ ...small, maxAttempts: 1 });
+    const run = await runner.nth(1);
+
+    expect(await worker.drain({ withinMs: 1_000 })).toEqual({ left: 0 });
+
+    expect(abortCode(run)).toBe('shutdown');
+    expect(await lab.read(id!)).toMatchObject({ status: 'pending', attempts: 0 });
+    await lab.worker({ runner: quickRunner() });
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 1 });
+  });
+
+  test('does not wait for ever for a run that does not stop', async () => {
+    const lab = requestsLab(freshDatabase());
+    let end = (): void => {};
+    const runner = quickRunner(() => new Promise((resolve) => (end = () => resolve(resultOf()))));
+    const worker = await lab.worker({ runner });
+    const [id] = await lab.insert(small);
+    await runner.nth(1);
+    const from = performance.now();
+
+    expect(await worker.drain({ withinMs: 500 })).toEqual({ left: 1 });
+
+    expect(performance.now() - from).toBeLessThan(1_500);
+    end();
+    await until(() => worker.running.small === 0, { what: 'the run to end' });
+    expect(await lab.read(id!)).toMatchObject({ status: 'running' });
+  });
+
+  test('in the middle of many scans never uses their attempts up', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert({ command: 'syncAll', maxAttempts: 2 });
+
+    for (let restart = 0; restart < 5; restart += 1) {
+      const runner = heldRunner();
+      const worker = await lab.worker({ runner });
+      expect((await runner.nth(1)).context.attempt).toBe(1);
+      await worker.drain({ withinMs: 5_000 });
+    }
+
+    await lab.worker({ runner: quickRunner() });
+    expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 1 });
+  });
+});
+
+test('a checkpoint of a scan starts the count of its attempts again', async () => {
+  const lab = requestsLab(freshDatabase());
+  const runner = heldRunner();
+  await lab.worker({ runner });
+  const [id] = await lab.insert({ command: 'syncAll' });
+  (await runner.nth(1)).fail(new Error('passing'));
+  (await runner.nth(2)).fail(new Error('passing'));
+  const third = await runner.nth(3);
+  expect(third.context.attempt).toBe(3);
+
+  third.context.onCheckpoint();
+
+  await lab.reaching(id!, 'at its first attempt', ({ attempts }) => attempts === 1);
+  third.fail(new Error('passing'));
+  const fourth = await runner.nth(4);
+  expect(fourth.context.attempt).toBe(2);
+  fourth.succeed();
+  expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 2 });
+});
