@@ -206,6 +206,20 @@ export const makeUpdatable: mongo.BSON.Document = {
   },
 };
 
+/** Most bytes of a request that is loaded without a look at its fields. */
+const harmlessBytes = 256 * 1024;
+
+/** The fields that the worker reads, as `body`; without it where the request is large. */
+export const quickProjection = {
+  body: {
+    $cond: [
+      { $lte: [{ $bsonSize: '$$ROOT' }, harmlessBytes] },
+      objectOf(readableFields, (field) => `$${field}`),
+      '$$REMOVE',
+    ],
+  },
+};
+
 /**
  * What is loaded of a request: the fields that the worker reads, each only up to its size, with the sizes beside them. A request
  * of 16 MB costs the server a look at it and us a few bytes.

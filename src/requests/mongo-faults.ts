@@ -31,6 +31,12 @@ export function isPassing(error: unknown): boolean {
 export const isDuplicateKey = (error: unknown): boolean =>
   error instanceof mongo.MongoServerError && error.code === 11_000;
 
+/** Codes of an update whose result would be above 16 MiB. */
+const tooLargeCodes = new Set<unknown>([10_334, 17_419, 17_420]);
+
+export const isTooLarge = (error: unknown): boolean =>
+  error instanceof mongo.MongoServerError && tooLargeCodes.has(error.code);
+
 /** A Fault that says what was being done, without the library's message: that may quote documents and connection strings. */
 export function toMongoFault(error: unknown, doing: string): Fault {
   if (isFault(error)) return error;

@@ -28,12 +28,13 @@ import {
   nextFence,
   oddStatus,
   type Pipeline,
+  quickProjection,
   readableProjection,
   replaceFields,
   soundHistory,
   withoutEnd,
 } from './expressions.js';
-import { persistently } from './mongo-faults.js';
+import { isTooLarge, persistently } from './mongo-faults.js';
 
 export type RequestsSettings = Config['requests'];
 
@@ -81,19 +82,17 @@ const persistWithinMs = 60_000;
 /** What a claim projects; computed by our own pipeline, so the types hold. */
 interface ClaimedDocument {
   readonly _id: RequestId;
-  readonly body: mongo.BSON.Document;
-  readonly sizes: FieldSizes;
+  /** Absent where the request is large. */
+  readonly body?: mongo.BSON.Document | undefined;
   readonly attempts: number;
   readonly createdAt: Date;
   readonly startedAt: Date;
   readonly lease: { readonly fence: number; readonly oddStatus?: true };
 }
 
-const claimProjection = { ...readableProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
+const claimProjection = { ...quickProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
 
 export class RequestQueue {
-  #preferDelayed = false;
-
   constructor(
     private readonly connection: Connection,
     /** Name of this process, different for each. */
@@ -101,32 +100,41 @@ export class RequestQueue {
     readonly settings: RequestsSettings,
   ) {}
 
-  /** Claims this one, if it waits for one of the commands, is due and not cancelled. */
-  async claimById(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
-    return this.#claim({ _id: { $eq: id }, ...isClaimable(commands) }, { _id: 1 });
+  /**
+   * Claims this one, if it waits for one of the commands, is due and not cancelled. Not repeated: a claim whose answer was lost is found
+   * again when its lease has run out.
+   */
+  async claim(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
+    const sentAtMs = performance.now();
+    const filter = { _id: { $eq: id }, ...isClaimable(commands) };
+    const options = { returnDocument: 'after', projection: claimProjection } as const;
+    const update = (pipeline: Pipeline) => this.#requests.findOneAndUpdate(filter, pipeline, options);
+    const found = await update(this.#claiming).catch((error: unknown) => {
+      if (!isTooLarge(error)) throw error;
+      return update([makeUpdatable, ...this.#claiming]);
+    });
+    // The projection above, computed by the pipeline below.
+    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs) : undefined;
   }
 
   /**
-   * Claims the oldest that waits. Those with a `runAt` (asked for, or after a fault) and those without are asked for in turns: each
-   * search is a walk along the index, and neither kind can starve the other.
+   * Ids of those that wait and could be claimed: the `limit` oldest, and beside them, for neither kind may starve the other, the `limit`
+   * that are due for the longest of those with a `runAt` (asked for, or after a fault). Both searches walk along an index.
    */
-  async claimOldest(commands: readonly string[]): Promise<Claimed | undefined> {
-    const claimable = isClaimable(commands);
-    const prompt = () => this.#claim({ ...claimable, runAt: null }, { _id: 1 });
-    const afterNull = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
-    const delayed = () => this.#claim({ ...claimable, $expr: afterNull }, { runAt: 1, _id: 1 });
-    this.#preferDelayed = !this.#preferDelayed;
-    return this.#preferDelayed
-      ? ((await delayed()) ?? (await prompt()))
-      : ((await prompt()) ?? (await delayed()));
-  }
-
-  /** Ids of the oldest that could be claimed; for getting past one that MongoDB refuses to update. */
-  async claimableIds(commands: readonly string[], limit: number): Promise<readonly RequestId[]> {
-    const found = await this.#requests
-      .find(isClaimable(commands), { projection: { _id: 1 }, limit, singleBatch: true })
-      .toArray();
-    return found.map(({ _id }) => _id);
+  async claimable(
+    commands: readonly string[],
+    limit: number,
+    except: readonly RequestId[] = [],
+  ): Promise<readonly RequestId[]> {
+    const options = { projection: { _id: 1 }, limit, singleBatch: true };
+    const filter = { ...isClaimable(commands), ...(except.length > 0 && { _id: { $nin: [...except] } }) };
+    const dueLater = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
+    const [prompt, delayed] = await Promise.all([
+      this.#requests.find({ ...filter, runAt: null }, { ...options, sort: { _id: 1 } }).toArray(),
+      this.#requests.find({ ...filter, $expr: dueLater }, { ...options, sort: { runAt: 1, _id: 1 } }).toArray(),
+    ]);
+    const ids = Array.from({ length: limit }, (_, index) => [delayed[index], prompt[index]]);
+    return ids.flat().flatMap((found) => (found ? [found._id] : []));
   }
 
   /** Ids of what this process runs and a user wants stopped; for those that no wake-up told. */
@@ -138,11 +146,8 @@ export class RequestQueue {
     return found.map(({ _id }) => _id);
   }
 
-  /** Not repeated: a claim whose answer was lost is found again when its lease has run out. */
-  async #claim(filter: Filter, sort: Record<string, 1>): Promise<Claimed | undefined> {
-    const sentAtMs = performance.now();
-    const pipeline: Pipeline = [
-      makeUpdatable,
+  get #claiming(): Pipeline {
+    return [
       replaceFields({
         status: 'running',
         lease: {
@@ -159,14 +164,11 @@ export class RequestQueue {
       }),
       withoutEnd,
     ];
-    const options = { sort, returnDocument: 'after', projection: claimProjection } as const;
-    const found = await this.#requests.findOneAndUpdate(filter, pipeline, options);
-    // The projection above, computed by the pipeline above.
-    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs) : undefined;
   }
 
-  #parse(found: ClaimedDocument, sentAtMs: number): Claimed {
-    const { body } = found;
+  async #parse(found: ClaimedDocument, sentAtMs: number): Promise<Claimed | undefined> {
+    const { body, sizes } = found.body ? { body: found.body, sizes: {} } : await this.#readLarge(found);
+    if (!body) return undefined;
     const runAt: unknown = body['runAt'];
     const claim: Claim = {
       id: found._id,
@@ -178,13 +180,23 @@ export class RequestQueue {
       dueAt: runAt instanceof Date && runAt > found.createdAt ? runAt : found.createdAt,
       leaseUntilMs: sentAtMs + this.settings.leaseMs,
     };
-    const parsed = parseRequest(body, oversizeOf(found.sizes));
+    const parsed = parseRequest(body, oversizeOf(sizes));
     const statusFaults = found.lease.oddStatus ? [statusFault('a list')] : [];
     if (parsed.kind === 'invalid')
       return { kind: 'invalid', claim, faults: [...statusFaults, ...parsed.faults] };
     if (statusFaults.length > 0) return { kind: 'invalid', claim, faults: statusFaults };
     const { dryRun, maxAttempts = this.settings.maxAttempts } = parsed.options;
     return { kind: 'valid', claim, command: parsed.command, dryRun, maxAttempts };
+  }
+
+  /** What is not too large of a large request. Without a body where it was lost meanwhile. */
+  async #readLarge({ _id, lease }: ClaimedDocument): Promise<Pick<ClaimedDocument, 'body'> & { sizes: FieldSizes }> {
+    const found = await this.#requests.findOne(
+      { _id: { $eq: _id }, 'lease.owner': this.owner, 'lease.fence': lease.fence },
+      { projection: readableProjection },
+    );
+    // Computed by readableProjection.
+    return { body: found?.['body'] as mongo.BSON.Document | undefined, sizes: (found?.['sizes'] ?? {}) as FieldSizes };
   }
 
   /** Holds the claim for another `leaseMs`, and writes how far the run is. Not repeated: the next one is soon. */

@@ -1,12 +1,14 @@
 // The daemon as its own process, from its first line to its last: a real MongoDB, the SDK over HTTP to the simulator, requests by a plain driver.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
+import { metricSpecs } from '../../src/metrics/catalog.js';
 import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import {
   countsOf,
   type Daemon,
   liveIds,
+  samplesOf,
   type Settings,
   startDaemon,
   UserOfQueue,
@@ -129,7 +131,10 @@ describe('a daemon', () => {
     );
     expect(simulator.writes).toBe(0);
 
-    const samples = await daemon.samples();
+    const { body } = await daemon.get('/metrics');
+    for (const [name, { type }] of metricSpecs)
+      expect(body).toContain(`# TYPE stripe_sync_${name} ${type}\n`);
+    const samples = samplesOf(body);
     expect(
       Object.fromEntries([...samples].filter(([name, value]) => value !== 0 && wanted.includes(name))),
     ).toEqual({

@@ -94,7 +94,7 @@ describe('a wake-up', () => {
     atEnd(() => all.close());
     all.on('change', (change) => void changes.push(change));
     const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
 
     const [id] = await lab.insert({ command: 'syncAll' });
     const scan = await runner.nth(1);

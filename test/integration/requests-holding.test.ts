@@ -21,7 +21,7 @@ import { until } from '../support/until.js';
 const small = { command: 'softDelete', stripeId: 'cus_1' };
 
 /** A process that claims and then does what the test says: nothing, if it has died. */
-async function holder(lab: RequestsLab, leaseMs = 600) {
+async function holder(lab: RequestsLab, leaseMs = 2_000) {
   const owner = `holder-${new mongo.ObjectId().toHexString()}`;
   return new RequestQueue(await lab.connect(), owner, { ...quickSettings, leaseMs });
 }
@@ -43,10 +43,10 @@ describe('a lease', () => {
   test('is renewed while the request runs, so that nobody else takes it', async () => {
     const lab = requestsLab(freshDatabase());
     const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
     const [id] = await lab.insert(small);
     const run = await runner.nth(1);
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
     const ends = new Set<number>();
 
     await until(
@@ -153,11 +153,25 @@ describe('a lease', () => {
     expect(await paused.finish(old, 1, { status: 'succeeded' })).toBe('lost');
   });
 
+  test('of an earlier claim says nothing about a later one of the same process', async () => {
+    const lab = requestsLab(freshDatabase());
+    const [id] = await lab.insert(small);
+    const queue = await holder(lab);
+    const { claim: old } = await claim(queue, id!);
+    await lab.requests.updateOne({ _id: id! }, { $set: { status: 'pending' } });
+    const { claim: current } = await claim(queue, id!);
+
+    expect(await queue.renew(old, {})).toBe('lost');
+    expect(await queue.finish(old, 1, { status: 'failed' })).toBe('lost');
+    expect(await queue.renew(current, {})).toBe('held');
+    expect(await queue.finish(current, 1, { status: 'succeeded' })).toBe('held');
+  });
+
   test('that cannot be renewed until it has run out ends the run, which then writes nothing', async () => {
     const database = freshDatabase();
     const lab = requestsLab(database);
     const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 900 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
     const [id] = await lab.insert(small);
     const run = await runner.nth(1);
 
@@ -174,7 +188,7 @@ describe('a lease', () => {
   test('is gone with its request: a run whose request was removed or set back is given up', async () => {
     const lab = requestsLab(freshDatabase());
     const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
     const [removed, setBack] = await lab.insert(small, { command: 'softDelete', stripeId: 'cus_2' });
     const [first, second] = [await runner.nth(1), await runner.nth(2)];
 

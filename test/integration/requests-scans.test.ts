@@ -145,7 +145,7 @@ describe('scans of several replicas', () => {
   test('stop when their right to scan is taken away', async () => {
     const lab = requestsLab(freshDatabase());
     const runner = heldRunner();
-    await lab.worker({ runner, settings: { leaseMs: 600 } });
+    await lab.worker({ runner, settings: { leaseMs: 2_000 } });
     await lab.insert(scan);
     const run = await runner.nth(1);
 

@@ -142,7 +142,7 @@ async function record(bench: ScanBench) {
     const history = new Map<string, mongo.Document[]>();
     for await (const change of stream) {
       if (change.operationType === 'delete') break;
-      if (!('fullDocument' in change) || !change.fullDocument) continue;
+      if (!('fullDocument' in change)) continue;
       const { _id } = change.fullDocument;
       if (_id === 'end') continue;
       history.set(_id, [...(history.get(_id) ?? []), change.fullDocument]);

@@ -29,8 +29,8 @@ type Step =
   | { kind: 'expire' | 'setBack' | 'cancel'; request: number }
   | { kind: 'recover' };
 
-const request = fc.nat({ max: 2 });
-const holder = fc.nat({ max: 2 });
+const request = fc.nat({ max: 1 });
+const holder = fc.nat({ max: 1 });
 /** Which of the claims that a holder has had; it may come back late with any of them. */
 const which = fc.nat({ max: 3 });
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -56,7 +56,7 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
   const lab = requestsLab(freshDatabase());
   const connection = await lab.connect();
   const settings = { ...quickSettings, leaseMs: 60_000, retryMaxMs: 1, maxAttempts: 100 };
-  const queues = ['a', 'b', 'c'].map((owner) => new RequestQueue(connection, owner, settings));
+  const queues = ['a', 'b'].map((owner) => new RequestQueue(connection, owner, settings));
   const housekeeping = new Housekeeping(connection, settings, lab.logger, silentRequestsObserver);
   const signal = new AbortController().signal;
 
@@ -64,7 +64,7 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
       await lab.requests.deleteMany({});
       const ids = await lab.insert(
-        ...Array.from({ length: 3 }, () => ({ command: 'softDelete', stripeId: 'cus_1' })),
+        ...Array.from({ length: 2 }, () => ({ command: 'softDelete', stripeId: 'cus_1' })),
       );
       /** What each holder believes it holds; never told that it has lost it. */
       const beliefs = queues.map(() => new Map<string, Claim[]>());

@@ -1,7 +1,7 @@
 // The real daemon as a process of its own, its HTTP endpoints, and its queue as a service in any language would use it.
 import { type mongo } from 'mongoose';
 import type { AnyDocument, RequestDocument } from './requests.js';
-import { type Exit, type Line, type RunningProcess, startProcess } from './process.js';
+import { type Line, type RunningProcess, startProcess } from './process.js';
 import { until } from './until.js';
 
 /** Where the daemon finds MongoDB. */
@@ -92,7 +92,7 @@ export const said =
     json?.['msg'] === message;
 
 /** Samples of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/). */
-export function samplesOf(text: string): ReadonlyMap<string, number> {
+function samplesOf(text: string): ReadonlyMap<string, number> {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(
     lines.map((line) => {
@@ -138,6 +138,18 @@ export class UserOfQueue {
     return this.reaching(_id, 'ended', ({ status }) => ends.includes(String(status)), timeoutMs);
   }
 
+  /** All of them as they ended, in their order; one question at a time, however many they are. */
+  async allEnded(ids: readonly mongo.ObjectId[], timeoutMs = 20_000): Promise<RequestDocument[]> {
+    const asked = { _id: { $in: [...ids] } };
+    const areEnded = async (): Promise<boolean> =>
+      (await this.requests.countDocuments({ ...asked, status: { $in: ends } })) === ids.length;
+    await until(areEnded, { what: `all ${ids.length} requests to end`, timeoutMs });
+    const found = new Map(
+      (await this.requests.find(asked).toArray()).map((each) => [String(each._id), each]),
+    );
+    return ids.flatMap((id) => found.get(String(id)) ?? []);
+  }
+
   /** Inserts one and returns it as it ended. */
   async run(document: AnyDocument): Promise<RequestDocument> {
     const [_id] = await this.insert(document);
@@ -160,5 +172,3 @@ export async function liveIds(db: mongo.Db): Promise<string[]> {
   const found = await db.collection<{ _id: string }>('stripe_customers_live').find().toArray();
   return found.map(({ _id }) => _id).sort();
 }
-
-export type { Exit };
