@@ -11,7 +11,7 @@ export default defineConfig({
     maxWorkers: 2,
     retry: 0,
     setupFiles: ['test/support/setup.ts'],
-    testTimeout: 30_000,
+    testTimeout: 90_000,
     hookTimeout: 60_000,
     teardownTimeout: 20_000,
     reporters: process.env['CI'] === 'true' ? ['dot'] : ['default'],

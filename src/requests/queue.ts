@@ -131,7 +131,9 @@ export class RequestQueue {
     const dueLater = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
     const [prompt, delayed] = await Promise.all([
       this.#requests.find({ ...filter, runAt: null }, { ...options, sort: { _id: 1 } }).toArray(),
-      this.#requests.find({ ...filter, $expr: dueLater }, { ...options, sort: { runAt: 1, _id: 1 } }).toArray(),
+      this.#requests
+        .find({ ...filter, $expr: dueLater }, { ...options, sort: { runAt: 1, _id: 1 } })
+        .toArray(),
     ]);
     const ids = Array.from({ length: limit }, (_, index) => [delayed[index], prompt[index]]);
     return ids.flat().flatMap((found) => (found ? [found._id] : []));
@@ -190,13 +192,19 @@ export class RequestQueue {
   }
 
   /** What is not too large of a large request. Without a body where it was lost meanwhile. */
-  async #readLarge({ _id, lease }: ClaimedDocument): Promise<Pick<ClaimedDocument, 'body'> & { sizes: FieldSizes }> {
+  async #readLarge({
+    _id,
+    lease,
+  }: ClaimedDocument): Promise<Pick<ClaimedDocument, 'body'> & { sizes: FieldSizes }> {
     const found = await this.#requests.findOne(
       { _id: { $eq: _id }, 'lease.owner': this.owner, 'lease.fence': lease.fence },
       { projection: readableProjection },
     );
     // Computed by readableProjection.
-    return { body: found?.['body'] as mongo.BSON.Document | undefined, sizes: (found?.['sizes'] ?? {}) as FieldSizes };
+    return {
+      body: found?.['body'] as mongo.BSON.Document | undefined,
+      sizes: (found?.['sizes'] ?? {}) as FieldSizes,
+    };
   }
 
   /** Holds the claim for another `leaseMs`, and writes how far the run is. Not repeated: the next one is soon. */

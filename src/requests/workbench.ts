@@ -47,14 +47,20 @@ interface Circumstances {
   readonly signal?: AbortSignal | undefined;
 }
 
-const smallCommands = commandsOf('small');
-const scanCommands = commandsOf('scan');
+const commandsIn = { small: commandsOf('small'), scan: commandsOf('scan') };
+
+/** How long a request that MongoDB refuses to update is left alone. */
+const refusedForMs = 60_000;
+/** More than so many of them are no fault of theirs. */
+const maxRefused = 100;
 
 export class Workbench {
   readonly #options: WorkbenchOptions;
   readonly #queue: RequestQueue;
   /** By the id of their request. */
   readonly #runs = new Map<string, { readonly run: RequestRun; readonly lane: LaneName }>();
+
+  readonly #refused = new Map<string, { readonly id: RequestId; readonly untilMs: number }>();
 
   constructor(options: WorkbenchOptions) {
     this.#options = options;
@@ -83,27 +89,24 @@ export class Workbench {
     for (const each of this.#runs.values()) if (each.lane === lane) each.run.shutDown();
   }
 
-  /** Claims by what woke the lane, or the oldest. */
-  async nextSmall(wake: Wake | undefined): Promise<Work | undefined> {
-    const claimed = wake
-      ? await this.#queue.claimById(wake.id, smallCommands)
-      : await this.#claimOldest(smallCommands);
-    if (!claimed) return undefined;
-    const insertedAt = wake?.insertedAt;
-    return () => this.#work(claimed, { lane: 'small', insertedAt });
+  /** The oldest that wait for a lane; at least `limit`, if there are so many. */
+  async find(lane: LaneName, limit: number): Promise<readonly Wake[]> {
+    const ids = await this.#queue.claimable(commandsIn[lane], limit, this.#refusedIds());
+    return ids.map((id) => ({ id, insertedAt: undefined }));
   }
 
-  /**
-   * Claims the oldest scan together with the right to scan. Whether one waits is asked first: the right is not written to by everybody
-   * all the time.
-   */
-  async nextScan(): Promise<Work | undefined> {
-    const [waits] = await this.#queue.claimableIds(scanCommands, 1);
-    if (waits === undefined) return undefined;
+  /** Claims one; undefined when it was taken by another or no longer waits. */
+  async claimSmall({ id, insertedAt }: Wake): Promise<Work | undefined> {
+    const claimed = await this.#claim(id, 'small');
+    return claimed && (() => this.#work(claimed, { lane: 'small', insertedAt }));
+  }
+
+  /** Claims one together with the right to scan; `busy` while another process has the right. */
+  async claimScan({ id, insertedAt }: Wake): Promise<Work | 'busy' | undefined> {
     const right = await this.#options.scanLease.acquire();
-    if (!right) return undefined;
-    const claimed = await this.#claimWith(right, () => this.#claimOldest(scanCommands));
-    return claimed && (() => this.#workWith(right, claimed));
+    if (!right) return 'busy';
+    const claimed = await this.#claimWith(right, id);
+    return claimed && (() => this.#workWith(right, claimed, { insertedAt }));
   }
 
   /** Claims this request and works on it; undefined when it cannot be claimed now. */
@@ -111,36 +114,55 @@ export class Workbench {
     const label = commandLabel(command);
     if (label === 'unknown') return undefined;
     if (laneOf[label] === 'small') {
-      const claimed = await this.#queue.claimById(id, smallCommands);
+      const claimed = await this.#queue.claim(id, commandsIn.small);
       return claimed && this.#work(claimed, { lane: 'small', signal });
     }
     const right = await this.#options.scanLease.acquire();
-    if (!right) return undefined;
-    const claimed = await this.#claimWith(right, () => this.#queue.claimById(id, scanCommands));
-    return claimed && this.#workWith(right, claimed, signal);
+    const claimed = right && (await this.#claimWith(right, id));
+    return claimed && this.#workWith(right, claimed, { signal });
+  }
+
+  /** One that MongoDB refuses to update, for whatever reason, must not stand in the way of the others. */
+  async #claim(id: RequestId, lane: LaneName): Promise<Claimed | undefined> {
+    try {
+      return await this.#queue.claim(id, commandsIn[lane]);
+    } catch (error) {
+      if (isPassing(error) || isFault(error) || this.#refused.size >= maxRefused) throw error;
+      this.#refused.set(keyOf(id), { id, untilMs: performance.now() + refusedForMs });
+      this.#options.logger.error({ err: error, requestId: id }, 'MongoDB refuses to update a request');
+      return undefined;
+    }
+  }
+
+  /** To be left alone for now. */
+  #refusedIds(): readonly RequestId[] {
+    for (const [key, { untilMs }] of this.#refused)
+      if (untilMs < performance.now()) this.#refused.delete(key);
+    return [...this.#refused.values()].map(({ id }) => id);
   }
 
   /** Gives the right back when there is nothing to scan. */
-  async #claimWith(
-    right: ScanRight,
-    claim: () => Promise<Claimed | undefined>,
-  ): Promise<Claimed | undefined> {
+  async #claimWith(right: ScanRight, id: RequestId): Promise<Claimed | undefined> {
     let claimed: Claimed | undefined;
     try {
-      claimed = await claim();
+      claimed = await this.#claim(id, 'scan');
     } finally {
       if (!claimed) await this.#releaseRight(right);
     }
     return claimed;
   }
 
-  async #workWith(right: ScanRight, claimed: Claimed, signal?: AbortSignal): Promise<RunEnd> {
+  async #workWith(
+    right: ScanRight,
+    claimed: Claimed,
+    circumstances: Omit<Circumstances, 'lane' | 'right'>,
+  ): Promise<RunEnd> {
     try {
       // Only at its first claim: one that goes on has read customers before the others were asked for.
       if (claimed.kind === 'valid' && claimed.command.command === 'syncAll' && claimed.claim.fence === 1) {
         await this.#coalesce(claimed);
       }
-      return await this.#work(claimed, { lane: 'scan', right, signal });
+      return await this.#work(claimed, { ...circumstances, lane: 'scan', right });
     } finally {
       await this.#releaseRight(right);
     }
@@ -168,24 +190,6 @@ export class Workbench {
       logger.info({ requestId: claim.id, count }, 'Equal requests coalesced');
     } catch (error) {
       this.#options.onError(error);
-    }
-  }
-
-  /** One that MongoDB refuses to update, for whatever reason, must not stand in the way of the others. */
-  async #claimOldest(commands: readonly string[]): Promise<Claimed | undefined> {
-    try {
-      return await this.#queue.claimOldest(commands);
-    } catch (error) {
-      if (isPassing(error) || isFault(error)) throw error;
-      this.#options.onError(error);
-      for (const id of await this.#queue.claimableIds(commands, 100)) {
-        const claimed = await this.#queue.claimById(id, commands).catch((refused: unknown) => {
-          if (isPassing(refused)) throw refused;
-          this.#options.logger.error({ err: refused, requestId: id }, 'MongoDB refuses to update a request');
-        });
-        if (claimed) return claimed;
-      }
-      return undefined;
     }
   }
 

@@ -6,7 +6,7 @@ import type { Logger } from '../logger.js';
 import type { RequestId, SyncRequestDocument } from './document.js';
 import { type FeedEvent, RequestFeed } from './feed.js';
 import { Housekeeping } from './housekeeping.js';
-import { type Job, Lane } from './lane.js';
+import { type ClaimResult, Lane } from './lane.js';
 import { isPassing, toMongoFault } from './mongo-faults.js';
 import { type RequestsObserver, silentRequestsObserver } from './observer.js';
 import { RequestQueue, type RequestsSettings } from './queue.js';
@@ -79,13 +79,20 @@ export class RequestWorker {
       options.feed === false
         ? undefined
         : new RequestFeed({ connection, logger, onEvent: (event) => this.#onFeed(event) });
+    const bench = this.#bench;
     this.#lanes = {
       small: new Lane({
         capacity: settings.concurrency,
-        next: (wake) => this.#job(this.#bench.nextSmall(wake)),
+        find: (limit) => bench.find('small', limit),
+        claim: async (wake) => this.#jobOf(await bench.claimSmall(wake)),
         onError,
       }),
-      scan: new Lane({ capacity: 1, next: () => this.#job(this.#bench.nextScan()), onError }),
+      scan: new Lane({
+        capacity: 1,
+        find: (limit) => bench.find('scan', limit),
+        claim: async (wake) => this.#jobOf(await bench.claimScan(wake)),
+        onError,
+      }),
     };
   }
 
@@ -155,7 +162,8 @@ export class RequestWorker {
       const only = { _id: { $eq: id } };
       if (lane === 'odd') this.#errand(() => this.#housekeeping.failOdd(this.#stopping.signal, only));
       if (lane === 'small' || lane === undefined) this.#lanes.small.wake({ id, insertedAt });
-      if (lane === 'scan' || lane === undefined) this.#lanes.scan.look();
+      if (lane === 'scan') this.#lanes.scan.wake({ id, insertedAt });
+      if (lane === undefined) this.#lanes.scan.look();
     }
   }
 
@@ -205,9 +213,9 @@ export class RequestWorker {
     this.#errands.add(errand);
   }
 
-  async #job(next: Promise<(() => Promise<RunEnd>) | undefined>): Promise<Job | undefined> {
-    const work = await next;
-    return work && (async () => this.#told(await work()));
+  #jobOf(work: (() => Promise<RunEnd>) | 'busy' | undefined): ClaimResult {
+    if (work === undefined) return 'taken';
+    return work === 'busy' ? 'rest' : async () => this.#told(await work());
   }
 
   #told(end: RunEnd): void {

@@ -102,6 +102,8 @@ async function writeAll(
     if (result.kind === 'conflict') return true;
     if (result.kind === 'rejected') {
       results.push({ id: read.id, outcome: 'failed', code: result.code, message: result.message });
+    } else if (result.kind === 'unchanged') {
+      results.push({ id: read.id, outcome: 'unchanged' });
     } else {
       results.push({ id: read.id, outcome: writes[index]?.kind === 'insert' ? 'created' : 'updated' });
     }

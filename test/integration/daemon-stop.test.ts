@@ -1,5 +1,5 @@
 // How the daemon stops, and how others on the same database go on: nothing is lost, begun anew or done twice.
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { startSimulator, type RecordedCall, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { countsOf, liveIds, said, startDaemon, UserOfQueue } from '../support/daemon.js';
@@ -11,6 +11,9 @@ async function startStripe(options: Parameters<typeof startSimulator>[0]): Promi
   atEnd(() => simulator.close());
   return simulator;
 }
+
+// Four processes one after the other: on a busy machine each start takes its time.
+vi.setConfig({ testTimeout: 60_000 });
 
 const isList = ({ endpoint }: RecordedCall): boolean => endpoint === 'GET /v1/customers';
 

@@ -27,7 +27,7 @@ async function holder(lab: RequestsLab, leaseMs = 2_000) {
 }
 
 async function claim(queue: RequestQueue, id: mongo.ObjectId): Promise<Extract<Claimed, { kind: 'valid' }>> {
-  const claimed = await queue.claimById(id, ['softDelete', 'syncAll']);
+  const claimed = await queue.claim(id, ['softDelete', 'syncAll']);
   if (claimed?.kind !== 'valid') throw new Error('not claimed');
   return claimed;
 }
@@ -73,7 +73,7 @@ describe('a lease', () => {
     await lab.worker({ runner });
 
     const request = await lab.ended(id!);
-    expect(performance.now() - from).toBeLessThan(600 + quickSettings.pollIntervalMs + 1_500);
+    expect(performance.now() - from).toBeLessThan(2_000 + quickSettings.pollIntervalMs + 10_000);
     expect(request).toMatchObject({
       status: 'succeeded',
       attempts: 2,
@@ -460,7 +460,7 @@ describe('a stop', () => {
 
     expect(await worker.drain({ withinMs: 500 })).toEqual({ left: 1 });
 
-    expect(performance.now() - from).toBeLessThan(1_500);
+    expect(performance.now() - from).toBeLessThan(5_000);
     end();
     await until(() => worker.running.small === 0, { what: 'the run to end' });
     expect(await lab.read(id!)).toMatchObject({ status: 'running' });

@@ -108,8 +108,11 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
         id: mongo.ObjectId,
       ): Promise<void> {
         const queue = queues[of]!;
-        if (kind === 'claim') keep(of, (await queue.claimById(id, commands))?.claim);
-        if (kind === 'claimOldest') keep(of, (await queue.claimOldest(commands))?.claim);
+        if (kind === 'claim') keep(of, (await queue.claim(id, commands))?.claim);
+        if (kind === 'claimOldest') {
+          const [oldest] = await queue.claimable(commands, 1);
+          if (oldest) keep(of, (await queue.claim(oldest, commands))?.claim);
+        }
         if (kind === 'crash') beliefs[of]!.clear();
         const claims = beliefs[of]!.get(String(id)) ?? [];
         const claim = claims[nth % Math.max(1, claims.length)];

@@ -92,7 +92,7 @@ export const said =
     json?.['msg'] === message;
 
 /** Samples of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/). */
-function samplesOf(text: string): ReadonlyMap<string, number> {
+export function samplesOf(text: string): ReadonlyMap<string, number> {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(
     lines.map((line) => {
@@ -123,7 +123,7 @@ export class UserOfQueue {
     _id: mongo.ObjectId,
     what: string,
     condition: (request: RequestDocument) => boolean,
-    timeoutMs = 15_000,
+    timeoutMs = 60_000,
   ): Promise<RequestDocument> {
     return until(
       async () => {

@@ -11,21 +11,31 @@ class Bench {
   readonly errors: unknown[] = [];
   mostAtOnce = 0;
   fault: Error | undefined;
+  isBusy = false;
   readonly lane: Lane<string>;
 
   constructor(capacity: number) {
     this.lane = new Lane<string>({
       capacity,
-      next: async (wake) => {
-        // As long as a claim takes.
+      find: async (limit) => {
+        // As long as a search takes.
         await Promise.resolve();
-        this.claims.push(wake ?? '*');
+        this.claims.push('*');
         if (this.fault) throw this.fault;
-        const index = wake === undefined ? 0 : this.waiting.indexOf(wake);
-        const [name] = index < 0 ? [] : this.waiting.splice(index, 1);
-        return name === undefined ? undefined : () => this.work(name);
+        return this.waiting.slice(0, limit);
+      },
+      claim: async (name) => {
+        await Promise.resolve();
+        this.claims.push(name);
+        if (this.fault) throw this.fault;
+        if (this.isBusy) return 'rest';
+        const index = this.waiting.indexOf(name);
+        if (index < 0) return 'taken';
+        this.waiting.splice(index, 1);
+        return () => this.work(name);
       },
       onError: (error) => void this.errors.push(error),
+      random: () => 0,
     });
   }
 
@@ -76,7 +86,7 @@ describe('a lane', () => {
     bench.working.get('c')?.();
     await settled();
 
-    expect(bench.claims).toEqual(['a', '*', '*', '*']);
+    expect(bench.claims).toEqual(['a', '*', 'b', 'c']);
     expect(bench.waiting).toEqual([]);
   });
 
@@ -102,6 +112,45 @@ describe('a lane', () => {
     await settled();
 
     expect([...bench.working.keys()]).toEqual(['a']);
+  });
+
+  test('that may not claim rests, too, and does not ask again and again', async () => {
+    const bench = new Bench(1);
+    bench.isBusy = true;
+    bench.insert('a', false);
+    bench.lane.look();
+    await settled();
+    await settled();
+    expect(bench.claims).toEqual(['*', 'a']);
+
+    bench.isBusy = false;
+    bench.lane.look();
+    await settled();
+
+    expect([...bench.working.keys()]).toEqual(['a']);
+  });
+
+  test('claims by several ids at once', async () => {
+    const bench = new Bench(3);
+    for (const name of ['a', 'b', 'c', 'd']) bench.insert(name);
+    await settled();
+
+    expect([...bench.working.keys()]).toEqual(['a', 'b', 'c']);
+    expect(bench.mostAtOnce).toBe(3);
+  });
+
+  test('leaves alone what others have taken, and finds the rest', async () => {
+    const bench = new Bench(2);
+    const gone = Array.from({ length: 30 }, (_, index) => `gone${index}`);
+    bench.waiting.push(...gone, 'a', 'b');
+    const find = bench.waiting.slice();
+    bench.lane.look();
+    bench.waiting.splice(0, 30);
+    await settled();
+    await settled();
+
+    expect(find).toHaveLength(32);
+    expect([...bench.working.keys()].sort()).toEqual(['a', 'b']);
   });
 
   test('that is closed claims nothing, and is idle when its work has ended', async () => {
