@@ -35,6 +35,10 @@ describe('the hash of a customer', () => {
     );
   });
 
+  it('tells an empty list from an empty object', () => {
+    expect(canonicalJson([])).not.toBe(canonicalJson({}));
+  });
+
   it('is of what MongoDB will hold: lone surrogates become U+FFFD in values and in keys', () => {
     const { object, hash } = prepare(
       received(String.raw`{"id":"cus_1","name":"a\ud800b","metadata":{"\udfff":"\ud83d\ude00"}}`),
@@ -76,5 +80,6 @@ function sorted(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(sorted);
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
-  return entries.map(([key, field]) => [key, sorted(field)]);
+  // Under a key of its own: as a bare list of pairs, {} would be the same as [].
+  return { entries: entries.map(([key, field]) => [key, sorted(field)]) };
 }
