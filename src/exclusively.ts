@@ -1,7 +1,7 @@
 // The scan lease for those who scan without a request: waits until no other scan runs on the database, and keeps the lease while the task runs.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from './errors.js';
-import { toMongoFault } from './requests/mongo-faults.js';
+import { toMongoFault } from './mongo-faults.js';
 import type { ScanLease, ScanRight } from './requests/scan-lease.js';
 
 /** Runs the task under the scan lease; its signal is aborted when the lease is lost. */

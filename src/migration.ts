@@ -7,7 +7,7 @@ import { ensureRequestValidator, type ValidationSetting } from './requests/ensur
 import { resources } from './resources/registry.js';
 import { databaseOf } from './store/connection.js';
 import { ensureMirror, mirrorPlan } from './store/ensure.js';
-import { idempotent } from './store/faults.js';
+import { persistently } from './mongo-faults.js';
 
 /**
  * Creates what is missing of collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. A validator that
@@ -36,7 +36,7 @@ export async function checkMigrated(connection: Connection): Promise<void> {
   const plans: readonly CollectionPlan[] = [...mirrors, requestsPlan, statePlan];
   const missing: string[] = [];
   for (const plan of plans) {
-    missing.push(...(await idempotent(`looking for ${plan.name}`, () => missingOf(db, plan))));
+    missing.push(...(await persistently(`looking for ${plan.name}`, () => missingOf(db, plan))));
   }
   if (missing.length === 0) return;
   throw new Fault(

@@ -6,7 +6,7 @@ import { type ConfigOptions, loadConfig } from './config.js';
 import { createLogger, type Logger } from './logger.js';
 import { customer } from './resources/customer.js';
 import { openServices, type Services } from './services.js';
-import { toFault } from './store/faults.js';
+import { toMongoFault } from './mongo-faults.js';
 import { StripeCustomer } from './store/models.js';
 import { syncBatch } from './sync/batch.js';
 import { syncByIds } from './sync/by-ids.js';
@@ -181,7 +181,7 @@ export class StripeCustomerAction {
 async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> {
   if (connection.readyState === mongoose.ConnectionStates.connecting) {
     await connection.asPromise().catch((error: unknown) => {
-      throw toFault(error, "opening the application's connection");
+      throw toMongoFault(error, "opening the application's connection");
     });
   }
   return connection.readyState === mongoose.ConnectionStates.connected;

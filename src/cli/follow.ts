@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../errors.js';
 import type { typedRequestsOf } from '../requests/collection.js';
 import { isEndStatus, type RequestId, type SyncRequestDocument } from '../requests/document.js';
-import { persistently } from '../requests/mongo-faults.js';
+import { persistently } from '../mongo-faults.js';
 
 export type RequestCollection = ReturnType<typeof typedRequestsOf>;
 

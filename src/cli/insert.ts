@@ -1,6 +1,6 @@
 // Inserts requests, each exactly once: their ids are made here, so an insertion whose answer was lost is found again.
 import type { NewRequest } from '../requests/commands.js';
-import { isDuplicateKey, persistently } from '../requests/mongo-faults.js';
+import { isDuplicateKey, persistently } from '../mongo-faults.js';
 import type { RequestCollection } from './follow.js';
 
 export interface InsertOptions {

@@ -10,7 +10,7 @@ import {
   type RequestId,
   type SyncRequestDocument,
 } from './document.js';
-import { isPassing, toMongoFault } from './mongo-faults.js';
+import { isPassing, toMongoFault } from '../mongo-faults.js';
 import type { RequestsCollection, RequestsDatabase, RequestsStream } from './requests-database.js';
 
 /** A request that has ended, as it is stored. */

@@ -5,7 +5,7 @@ import { type Change, isUnauthorized } from '../collections.js';
 import type { Config } from '../config-schema.js';
 import { databaseOf, type StateDocument, stateOf } from './collection.js';
 import { requestsCollectionName } from './document.js';
-import { isDuplicateKey, persistently } from './mongo-faults.js';
+import { isDuplicateKey, persistently } from '../mongo-faults.js';
 import { requestValidator, validatorTitle, validatorVersion } from './validator.js';
 
 export type ValidationSetting = Config['requests']['validation'];

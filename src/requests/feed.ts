@@ -6,7 +6,7 @@ import type { Logger } from '../logger.js';
 import { requestsOf } from './collection.js';
 import { commandsOf, type LaneName } from './commands.js';
 import { requestStatuses, type RequestId } from './document.js';
-import { isPassing } from './mongo-faults.js';
+import { isPassing } from '../mongo-faults.js';
 
 export type FeedEvent =
   /** Look for anything: the stream has just been opened, and what happened before is not in it. */

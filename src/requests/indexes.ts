@@ -3,7 +3,7 @@ import type { Connection, mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection } from '../collections.js';
 import { databaseOf, stateCollectionName } from './collection.js';
 import { endStatuses, requestsCollectionName } from './document.js';
-import { persistently } from './mongo-faults.js';
+import { persistently } from '../mongo-faults.js';
 
 const holdsKey = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
 

@@ -34,7 +34,7 @@ import {
   soundHistory,
   withoutEnd,
 } from './expressions.js';
-import { isTooLarge, persistently } from './mongo-faults.js';
+import { isTooLarge, persistently } from '../mongo-faults.js';
 
 export type RequestsSettings = Config['requests'];
 

@@ -5,7 +5,7 @@ import { Fault } from '../errors.js';
 import { typedRequestsOf } from './collection.js';
 import { isEndStatus, type RequestId, type SyncRequestDocument } from './document.js';
 import type { Housekeeping } from './housekeeping.js';
-import { isPassing, toMongoFault } from './mongo-faults.js';
+import { isPassing, toMongoFault } from '../mongo-faults.js';
 import type { RequestsSettings } from './queue.js';
 import type { RunEnd } from './run.js';
 import type { Workbench } from './workbench.js';

@@ -3,7 +3,7 @@ import type { Connection, mongo } from 'mongoose';
 import { type StateDocument, stateOf } from './collection.js';
 import type { RequestId } from './document.js';
 import { type Filter, leaseEnd, literal } from './expressions.js';
-import { isDuplicateKey, persistently } from './mongo-faults.js';
+import { isDuplicateKey, persistently } from '../mongo-faults.js';
 
 /** The right to scan, held by this process. */
 export interface ScanRight {

@@ -5,7 +5,7 @@ import type { Logger } from '../logger.js';
 import { coalesceInto } from './coalesce.js';
 import { commandsOf, type LaneName, laneOf } from './commands.js';
 import type { RequestId } from './document.js';
-import { isPassing } from './mongo-faults.js';
+import { isPassing } from '../mongo-faults.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import type { Claim, Claimed, RequestQueue } from './queue.js';
 import { RequestRun, type RunEnd, type ValidClaim } from './run.js';

@@ -7,7 +7,7 @@ import type { RequestId, SyncRequestDocument } from './document.js';
 import { type FeedEvent, RequestFeed } from './feed.js';
 import { Housekeeping } from './housekeeping.js';
 import { type ClaimResult, Lane } from './lane.js';
-import { isPassing, toMongoFault } from './mongo-faults.js';
+import { isPassing, toMongoFault } from '../mongo-faults.js';
 import { type RequestsObserver, silentRequestsObserver } from './observer.js';
 import { RequestQueue, type RequestsSettings } from './queue.js';
 import type { RunEnd } from './run.js';

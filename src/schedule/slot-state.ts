@@ -4,7 +4,7 @@ import type { Connection, mongo } from 'mongoose';
 import { databaseOf, requestsOf, type StateDocument, stateOf } from '../requests/collection.js';
 import { newRequest } from '../requests/commands.js';
 import { requestedByCron } from '../requests/document.js';
-import { isDuplicateKey, persistently } from '../requests/mongo-faults.js';
+import { isDuplicateKey, persistently } from '../mongo-faults.js';
 
 /** A slot that was decided, and by whom. `requestId` is null where it was skipped. */
 export interface DecidedSlot {

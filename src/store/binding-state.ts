@@ -1,7 +1,7 @@
 // What the database is bound to: the document account-binding of sync_state.
 import type { mongo } from 'mongoose';
 import type { Binding, BindingStore } from '../sync/binding.js';
-import { idempotent } from './faults.js';
+import { persistently } from '../mongo-faults.js';
 import type { StateDocument } from './state.js';
 import { againOnDuplicate } from './upsert.js';
 
@@ -11,7 +11,7 @@ const documentId = 'account-binding';
 export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
   return {
     async read() {
-      const document = await idempotent('reading the account binding', () =>
+      const document = await persistently('reading the account binding', () =>
         states.findOne(
           { _id: documentId },
           { readPreference: 'primary', readConcern: { level: 'majority' } },
@@ -21,7 +21,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
     },
 
     async bind({ livemode, accountId }) {
-      const document = await idempotent('binding the account', () =>
+      const document = await persistently('binding the account', () =>
         againOnDuplicate(() =>
           states.findOneAndUpdate({ _id: documentId }, bindPipeline(livemode, accountId), {
             upsert: true,

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type mongoose from 'mongoose';
 import { Fault } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { toFault } from './faults.js';
+import { toMongoFault } from '../mongo-faults.js';
 
 export interface ConnectOptions {
   /** Connection string; never logged. */
@@ -59,7 +59,7 @@ export async function openConnection(
       return;
     } catch (error) {
       await connection.close(true).catch(() => undefined); // nothing is open; the next attempt starts afresh
-      const fault = toFault(error, 'connecting; see MONGODB_URI');
+      const fault = toMongoFault(error, 'connecting; see MONGODB_URI');
       if (fault.code !== 'mongodb_unavailable' || performance.now() >= deadline) {
         throw new Fault(
           fault.code,

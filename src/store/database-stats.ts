@@ -1,6 +1,6 @@
 // Numbers that are the same from every replica, read through indexes or sync_state so that a scrape stays cheap.
 import type { mongo } from 'mongoose';
-import { idempotent } from './faults.js';
+import { persistently } from '../mongo-faults.js';
 import { countDeleted } from './mirror.js';
 import type { MirrorDocument } from './mirror-operations.js';
 import { stateOf } from './state.js';
@@ -23,7 +23,7 @@ export interface StatsOf {
 
 /** @throws Fault `mongodb_unavailable` or `mongodb_rejected` */
 export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[]): Promise<DatabaseStats> {
-  return idempotent('reading statistics', async () => {
+  return persistently('reading statistics', async () => {
     const requests = db.collection('sync_requests');
     const due = {
       status: { $in: [null, 'pending'] },

@@ -1,7 +1,7 @@
 // What the mirror needs in MongoDB: its collection, indexes, and the view without the deleted ones.
 import type { mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection, ensureView } from '../collections.js';
-import { idempotent } from './faults.js';
+import { persistently } from '../mongo-faults.js';
 
 /** Fields that reconcile compares, in an index that covers its reads by interval of `created`. */
 const headIndex = {
@@ -30,7 +30,7 @@ export const mirrorPlan = (collection: string): CollectionPlan => ({
  * @throws Fault `mongodb_rejected` (fatal where the user lacks the rights), `mongodb_unavailable`
  */
 export async function ensureMirror(db: mongo.Db, collection: string): Promise<readonly Change[]> {
-  return idempotent('creating the mirror', async () => [
+  return persistently('creating the mirror', async () => [
     ...(await ensureCollection(db, mirrorPlan(collection))),
     await ensureView(db, `${collection}_live`, {
       viewOn: collection,

@@ -1,6 +1,7 @@
 // Update pipelines that take slots from the rate limiter's document and slow it down, all on the server's clock ($$NOW).
 // GCRA: each scope keeps the time its next slot is due, and a slot moves that on by one interval. There are no bursts.
 import type { mongo } from 'mongoose';
+import { isUsedUp, monthBegun, noReads, slotsCounted, type MonthlyReads } from './limiter-month.js';
 
 /** Calls per second over all replicas; 0: unlimited. */
 export interface SlotRates {
@@ -33,6 +34,8 @@ const nowMs: Expression = { $toDouble: { $toLong: '$$NOW' } };
 
 /** Place of a scope's state in the document: of the whole, or of one endpoint. */
 const pathOf = (endpoint?: string): string => (endpoint === undefined ? 'whole' : `endpoints.${endpoint}`);
+/** Of the calls in flight, of which every process has its share. */
+const inFlightPath = 'inFlight';
 
 const orElse = (path: string, fallback: Expression): Expression => ({ $ifNull: [`$${path}`, fallback] });
 
@@ -62,14 +65,28 @@ function dueNow(path: string, rate: number): Expression {
  * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves in `take`
  * of the document, in milliseconds since 1970: `now`; `slots`, a `{ want, at }` for each that was granted, with the want's index;
  * `whole` and `each`, when the next slot is due, endpoints in the order in which they first occur; `skipAheadMs`, how far ahead one
- * is granted that leaves out earlier ones; and `factor` of the whole.
+ * is granted that leaves out earlier ones; `factor` of the whole and `inFlight`, that of the calls in flight. What is granted is
+ * counted in `month`.
  */
-export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.Document[] {
+export function takePipeline(
+  wants: readonly string[],
+  rates: SlotRates,
+  reads: MonthlyReads = noReads,
+): mongo.Document[] {
   const endpoints = [...new Set(wants)];
-  const queues = endpoints.map((name) => wants.flatMap((want, index) => (want === name ? [index] : [])));
+  const queuesBefore = (end: number): number[][] =>
+    endpoints.map((name) => wants.flatMap((want, index) => (want === name && index < end ? [index] : [])));
+  const all = queuesBefore(wants.length);
+  const queues =
+    reads.allowance > 0 && reads.scansFrom < wants.length
+      ? { $cond: [isUsedUp(reads.allowance), queuesBefore(reads.scansFrom), all] }
+      : all;
   const start = {
     now: nowMs,
     factor: factorNow(pathOf()),
+    inFlight: factorNow(inFlightPath),
+    /** Indices of the wants of each endpoint that may have a slot. */
+    queues,
     skipAheadMs: { $cond: [isOtherRecent(endpoints), skipHorizonMs, horizonMs] },
     whole: dueNow(pathOf(), rates.callsPerSecond),
     wholeInterval: intervalNow(pathOf(), rates.callsPerSecond),
@@ -79,13 +96,20 @@ export function takePipeline(wants: readonly string[], rates: SlotRates): mongo.
     served: endpoints.map(() => 0),
     slots: [],
   };
-  const granting = { $let: { vars: { state: '$$value', next: nextSlot(queues) }, in: afterSlot(rates) } };
+  const granting = { $let: { vars: { state: '$$value', next: nextSlot }, in: afterSlot(rates) } };
   const end = { $reduce: { input: { $range: [0, wants.length] }, initialValue: '$take', in: granting } };
   const due: mongo.Document = { [`${pathOf()}.due`]: '$take.whole' };
   endpoints.forEach((name, index) => {
     due[`${pathOf(name)}.due`] = { $arrayElemAt: ['$take.each', index] };
   });
-  return [{ $set: { take: start } }, { $set: { take: end } }, { $set: due }];
+  return [
+    monthBegun,
+    { $set: { take: start } },
+    { $set: { take: end } },
+    { $set: due },
+    ...slotsCounted(reads),
+    { $unset: 'take.queues' },
+  ];
 }
 
 /** Whether other endpoints than these were asked for lately. */
@@ -102,7 +126,7 @@ function isOtherRecent(endpoints: readonly string[]): Expression {
  * The earliest slot that anybody still wants, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint
  * that has to wait leaves the slots before its own to the others. Beyond the horizon there is none, and `want` is -1.
  */
-function nextSlot(queues: readonly number[][]): Expression {
+const nextSlot = ((): Expression => {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
   const isEarlier = { $lt: ['$$at', '$$value.at'] };
   const isMoreUrgent = { $and: [{ $eq: ['$$at', '$$value.at'] }, { $lt: ['$$want', '$$value.want'] }] };
@@ -110,14 +134,14 @@ function nextSlot(queues: readonly number[][]): Expression {
   const isInTime = { $lt: ['$$at', { $add: ['$$state.now', aheadMs] }] };
   const first = {
     $reduce: {
-      input: { $range: [0, queues.length] },
+      input: { $range: [0, { $size: '$$state.queues' }] },
       initialValue: { want: -1, at: { $add: ['$$state.now', horizonMs] } },
       in: {
         $let: {
           vars: {
             at: { $max: ['$$state.whole', of('each')] },
             // Nothing, which is less than any number, where all have been served.
-            want: { $arrayElemAt: [{ $arrayElemAt: [queues, '$$this'] }, of('served')] },
+            want: { $arrayElemAt: [of('queues'), of('served')] },
           },
           in: {
             $cond: [
@@ -131,7 +155,7 @@ function nextSlot(queues: readonly number[][]): Expression {
     },
   };
   return { $let: { vars: { state: '$$value' }, in: first } };
-}
+})();
 
 /** The state once that slot is granted: it moves on what is due next. */
 function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Expression {
@@ -154,24 +178,26 @@ function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Ex
   return { $cond: [{ $lt: ['$$next.want', 0] }, '$$state', { $mergeObjects: ['$$state', change] }] };
 }
 
-/** What to do about a 429: halve the rate of a scope (at most once a second), block it for some time, or both. */
+/** What to do about a 429, any of these together. */
 export interface Slowdown {
   /** Absent: the whole account. */
   readonly endpoint?: string | undefined;
+  /** Halves the rate of the scope, at most once a second. */
   readonly cut: boolean;
+  /** Halves the calls in flight of every process, at most once a second. */
+  readonly fewerInFlight: boolean;
+  /** Grants nothing in the scope for so long. */
   readonly blockMs: number;
 }
 
-export function slowdownPipeline({ endpoint, cut, blockMs }: Slowdown): mongo.Document[] {
+export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slowdown): mongo.Document[] {
   const path = pathOf(endpoint);
-  const isCut = cut && { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, leastMsBetweenCuts] };
-  const factor = { $max: [leastFactor, { $multiply: [factorNow(path), cutFactor] }] };
   const blockedUntil = { $add: [nowMs, Math.min(blockMs, longestBlockMs)] };
   return [
     {
       $set: {
-        [`${path}.factor`]: { $cond: [isCut, factor, orElse(`${path}.factor`, 1)] },
-        [`${path}.cutAt`]: { $cond: [isCut, nowMs, orElse(`${path}.cutAt`, 0)] },
+        ...(cut && halved(path)),
+        ...(fewerInFlight && halved(inFlightPath)),
         // Of the last 429, for whoever looks into why it is slow.
         [`${path}.slowedAt`]: nowMs,
         ...(blockMs > 0 && {
@@ -180,4 +206,14 @@ export function slowdownPipeline({ endpoint, cut, blockMs }: Slowdown): mongo.Do
       },
     },
   ];
+}
+
+/** Halves what a scope is allowed now, unless that was done within the last second. */
+function halved(path: string): mongo.Document {
+  const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, leastMsBetweenCuts] };
+  const factor = { $max: [leastFactor, { $multiply: [factorNow(path), cutFactor] }] };
+  return {
+    [`${path}.factor`]: { $cond: [isCut, factor, orElse(`${path}.factor`, 1)] },
+    [`${path}.cutAt`]: { $cond: [isCut, nowMs, orElse(`${path}.cutAt`, 0)] },
+  };
 }

@@ -2,7 +2,7 @@
 // race and one document that MongoDB will not take each concern that write alone.
 import { mongo } from 'mongoose';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
-import { idempotent, isPassing } from './faults.js';
+import { isPassing, persistently } from '../mongo-faults.js';
 import type { MirrorDocument, MirrorOperation } from './mirror-operations.js';
 
 type Collection = mongo.Collection<MirrorDocument>;
@@ -39,7 +39,7 @@ async function sendAll(
 ): Promise<void> {
   const chosen = indexes.map((index) => operations[index]).filter((operation) => operation !== undefined);
   try {
-    const answer = await idempotent('writing the mirror', () =>
+    const answer = await persistently('writing the mirror', () =>
       collection.bulkWrite([...chosen], { ordered: false }),
     );
     const expected = chosen.filter((operation) => 'insertOne' in operation).length;

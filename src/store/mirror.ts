@@ -1,7 +1,7 @@
 // The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
 import type { mongo } from 'mongoose';
 import type { CreatedRange, Head, Mirror, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
-import { idempotent, toFault } from './faults.js';
+import { persistently, toMongoFault } from '../mongo-faults.js';
 import type { MirrorObserver } from './observer.js';
 import { bulkWrite } from './mirror-bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './mirror-operations.js';
@@ -37,7 +37,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
   const collection = db.collection<MirrorDocument>(name, durable);
 
   const headsOf = async (ids: readonly StripeId[]): Promise<Map<StripeId, Head>> => {
-    const found = await idempotent('reading heads', () =>
+    const found = await persistently('reading heads', () =>
       collection
         .find({ _id: { $in: [...ids] } }, { projection: headProjection })
         .map(toHead)
@@ -77,7 +77,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
 
     async suspects(ids: readonly StripeId[]) {
       const filter = { _id: { $in: [...ids] }, '_sync.deletedBy': { $ne: 'stripe' }, test_clock: null };
-      return idempotent('reading candidates', () =>
+      return persistently('reading candidates', () =>
         collection
           .find(filter as mongo.Filter<MirrorDocument>, { projection: { _id: 1 } })
           .map(({ _id }) => _id)
@@ -86,14 +86,14 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     },
 
     async countLive() {
-      return idempotent('counting the mirror', async () => {
+      return persistently('counting the mirror', async () => {
         const [all, deleted] = [await collection.estimatedDocumentCount(), await countDeleted(collection)];
         return Math.max(0, all - deleted);
       });
     },
 
     async sampleIds(count: number) {
-      return idempotent('sampling the mirror', () =>
+      return persistently('sampling the mirror', () =>
         collection
           .find(
             { '_sync.deletedAt': { $exists: false } },
@@ -105,7 +105,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     },
 
     async sampleCreated(count: number) {
-      return idempotent('sampling the mirror', async () => {
+      return persistently('sampling the mirror', async () => {
         const sampled = await collection
           .aggregate<{ created?: unknown }>([
             { $sample: { size: count } },
@@ -134,7 +134,7 @@ async function* closing<D extends object, T>(
     }
   } catch (error) {
     signal.throwIfAborted();
-    throw toFault(error, 'reading the mirror');
+    throw toMongoFault(error, 'reading the mirror');
   } finally {
     await cursor.close();
   }

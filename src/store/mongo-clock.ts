@@ -2,7 +2,7 @@
 import type { mongo } from 'mongoose';
 import { Fault } from '../errors.js';
 import type { SharedClock } from '../sync/ports.js';
-import { idempotent } from './faults.js';
+import { persistently } from '../mongo-faults.js';
 
 /** How long a reading is used. */
 const freshMs = 1_000;
@@ -26,7 +26,7 @@ export function createMongoClock(db: mongo.Db): SharedClock {
   let running: Promise<Reading> | undefined;
 
   async function read(): Promise<Reading> {
-    return idempotent('telling its time', async () => {
+    return persistently('telling its time', async () => {
       const askedAt = performance.now();
       const { localTime } = await db.command({ hello: 1 });
       const answeredAt = performance.now();

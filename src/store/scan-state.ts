@@ -2,7 +2,7 @@
 import { mongo } from 'mongoose';
 import type { StripeId } from '../sync/ports.js';
 import { type Checkpoint, type ScanState, supersededRun } from '../sync/scan/state.js';
-import { idempotent } from './faults.js';
+import { persistently } from '../mongo-faults.js';
 import type { StateDocument } from './state.js';
 
 const chunkSize = 1_000;
@@ -17,13 +17,13 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
   const candidatePrefix = (id: string): string => `scan-candidates:${object}:${id}:`;
 
   const updateOwn = async (runId: string, doing: string, change: mongo.Document[]): Promise<void> => {
-    const { matchedCount } = await idempotent(doing, () => state.updateOne({ _id: scanId, runId }, change));
+    const { matchedCount } = await persistently(doing, () => state.updateOne({ _id: scanId, runId }, change));
     if (matchedCount === 0) throw supersededRun();
   };
 
   return {
     async begin(runId) {
-      const before = await idempotent('beginning a scan', () =>
+      const before = await persistently('beginning a scan', () =>
         state.findOneAndUpdate(
           { _id: scanId },
           { $set: { runId } },
@@ -45,7 +45,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
           _id: `${candidatePrefix(id)}${new mongo.ObjectId().toHexString()}`,
           ids: ids.slice(start, start + chunkSize),
         };
-        await idempotent('keeping candidates', () =>
+        await persistently('keeping candidates', () =>
           state.replaceOne({ _id: chunk._id }, chunk, { upsert: true }),
         );
       }
@@ -62,7 +62,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
 
     async end(runId, { scanId: id, isComplete, heldFor }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
-      await idempotent('ending a scan', async () => {
+      await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
         await (isHeld
           ? state.updateOne({ _id: heldId }, [{ $set: { scan: id, request: heldFor, at: '$$NOW' } }], {
@@ -81,12 +81,12 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
     },
 
     async held() {
-      const found = await idempotent('reading held removals', () => state.findOne({ _id: heldId }));
+      const found = await persistently('reading held removals', () => state.findOne({ _id: heldId }));
       return found ? { scanId: String(found['scan']), requestId: String(found['request']) } : undefined;
     },
 
     async endHeld({ scanId: id, requestId }) {
-      await idempotent('ending held removals', async () => {
+      await persistently('ending held removals', async () => {
         const found = await state.findOne({ _id: heldId, scan: id, request: requestId });
         if (!found) return;
         // Complete as of when it was listed, not of when somebody approved it.
@@ -101,14 +101,14 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
 
     async recentlyAbsent(ids) {
       const since = { $expr: { $gt: ['$at', { $subtract: ['$$NOW', absentForMs] }] } };
-      const found = await idempotent('reading absent ids', () =>
+      const found = await persistently('reading absent ids', () =>
         state.find({ _id: { $in: ids.map(absentId) }, ...since }, { projection: { id: 1 } }).toArray(),
       );
       return new Set(found.map(({ id }) => id as StripeId)); // written by noteAbsent alone
     },
 
     async noteAbsent(id) {
-      await idempotent('keeping an absent id', () =>
+      await persistently('keeping an absent id', () =>
         state.updateOne({ _id: absentId(id) }, [{ $set: { id: { $literal: id }, at: '$$NOW' } }], {
           upsert: true,
         }),

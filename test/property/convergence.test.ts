@@ -49,9 +49,17 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   { minLength: 30, maxLength: 120 },
 );
 
-let claims = 0;
-/** When a caller says that its batch was true: long ago, and in the order in which the batches were taken. */
-const nextClaim = (): Date => new Date(Date.UTC(2026, 0, 1) + (claims += 1));
+let latestClaim = 0;
+/**
+ * When a caller says that its batch was true: now, on the clock that MongoDB and the simulator here share, rounded up to a millisecond
+ * that no other batch has claimed. A claim that is wrong by more would be a caller's lie, against which no law holds.
+ */
+function nextClaim(): Date {
+  let claim = Date.now() + 1;
+  while (claim <= latestClaim) claim = Date.now() + 1;
+  latestClaim = claim;
+  return new Date(claim);
+}
 
 /** Does one step; those of ours run on beside the steps that follow. */
 function take(bench: ScanBench, step: Step): Promise<unknown> | undefined {

@@ -1,7 +1,7 @@
-// Which faults of MongoDB pass by themselves, and how long a step is repeated for. Every step repeated here is idempotent.
+// Tells what an error of MongoDB means, once for all parts that speak to it, and repeats what passes. Every step repeated here is idempotent.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mongo } from 'mongoose';
-import { Fault, isFault } from '../errors.js';
+import mongoose, { mongo } from 'mongoose';
+import { Fault, isFault } from './errors.js';
 
 /**
  * Codes that pass although the driver gives them no label: time limits, lost and changing primaries, a write concern that was late.
@@ -24,6 +24,8 @@ export function isPassing(error: unknown): boolean {
   return (
     error instanceof mongo.MongoNetworkError ||
     error instanceof mongo.MongoServerSelectionError ||
+    // What mongoose makes of it when it opens a connection.
+    error instanceof mongoose.Error.MongooseServerSelectionError ||
     error instanceof mongo.MongoNotConnectedError
   );
 }
@@ -56,14 +58,20 @@ export function toMongoFault(error: unknown, doing: string): Fault {
 
 const longestPauseMs = 2_000;
 
+export interface Persistence {
+  /** How long to go on trying, in milliseconds; by default as long as an election of a healthy replica set takes. */
+  readonly withinMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Runs an idempotent step, again after passing faults until `withinMs` have gone by.
+ * Runs an idempotent step, again after passing faults until `withinMs` have gone by; the driver itself repeats a write only once.
  * @throws Fault `mongodb_unavailable` (retryable) or `mongodb_rejected` (terminal); the signal's reason on abort
  */
 export async function persistently<T>(
   doing: string,
   step: () => Promise<T>,
-  { withinMs, signal }: { readonly withinMs: number; readonly signal?: AbortSignal },
+  { withinMs = 10_000, signal }: Persistence = {},
 ): Promise<T> {
   const giveUpAt = performance.now() + withinMs;
   for (let tried = 1; ; tried += 1) {
