@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 const withoutMongo = ['test/{unit,contract,simulator}/**/*.test.ts'];
 const harmful = ['test/faults/**/*.test.ts'];
+/** Also in the suite `faults`, with more and other seeds. */
+const laws = ['test/property/convergence.test.ts'];
 const sharedReplicaSet = ['test/support/global-setup.ts'];
 
 export default defineConfig({
@@ -28,7 +30,14 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'faults', include: harmful, testTimeout: 180_000, globalSetup: sharedReplicaSet },
+        test: {
+          name: 'faults',
+          include: [...harmful, ...laws],
+          env: { CONVERGENCE_RUNS: process.env['CONVERGENCE_RUNS'] ?? '25' },
+          testTimeout: 180_000,
+          globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
+          setupFiles: ['test/support/use-build.ts'],
+        },
       },
     ],
   },

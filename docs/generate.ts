@@ -1,12 +1,16 @@
 // Writes docs/metrics.md, docs/settings.md and docs/request.schema.json, and the table of settings in README.md, from the catalog, the
-// schemas and the comments of config/default.yaml. With --check it writes nothing and fails where a file differs.
+// schemas and the comments of config/default.yaml, and the same for the Helm chart (chart.ts). With --check it writes nothing and fails where a file differs.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
-import { isMap, isScalar, parseDocument, type Pair, type YAMLMap } from 'yaml';
+import { isMap, isScalar, parseDocument } from 'yaml';
 import { settings, type Setting } from '../src/config-settings.js';
 import { requestJsonSchema } from '../src/requests/json-schema.js';
 import { metricPrefix, metricSpecs, type LabelValues, type MetricSpec } from '../src/metrics/catalog.js';
+import { dashboardFiles } from '../helm/dashboards-src/files.js';
+import { chartFiles } from './chart.js';
+import { rulesSections } from './metrics-rules.js';
+import { commentAbove } from './yaml-comments.js';
 
 const root = new URL('../', import.meta.url);
 const pathOf = (name: string): string => fileURLToPath(new URL(name, root));
@@ -47,12 +51,6 @@ function describedSettings(): Described[] {
     if (!pair || meaning === '') throw new TypeError(`config/default.yaml has no comment on ${setting.path}`);
     return { setting, meaning, preset: String(isScalar(pair.value) ? pair.value.value : '') };
   });
-}
-
-/** The parser gives the comment above the first entry to the mapping itself. */
-function commentAbove(section: YAMLMap, pair: Pair): string | null | undefined {
-  const own = isScalar(pair.key) ? pair.key.commentBefore : undefined;
-  return own ?? (section.items[0] === pair ? section.commentBefore : undefined);
 }
 
 const shownDefault = (preset: string): string => (preset === '' ? '' : code(preset));
@@ -127,9 +125,11 @@ function metricsPage(): string {
       '- Scope **process**: what this replica did. Sum over replicas: `sum(rate(stripe_sync_requests_total[5m]))`.',
       '- Scope **database**: the same from every replica. Take the largest, never the sum: `max(stripe_sync_requests_pending)`. Read from MongoDB when somebody scrapes, at most once in 30 s, and **absent** while that fails: alert on `absent()`.',
       '- Labels have closed lists of values; whatever else comes up is counted as `other`. Their series exist from the start, at 0.',
+      '- The labels `cluster`, `namespace`, `job` and `pod` come from the scrape. Rules and dashboards group by the first three; one that the scrape does not set is empty.',
     ].join('\n'),
     overview,
     ...metricSpecs.map(([name, spec]) => metricSection(name, spec)),
+    ...rulesSections(),
     '## Node.js and the process',
     'The default metrics of [prom-client](https://github.com/siimon/prom-client#default-metrics): `process_…` (CPU, memory, file descriptors, start time) and `nodejs_…` (event loop lag, heap, garbage collection, active handles and requests, version). Left out are `nodejs_active_handles_total`, `nodejs_active_requests_total` and `nodejs_active_resources_total`, gauges under names of counters: `sum(nodejs_active_handles)` is the same.',
   ].join('\n\n');
@@ -154,6 +154,10 @@ async function generatedFiles(): Promise<Map<string, string>> {
     ['docs/settings.md', await formatted(settingsPage())],
     ['docs/request.schema.json', await formatted(JSON.stringify(requestJsonSchema, null, 2), 'json')],
   ]);
+  for (const [name, text] of chartFiles(describedSettings())) {
+    files.set(name, name.endsWith('.json') ? await formatted(text, 'json') : text);
+  }
+  for (const [name, text] of dashboardFiles()) files.set(name, text);
   if (existsSync(pathOf('README.md'))) {
     const readme = readFileSync(pathOf('README.md'), 'utf8');
     files.set('README.md', withSettingsTable(readme, await formatted(settingsTable())));

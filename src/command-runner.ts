@@ -8,10 +8,12 @@ import { type ItemResult, type SyncResult, Tally } from './sync/outcome.js';
 /** The worker holds the scan lease already when it runs a scan. */
 export const runnerOf = (action: StripeCustomerAction): CommandRunner => ({
   async run(command, context) {
-    const { signal, dryRun } = context;
+    const { signal, dryRun, logger } = context;
     const options = {
       signal,
       dryRun,
+      logger,
+      beforeWrite: () => context.assertHeld(),
       onProgress: (progress: Parameters<typeof context.onProgress>[0]) => context.onProgress(progress),
     };
     switch (command.command) {

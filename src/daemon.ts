@@ -3,10 +3,11 @@ import { performance } from 'node:perf_hooks';
 import mongoose from 'mongoose';
 import { runnerOf } from './command-runner.js';
 import type { LoadedConfig } from './config.js';
+import { countCalls, startHeartbeat } from './heartbeat.js';
 import { startHttpServer } from './http/server.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Logger } from './logger.js';
-import { createMetrics } from './metrics/metrics.js';
+import { createMetrics, type Metrics } from './metrics/metrics.js';
 import { RequestWorker } from './requests/worker.js';
 import { resources } from './resources/registry.js';
 import { startSchedule } from './schedule/schedule.js';
@@ -33,6 +34,7 @@ export async function runDaemon(
 ): Promise<void> {
   const metrics = createMetrics({
     stripeApiVersion: config.stripe.apiVersion,
+    monthlyReadAllowance: config.stripe.monthlyReadAllowance,
     onFault: (error) => logger.warn({ err: error }, 'Metrics of the database could not be read'),
   });
   const state: { services?: Services; worker?: RequestWorker; waitsFor?: string } = {};
@@ -42,7 +44,7 @@ export async function runDaemon(
     metrics: {
       contentType: metrics.contentType,
       render: () => {
-        if (state.services) metrics.observer.rateChanged(state.services.gateway.effectiveRate() ?? 0);
+        tellStates(metrics.observer, state);
         return metrics.render();
       },
     },
@@ -56,12 +58,13 @@ export async function runDaemon(
   lifecycle.onStop('http', () => http.close());
   logger.info({ url: http.url }, 'Listening');
 
+  const calls = countCalls(metrics.observer);
   const services = await openServices({
     config,
     connection: mongoose.connection,
     readKey: readSecret('stripe.apiKey'),
     logger,
-    observer: metrics.observer,
+    observer: { ...metrics.observer, callFinished: calls.callFinished },
     isPatient: true,
     onWait: (waitsFor) => {
       state.waitsFor = waitsFor;
@@ -73,9 +76,15 @@ export async function runDaemon(
   lifecycle.onStop('database metrics', () => metrics.readFrom(undefined));
   state.services = services;
 
+  // Told until the worker has let go of everything.
+  const running = () => state.worker?.running ?? { small: 0, scan: 0 };
+  const heartbeat = startHeartbeat({ config, services, calls, running, logger });
+  lifecycle.onStop('heartbeat', () => heartbeat.stop());
+
   const worker = new RequestWorker({
     connection: services.connection,
     settings: config.requests,
+    feed: config.requests.changeStream,
     runner: runnerOf(new StripeCustomerAction(services)),
     logger,
     owner: services.owner,
@@ -91,15 +100,32 @@ export async function runDaemon(
   const schedule = startSchedule({
     connection: services.connection,
     ...config.syncAll,
+    ...config.schedule,
     owner: services.owner,
     logger,
     observer: metrics.observer,
     pollIntervalMs: config.requests.pollIntervalMs,
   });
   lifecycle.onStop('schedule', () => schedule.stop());
+  const { intervalSeconds } = schedule;
+  if (intervalSeconds !== undefined)
+    metrics.observer.scheduleStarted({ schedule: 'syncAll', intervalSeconds });
   const { livemode } = services.gateway;
   logger.info({ livemode, owner: services.owner, startMs: Math.round(performance.now()) }, 'Started');
   await lifecycle.untilStop();
+}
+
+/** What is a state rather than an event is told when somebody asks. */
+function tellStates(
+  observer: Metrics['observer'],
+  { services, worker }: { readonly services?: Services; readonly worker?: RequestWorker },
+): void {
+  if (services) {
+    observer.rateChanged(services.gateway.effectiveRate() ?? 0);
+    observer.rateConfigured(services.gateway.configuredRate);
+    observer.keyRefused(services.gateway.keyRefusals());
+  }
+  if (worker?.lastPollAt !== undefined) observer.polled(performance.now() - worker.lastPollAt);
 }
 
 function stalledPoll(worker: RequestWorker | undefined, pollIntervalMs: number): string | undefined {

@@ -41,6 +41,7 @@ export type FaultCode =
   | 'mongodb_rejected'
   // Scans
   | 'scan_incomplete'
+  | 'read_allowance_used'
   // Configuration
   | 'invalid_config'
   | 'internal';

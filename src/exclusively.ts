@@ -4,8 +4,14 @@ import { Fault } from './errors.js';
 import { toMongoFault } from './mongo-faults.js';
 import type { ScanLease, ScanRight } from './requests/scan-lease.js';
 
-/** Runs the task under the scan lease; its signal is aborted when the lease is lost. */
-export type Exclusively = <T>(signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+/**
+ * Runs the task under the scan lease. The task's signal is aborted when the lease is lost, and `assertHeld` throws then; it is for moments
+ * in which the signal cannot know yet, as a process that stood still gets answers before its own timers.
+ */
+export type Exclusively = <T>(
+  signal: AbortSignal,
+  task: (signal: AbortSignal, assertHeld: () => void) => Promise<T>,
+) => Promise<T>;
 
 /** How often a lease that another one holds is asked for again. */
 const retryMs = 500;
@@ -24,7 +30,10 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
       (keeper) => keeper.catch((error: unknown) => lost.abort(error)),
     );
     try {
-      return await task(AbortSignal.any([outer, lost.signal]));
+      return await task(AbortSignal.any([outer, lost.signal]), () => {
+        if (performance.now() >= held.untilMs) throw leaseLost();
+        lost.signal.throwIfAborted();
+      });
     } finally {
       done.abort();
       await Promise.all(keepers);

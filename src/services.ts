@@ -34,7 +34,8 @@ export interface ServicesOptions {
   /** Reads the Stripe key again where it comes from a file, so that it can be rotated. */
   readonly readKey: (() => string) | undefined;
   readonly logger: Logger;
-  readonly observer: MirrorObserver & StripeObserver;
+  /** Told of calls and writes; nobody by default. */
+  readonly observer?: MirrorObserver & StripeObserver;
   /** Goes on trying while Stripe does not answer; otherwise the first retryable fault is thrown. */
   readonly isPatient?: boolean;
   /** Told what is waited for from now on. */
@@ -48,6 +49,7 @@ export interface Services {
   readonly db: mongoose.mongo.Db;
   /** Name of this process in leases; different for each. */
   readonly owner: string;
+  readonly logger: Logger;
   readonly gateway: StripeGateway;
   readonly source: Source;
   readonly mirror: Mirror;
@@ -60,6 +62,14 @@ export interface Services {
   readonly exclusively: Exclusively;
   readonly close: () => Promise<void>;
 }
+
+const ignore = (): void => undefined;
+const silentObserver: MirrorObserver & StripeObserver = {
+  callFinished: ignore,
+  rateLimited: ignore,
+  slotWaited: ignore,
+  writeFinished: ignore,
+};
 
 /** Each try has retried for `stripe.callDeadlineMs` already. */
 const startRetryMs = 5_000;
@@ -112,7 +122,7 @@ async function prepare(connection: mongoose.Connection, config: Config, logger: 
 }
 
 function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Services, 'close'> {
-  const { config, connection, readKey, logger, observer } = options;
+  const { config, connection, readKey, logger, observer = silentObserver } = options;
   const clock = createMongoClock(db);
   const state = stateOf(db);
   const gateway = createStripeGateway({
@@ -132,6 +142,7 @@ function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Service
     connection,
     db,
     owner,
+    logger,
     gateway,
     source: gateway.source(customer),
     mirror: createMirror({ db, collection: customer.collection, stamp: { apiVersion, livemode }, observer }),

@@ -23,7 +23,11 @@ export interface ActionOptions {
   readonly signal?: AbortSignal;
   /** The full result, nothing written to the mirror. */
   readonly dryRun?: boolean;
+  /** Where lines about this work go; by default where all lines go. */
+  readonly logger?: Logger;
   readonly onProgress?: (progress: Progress) => void;
+  /** Called right before each write to the mirror: what it throws ends the work, and the write is not made. */
+  readonly beforeWrite?: () => void;
 }
 
 export interface BatchOptions extends ActionOptions {
@@ -88,7 +92,6 @@ export class StripeCustomerAction {
       connection,
       readKey: readSecret('stripe.apiKey'),
       logger,
-      observer: { callFinished: ignore, rateLimited: ignore, slotWaited: ignore, writeFinished: ignore },
       signal: options.signal ?? new AbortController().signal,
     });
     return new StripeCustomerAction(services);
@@ -102,25 +105,40 @@ export class StripeCustomerAction {
   /**
    * Pages through every customer of the account and brings the mirror in line, removals included. Waits while another scan runs on
    * this database.
+   * @throws besides, a retryable Fault `read_allowance_used` while `stripe.monthlyReadAllowance` is used up
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
-    return this.#services.exclusively(signalOf(options), (signal) => this.scanNow({ ...options, signal }));
+    return this.#services.exclusively(signalOf(options), (signal, assertHeld) => {
+      const beforeWrite = (): void => {
+        options.beforeWrite?.();
+        assertHeld();
+      };
+      return this.scanNow({ ...options, signal, beforeWrite });
+    });
   }
 
   /** `syncAll` for those who hold the scan lease already. */
   async scanNow(options: ScanActionOptions & { readonly signal: AbortSignal }): Promise<SyncResult> {
     const { source, scanState, removals, concurrency } = this.#services;
+    const requestId = options.requestId ?? `direct:${randomUUID()}`;
     const report = await scan({
       source,
       mirror: this.#mirror(options),
       state: options.dryRun === true ? volatileScanState() : scanState,
       removals,
       concurrency,
-      requestId: options.requestId ?? `direct:${randomUUID()}`,
+      requestId,
       signal: options.signal,
       ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
     });
+    const { removalsHeld } = report.result;
+    if (removalsHeld !== undefined && options.dryRun !== true) {
+      this.#loggerFor(options).warn(
+        { removalsHeld, heldFor: requestId },
+        'Too many customers are gone at once: their removals are held until approveRemovals',
+      );
+    }
     options.onEnd?.(report);
     return report.result;
   }
@@ -131,6 +149,8 @@ export class StripeCustomerAction {
     return syncByIds(source, this.#mirror(options), ids.map(checkedId), {
       signal: signalOf(options),
       concurrency,
+      onCostlierThanScan: (cost) =>
+        this.#loggerFor(options).info(cost, 'These ids take more calls to Stripe than a full scan would'),
       ...(options.onProgress && { onProgress: options.onProgress }),
     });
   }
@@ -172,8 +192,14 @@ export class StripeCustomerAction {
     await this.#services.close();
   }
 
-  #mirror({ dryRun }: ActionOptions): Mirror {
-    return dryRun === true ? dryRunOf(this.#services.mirror) : this.#services.mirror;
+  #loggerFor({ logger }: ActionOptions): Logger {
+    return logger ?? this.#services.logger;
+  }
+
+  #mirror({ dryRun, beforeWrite }: ActionOptions): Mirror {
+    const { mirror } = this.#services;
+    if (dryRun === true) return dryRunOf(mirror);
+    return beforeWrite ? guardedBy(beforeWrite, mirror) : mirror;
   }
 }
 
@@ -187,7 +213,13 @@ async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> 
   return connection.readyState === mongoose.ConnectionStates.connected;
 }
 
-const ignore = (): void => undefined;
+const guardedBy = (beforeWrite: () => void, mirror: Mirror): Mirror => ({
+  ...mirror,
+  write: async (writes) => {
+    beforeWrite();
+    return mirror.write(writes);
+  },
+});
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;
 

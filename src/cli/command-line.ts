@@ -1,15 +1,18 @@
 // The command line: which commands there are, and what an error's exit code is. What a command does is in its own file.
 import { Command, CommanderError } from 'commander';
 import { serviceName, serviceVersion } from '../version.js';
+import { addApproveRemovals } from './approve-removals.js';
 import { addCheckConfig } from './check-config.js';
 import { complain } from './complaint.js';
 import { exitCodeOf, exitCodes, type ExitCode } from './exit-code.js';
 import { addMigrate } from './migrate.js';
+import { addRequests } from './requests.js';
 import { addRun } from './run.js';
 import { addSoftDelete } from './soft-delete.js';
 import { addSyncAll } from './sync-all.js';
 import { addSyncBatch } from './sync-batch.js';
 import { addSyncByIds } from './sync-by-ids.js';
+import { addStatus } from './status.js';
 import type { Terminal } from './terminal.js';
 
 /** What a command is added to. */
@@ -23,7 +26,18 @@ export interface CommandLine {
 }
 
 /** In the order of the help. */
-const commands = [addRun, addCheckConfig, addMigrate, addSyncAll, addSyncByIds, addSyncBatch, addSoftDelete];
+const commands = [
+  addRun,
+  addCheckConfig,
+  addMigrate,
+  addSyncAll,
+  addSyncByIds,
+  addSyncBatch,
+  addSoftDelete,
+  addApproveRemovals,
+  addRequests,
+  addStatus,
+];
 
 const epilogue = `
 Settings come from the environment (STRIPE_API_KEY, MONGODB_URI, …), from the

@@ -8,9 +8,13 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
   readonly exitCode: number;
 
-  constructor(by: (typeof signals)[number]) {
+  constructor(private readonly by: (typeof signals)[number]) {
     super(`Interrupted by ${by}`);
     this.exitCode = 128 + constants.signals[by];
+  }
+
+  get isCtrlC(): boolean {
+    return this.by === 'SIGINT';
   }
 }
 

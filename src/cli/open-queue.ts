@@ -1,7 +1,7 @@
 // Opens the queue for a command: MongoDB alone to insert and to follow; for `--in-process` everything that works on a request too.
 import mongoose from 'mongoose';
 import { typedRequestsOf } from '../requests/collection.js';
-import { openConnection } from '../store/connection.js';
+import { databaseOf, openConnection } from '../store/connection.js';
 import { serviceName } from '../version.js';
 import type { RequestCollection } from './follow.js';
 import type { RequestWork } from './open-worker.js';
@@ -11,6 +11,7 @@ import type { Terminal } from './terminal.js';
 /** Without `isInProcess` its `work` does nothing: that is a daemon's. */
 export interface Queue extends RequestWork {
   readonly requests: RequestCollection;
+  readonly db: mongoose.mongo.Db;
   /** Name of the database. */
   readonly database: string;
   /** How long MongoDB may stay away before it is given up, in milliseconds. */
@@ -36,7 +37,8 @@ export async function openQueue(
     : await openAlone(settings, connection, signal);
   const requests = typedRequestsOf(connection);
   const patienceMs = settings.config.mongodb.connectDeadlineMs;
-  return { ...work, requests, database: requests.dbName, patienceMs, isInProcess };
+  const db = databaseOf(connection);
+  return { ...work, requests, db, database: requests.dbName, patienceMs, isInProcess };
 }
 
 type Open = (

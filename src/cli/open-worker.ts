@@ -13,8 +13,6 @@ export interface RequestWork {
   readonly close: () => Promise<void>;
 }
 
-const ignore = (): void => undefined;
-
 /** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason on abort */
 export async function openWorker(
   { config, logger, workLogger, readSecret }: CommandSettings,
@@ -26,7 +24,6 @@ export async function openWorker(
     connection,
     readKey: readSecret('stripe.apiKey'),
     logger,
-    observer: { callFinished: ignore, rateLimited: ignore, slotWaited: ignore, writeFinished: ignore },
     signal,
   });
   const worker = new RequestWorker({
@@ -35,7 +32,7 @@ export async function openWorker(
     runner: runnerOf(new StripeCustomerAction(services)),
     logger: workLogger,
     owner: services.owner,
-    onFatal: ignore, // runOnce throws it
+    onFatal: () => undefined, // runOnce throws it
     feed: false,
   });
   return {

@@ -14,7 +14,8 @@ export function withRequestOptions(command: Command): Command {
     .option('--timeout <seconds>', 'stop following after so long; the request itself goes on', parseSeconds);
 }
 
-function parseSeconds(text: string): number {
+/** Seconds of an option. @throws InvalidArgumentError */
+export function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (!(seconds > 0 && seconds <= longestTimeoutSeconds)) {
     throw new InvalidArgumentError(

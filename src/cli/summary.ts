@@ -1,7 +1,9 @@
 // How requests ended, for a person (text) and for a script (JSON). Of customers there are ids alone.
+import { mongo } from 'mongoose';
 import type { RequestStatus, SyncRequestDocument } from '../requests/document.js';
 import { outcomes, type Outcome } from '../sync/outcome.js';
 import type { RequestView } from './follow.js';
+import { serviceName } from '../version.js';
 import { count, counted, duration } from './wording.js';
 
 /** How they ended together: as one does if that is how all did, otherwise `partial`. */
@@ -22,7 +24,7 @@ export function summaryText(requests: readonly RequestView[]): string {
   ].join('\n');
 }
 
-function headline(requests: readonly RequestView[]): string {
+export function headline(requests: readonly RequestView[]): string {
   const [first] = requests;
   const name = requests.length === 1 ? `request ${String(first?._id)}` : counted(requests.length, 'request');
   const seconds = secondsOf(requests);
@@ -42,7 +44,7 @@ function secondsOf(requests: readonly RequestView[]): number | undefined {
 const latest = (times: readonly number[]): number => times.reduce((a, b) => Math.max(a, b));
 const earliest = (times: readonly number[]): number => times.reduce((a, b) => Math.min(a, b));
 
-function countsTable(requests: readonly RequestView[]): string[] {
+export function countsTable(requests: readonly RequestView[]): string[] {
   const results = requests.flatMap(({ result }) => result ?? []);
   if (results.length === 0) return [];
   const sum = (outcome: Outcome): string =>
@@ -56,16 +58,16 @@ function countsTable(requests: readonly RequestView[]): string[] {
   ].map((line) => `  ${line}`);
 }
 
-function heldLines({ _id, result }: RequestView): string[] {
+export function heldLines({ _id, result }: RequestView): string[] {
   const held = result?.removalsHeld ?? 0;
   if (held === 0) return [];
   return [
     `  ${counted(held, 'removal')} held for approval: more than removals.maxCount and removals.maxRatio allow`,
-    `  find out why; then, in mongosh: db.sync_requests.insertOne({ command: 'approveRemovals', request: ObjectId('${String(_id)}') })`,
+    `  find out why; then: ${serviceName} approve-removals ${String(_id)}`,
   ];
 }
 
-function errorLines({ _id, error, result }: RequestView, isNamed: boolean): string[] {
+export function errorLines({ _id, error, result }: RequestView, isNamed: boolean): string[] {
   // Where everything failed, the error is that of the first item, which is listed below.
   const isListed =
     result?.items.some(({ outcome, code }) => outcome === 'failed' && code === error?.code) ?? false;
@@ -104,12 +106,26 @@ function aligned(rows: readonly (readonly [string, string, string])[]): string[]
   );
 }
 
-/** One line of JSON: ids in hex, dates as ISO 8601. A batch that is still whole is reduced to its ids. */
+/** One line of JSON: ids in hex, dates as ISO 8601, other types of BSON as EJSON has them. A batch that is still whole is reduced to its ids. */
 export function requestJson(request: RequestView | SyncRequestDocument): string {
   const batch = 'batch' in request ? request.batch : undefined;
-  if (!Array.isArray(batch)) return JSON.stringify(request);
-  return JSON.stringify({ ...request, batch: (batch as unknown[]).map(idOf) });
+  return jsonOf(Array.isArray(batch) ? { ...request, batch: (batch as unknown[]).map(idOf) } : request);
 }
+
+/** A request of a list or a watch: without items, of which such a look reads none. */
+export function rowOf({ result, ...request }: RequestView): object {
+  return { ...request, ...(result && { result: { ...result, items: undefined } }) };
+}
+
+/** As `requestJson`, for whatever holds values of BSON. */
+export const jsonOf = (value: unknown): string =>
+  JSON.stringify(value, (_key, inner: unknown) =>
+    isBson(inner) ? mongo.BSON.EJSON.serialize(inner) : inner,
+  );
+
+/** Of those that JSON.stringify has not made texts of already, as it does with ids and dates. */
+const isBson = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && '_bsontype' in value;
 
 function idOf(entry: unknown): unknown {
   const isObject = typeof entry === 'object' && entry !== null;

@@ -9,6 +9,16 @@ export interface Terminal {
   makeWay(aside: () => void): () => void;
   readonly stdin: NodeJS.ReadableStream;
   readonly stderr: NodeJS.WriteStream;
+  /** Where the result goes, if somebody looks at it: a terminal. */
+  readonly screen: Screen | undefined;
+}
+
+export interface Screen {
+  /** As they are now. */
+  readonly columns: number;
+  readonly rows: number;
+  /** As it is, control characters included. */
+  write(text: string): void;
 }
 
 export function processTerminal(): Terminal {
@@ -23,6 +33,7 @@ export function processTerminal(): Terminal {
   return {
     stdin,
     stderr,
+    screen: stdout.isTTY ? screenOf(stdout) : undefined,
     result: (text) => void stdout.write(`${printable(text)}\n`),
     note: (text) => {
       for (const aside of asides) aside();
@@ -34,6 +45,16 @@ export function processTerminal(): Terminal {
     },
   };
 }
+
+const screenOf = (stdout: NodeJS.WriteStream): Screen => ({
+  get columns() {
+    return stdout.columns;
+  },
+  get rows() {
+    return stdout.rows;
+  },
+  write: (text) => void stdout.write(text),
+});
 
 /** Anybody may have written the requests that are shown: control characters would reach the terminal as commands. */
 const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');

@@ -11,13 +11,15 @@ export interface WaitingNoticeOptions {
   readonly database: string;
   /** Whether this process itself works on them. */
   readonly isInProcess: boolean;
+  /** Whether `--in-process` would do the work here. */
+  readonly canRunHere: boolean;
 }
 
 /** To be called with every look at the requests. */
 export function waitingNotice(
   options: WaitingNoticeOptions,
 ): (seen: readonly RequestView[]) => Promise<void> {
-  const { terminal, requests, database, isInProcess } = options;
+  const { terminal, requests, database, isInProcess, canRunHere } = options;
   const startedMs = performance.now();
   let isDone = false;
   return async (seen) => {
@@ -30,7 +32,7 @@ export function waitingNotice(
     } else if (!isInProcess) {
       terminal.note(
         `No daemon has taken it yet: is one running on the database "${database}"? Waiting.\n` +
-          '  --in-process does the work here; Ctrl-C ends the waiting, not the request.',
+          `  ${canRunHere ? '--in-process does the work here; ' : ''}Ctrl-C ends the waiting, not the request.`,
       );
     }
   };

@@ -29,6 +29,48 @@ const otherValue = 'other';
 const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'approveRemovals', 'unknown'] as const;
 const endStatuses = ['succeeded', 'partial', 'failed', 'cancelled', 'coalesced'] as const;
 const objects = ['customer'] as const;
+const lanes = ['small', 'scan'] as const;
+const failureCodes = [
+  'invalid_request',
+  'duplicate_request',
+  'timeout',
+  'unknown_command',
+  'attempts_exhausted',
+  'lease_lost',
+  'cancelled',
+  'shutdown',
+  'invalid_id',
+  'invalid_object',
+  'not_found',
+  'not_in_account',
+  'deleted_in_stripe',
+  'deletion_unverified',
+  'wrong_mode',
+  'document_too_large',
+  'write_rejected',
+  'unsettled',
+  'stripe_key_refused',
+  'stripe_permission_denied',
+  'stripe_rate_limited',
+  'stripe_unavailable',
+  'stripe_invalid_response',
+  'stripe_rejected',
+  'account_mismatch',
+  'mongodb_unavailable',
+  'mongodb_rejected',
+  'scan_incomplete',
+  'read_allowance_used',
+  'invalid_config',
+  'internal',
+] as const;
+/** The first two are of the key in use, the others of a new one that is therefore not used. */
+export const keyRefusals = [
+  'key_refused',
+  'permission_denied',
+  'new_key_account_mismatch',
+  'new_key_wrong_mode',
+  'new_key_unusable',
+] as const;
 const endpoints = ['GET /v1/customers', 'GET /v1/customers/{id}', 'GET /v1/account'] as const;
 const callOutcomes = [
   'succeeded',
@@ -62,6 +104,13 @@ export const catalog = {
     scope: 'process',
     labels: { command: commands, status: endStatuses },
   },
+  request_failures_total: {
+    type: 'counter',
+    help: 'Requests that failed, by the code of their error.',
+    unit: 'requests',
+    scope: 'process',
+    labels: { code: failureCodes },
+  },
   request_duration_seconds: {
     type: 'histogram',
     help: 'Duration of the last attempt of requests that ended.',
@@ -72,10 +121,10 @@ export const catalog = {
   },
   request_wait_seconds: {
     type: 'histogram',
-    help: 'Time from when a request could first have been claimed to its claim.',
+    help: 'Time from when a request could first have been claimed to its claim, by lane: a scan may wait for another scan.',
     unit: 'seconds',
     scope: 'process',
-    labels: {},
+    labels: { lane: lanes },
     buckets: waitBuckets,
   },
   requests_pending: {
@@ -105,6 +154,27 @@ export const catalog = {
     unit: 'unix time in seconds',
     scope: 'database',
     labels: { object: objects },
+  },
+  removals_held: {
+    type: 'gauge',
+    help: 'Customers whose removal the last scan holds for approval; 0 once they are approved or a later complete scan supersedes them.',
+    unit: 'objects',
+    scope: 'database',
+    labels: { object: objects },
+  },
+  mirror_bound_timestamp_seconds: {
+    type: 'gauge',
+    help: 'When the database was bound to its Stripe account: since when a mirror without a complete scan has been without one.',
+    unit: 'unix time in seconds',
+    scope: 'database',
+    labels: {},
+  },
+  schedule_interval_seconds: {
+    type: 'gauge',
+    help: 'Longest time between two slots of a cron schedule; absent where it is off. The same from every replica: take the max.',
+    unit: 'seconds',
+    scope: 'process',
+    labels: { schedule: ['syncAll'] },
   },
   scan_progress_ratio: {
     type: 'gauge',
@@ -149,6 +219,27 @@ export const catalog = {
     scope: 'process',
     labels: { reason: rateLimitReasons },
   },
+  stripe_key_refused: {
+    type: 'gauge',
+    help: 'Whether the key in use is refused at present, or a new key was found that cannot be used: 1 for the reason it is, 0 for the others.',
+    unit: 'none',
+    scope: 'process',
+    labels: { reason: keyRefusals },
+  },
+  stripe_calls_this_month: {
+    type: 'gauge',
+    help: 'Calls to Stripe that all replicas have made in this calendar month (UTC). Outlives restarts.',
+    unit: 'calls',
+    scope: 'database',
+    labels: {},
+  },
+  stripe_monthly_read_allowance: {
+    type: 'gauge',
+    help: 'Calls in a calendar month that stripe.monthlyReadAllowance allows before scans are held; absent without an allowance. Take the max.',
+    unit: 'calls',
+    scope: 'process',
+    labels: {},
+  },
   rate_limiter_wait_seconds: {
     type: 'histogram',
     help: 'Time that calls waited for the rate limiter and for a place in flight.',
@@ -160,6 +251,13 @@ export const catalog = {
   rate_limiter_calls_per_second: {
     type: 'gauge',
     help: 'Rate that the limiter keeps at present, one budget for all replicas: take the max, not the sum. +Inf: unlimited.',
+    unit: 'calls per second',
+    scope: 'process',
+    labels: {},
+  },
+  rate_limiter_max_calls_per_second: {
+    type: 'gauge',
+    help: 'Rate that the settings allow, one budget for all replicas: take the max, not the sum. +Inf: unlimited.',
     unit: 'calls per second',
     scope: 'process',
     labels: {},
@@ -178,6 +276,13 @@ export const catalog = {
     unit: 'slots',
     scope: 'process',
     labels: { schedule: ['syncAll'], outcome: ['inserted', 'caught_up', 'skipped', 'lost'] },
+  },
+  last_poll_timestamp_seconds: {
+    type: 'gauge',
+    help: 'Last turn of the poll loop, which turns whether MongoDB answers or not; absent before the first.',
+    unit: 'unix time in seconds',
+    scope: 'process',
+    labels: {},
   },
   build_info: {
     type: 'gauge',

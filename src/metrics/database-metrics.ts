@@ -10,6 +10,11 @@ export interface DatabaseNumbers {
   readonly oldestPendingAt?: Date | undefined;
   /** By kind of object; without an entry before the first complete scan. */
   readonly lastCompleteScanAt: Readonly<Record<string, Date>>;
+  /** Customers whose removal is held for approval, by kind of object. */
+  readonly removalsHeld: Readonly<Record<string, number>>;
+  readonly callsThisMonth: number;
+  /** When the database was bound to its Stripe account; undefined before. */
+  readonly boundAt?: Date | undefined;
   readonly mirrorObjects: Readonly<Record<string, { readonly live: number; readonly deleted: number }>>;
 }
 
@@ -95,6 +100,9 @@ export class DatabaseMetrics {
     if (numbers.oldestPendingAt) {
       to.oldest_pending_request_timestamp_seconds.set(numbers.oldestPendingAt.getTime() / 1_000);
     }
+    to.stripe_calls_this_month.set(numbers.callsThisMonth);
+    for (const [object, held] of Object.entries(numbers.removalsHeld)) to.removals_held.set({ object }, held);
+    if (numbers.boundAt) to.mirror_bound_timestamp_seconds.set(numbers.boundAt.getTime() / 1_000);
     for (const [object, at] of Object.entries(numbers.lastCompleteScanAt)) {
       to.last_complete_scan_timestamp_seconds.set({ object }, at.getTime() / 1_000);
     }
@@ -109,8 +117,11 @@ export class DatabaseMetrics {
     to.requests_pending.remove();
     to.requests_running.remove();
     to.oldest_pending_request_timestamp_seconds.remove();
+    to.mirror_bound_timestamp_seconds.remove();
+    to.stripe_calls_this_month.remove();
     // With labels, reset leaves no series.
     to.last_complete_scan_timestamp_seconds.reset();
     to.mirror_objects.reset();
+    to.removals_held.reset();
   }
 }

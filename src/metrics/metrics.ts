@@ -17,13 +17,19 @@ export interface Metrics {
 
 export interface MetricsOptions extends DatabaseMetricsOptions {
   readonly stripeApiVersion: string;
+  /** stripe.monthlyReadAllowance; 0, the default: none. */
+  readonly monthlyReadAllowance?: number;
 }
 
 // Sums of nodejs_active_handles, _requests and _resources, as gauges under names that are a counter's by Prometheus' rules.
 const misnamedDefaults = ['handles', 'requests', 'resources'].map((kind) => `nodejs_active_${kind}_total`);
 
 /** Makes the metrics of this process. */
-export function createMetrics({ stripeApiVersion, ...options }: MetricsOptions): Metrics {
+export function createMetrics({
+  stripeApiVersion,
+  monthlyReadAllowance = 0,
+  ...options
+}: MetricsOptions): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   for (const name of misnamedDefaults) registry.removeSingleMetric(name);
@@ -33,6 +39,7 @@ export function createMetrics({ stripeApiVersion, ...options }: MetricsOptions):
     { version: serviceVersion, node: process.versions.node, stripe_api_version: stripeApiVersion },
     1,
   );
+  if (monthlyReadAllowance > 0) instruments.stripe_monthly_read_allowance.set(monthlyReadAllowance);
   return {
     observer: createObserver(instruments),
     contentType: registry.contentType,

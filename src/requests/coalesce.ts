@@ -15,6 +15,9 @@ import {
   withoutEnd,
 } from './expressions.js';
 
+/** Due, or held back by a daemon, which is nobody's wish: the one that runs reads later than it would have. */
+const isDueOrHeld: Filter = { $or: [isDue, { 'error.code': 'read_allowance_used' }] };
+
 /** Of another type they are refused by name when claimed, and must not end as if all were well. */
 const isSound: Filter = {
   $and: [
@@ -38,7 +41,7 @@ export async function coalesceInto(
 ): Promise<number> {
   const equal: Filter = {
     ...isPending,
-    ...isDue,
+    ...isDueOrHeld,
     ...isSound,
     command: 'syncAll',
     _id: { $ne: id },

@@ -46,6 +46,15 @@ const pipeline = [
   { $project: { 'documentKey._id': 1 } },
 ];
 
+/** The whole request where it has ended: of the others their `_id` is enough. */
+const endedOnly = { $cond: [{ $in: ['$status', [...endStatuses]] }, '$$ROOT', '$$REMOVE'] };
+
+/** What the projection above leaves. */
+interface Looked {
+  readonly _id: unknown;
+  readonly ended?: EndedRequest;
+}
+
 /** A standalone server, or a user without the right: what no second try would change. */
 const isFinal = (error: unknown): boolean => [40_573, 13].some((code) => codeOf(error) === code);
 
@@ -173,21 +182,18 @@ export class EndWatcher {
 
   async #readBatch(keys: readonly string[]): Promise<void> {
     const ids = this.#idsOf(keys);
-    const options = { readPreference: 'primary', maxTimeMS: 30_000 };
-    const ended = { _id: { $in: ids }, status: { $in: endStatuses } };
+    const options = { readPreference: 'primary', maxTimeMS: 30_000, projection: { ended: endedOnly } };
     for (const key of keys) this.#due.delete(key);
     if (ids.length === 0) return;
     try {
-      const found = await this.#collection.find(ended, options).toArray();
-      for (const request of found as readonly EndedRequest[]) {
-        this.#settle(keyOf(request._id), (waiter) => waiter.resolve(request));
+      const found = await this.#collection.find({ _id: { $in: ids } }, options).toArray();
+      const known = new Set<string>();
+      for (const { _id, ended } of found as readonly Looked[]) {
+        const key = keyOf(_id);
+        known.add(key);
+        if (ended) this.#settle(key, (waiter) => waiter.resolve(ended));
       }
-      const open = keys.filter((key) => this.#awaited.has(key));
-      if (open.length === 0) return;
-      const left = { _id: { $in: this.#idsOf(open) } };
-      const there = await this.#collection.find(left, { ...options, projection: { _id: 1 } }).toArray();
-      const known = new Set((there as readonly { readonly _id: unknown }[]).map(({ _id }) => keyOf(_id)));
-      for (const key of open) if (!known.has(key)) this.#settleMissing(key);
+      for (const key of keys) if (this.#awaited.has(key) && !known.has(key)) this.#settleMissing(key);
     } catch (error) {
       for (const key of keys) this.#due.add(key);
       throw error;

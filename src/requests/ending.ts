@@ -18,6 +18,8 @@ export type Verdict =
       readonly delayMs: number;
       readonly fatal: Fault | undefined;
     }
+  /** Released until there is something to be had again, with the reason on the request: that may take weeks. */
+  | { readonly kind: 'hold'; readonly error: ErrorReport; readonly delayMs: number }
   /** Somebody else's by now: nothing is written. */
   | { readonly kind: 'lost' };
 
@@ -34,6 +36,8 @@ export interface RunFacts {
 
 /** How long a request rests after a fatal fault: the process is about to end, and the next one may meet the same. */
 const fatalRestMs = 30_000;
+/** How long a held request rests where the fault does not say it. */
+const holdMs = 3_600_000;
 
 /** What to do with the request. */
 export function judge(facts: RunFacts): Verdict {
@@ -49,6 +53,9 @@ export function judge(facts: RunFacts): Verdict {
       return { kind: 'finish', ending: { status: 'cancelled', result: partial } };
     if (error.code === 'shutdown') {
       return { kind: 'release', error: reportError(error), delayMs: 0, fatal: undefined };
+    }
+    if (error.code === 'read_allowance_used') {
+      return { kind: 'hold', error: reportError(error), delayMs: error.retryAfterMs ?? holdMs };
     }
     if (error.kind === 'fatal') {
       const delayMs = Math.min(backOff.maxMs, fatalRestMs);

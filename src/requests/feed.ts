@@ -62,8 +62,14 @@ const pipeline: mongo.BSON.Document[] = [
       $or: [
         { operationType: 'insert' },
         { operationType: 'update', [updated('cancel')]: true },
-        // With a runAt it is one that waits after a fault; the poll finds it when it is due.
         { operationType: 'update', [updated('status')]: 'pending', [updated('runAt')]: { $exists: false } },
+        // With a runAt that has not come it is one that waits after a fault; the poll finds it when it is due.
+        {
+          operationType: 'update',
+          [updated('status')]: 'pending',
+          [updated('runAt')]: { $type: 'date' },
+          $expr: { $lte: [`$${updated('runAt')}`, '$wallTime'] },
+        },
         // A user's replaceOne. MongoDB may also log an update as one.
         { operationType: 'replace', 'fullDocument.status': { $in: ['pending', null] } },
       ],

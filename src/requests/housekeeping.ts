@@ -227,15 +227,18 @@ export class Housekeeping {
     const known = { $cond: [{ $in: ['$command', commandNames] }, '$command', 'unknown'] };
     return this.#requests.findOneAndUpdate(filter, pipeline, {
       returnDocument: 'after',
-      projection: { status: 1, command: known },
+      projection: { status: 1, command: known, 'error.code': 1 },
     });
   }
 
-  #ended({ command, status }: mongo.BSON.Document): void {
+  #ended({ command, status, error }: mongo.BSON.Document): void {
     if (!isEndStatus(status)) return;
+    // What fails here was given its error by this class.
+    const code = status === 'failed' ? (error as StoredError).code : undefined;
     this.observer.requestEnded({
       command: commandLabel(command),
       status,
+      code,
       seconds: undefined,
       result: undefined,
       count: 1,

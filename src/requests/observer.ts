@@ -1,6 +1,7 @@
 // What happens to requests, for those who measure it. Labels come from closed lists: a user cannot make a new one.
+import type { ErrorReport } from '../errors.js';
 import type { SyncResult } from '../sync/outcome.js';
-import { commandNames, type CommandName } from './commands.js';
+import { commandNames, type CommandName, type LaneName } from './commands.js';
 import type { EndStatus } from './document.js';
 
 /** A command, or `unknown` for whatever else a user wrote there. */
@@ -13,11 +14,16 @@ export const commandLabel = (command: unknown): CommandLabel =>
 
 export interface RequestsObserver {
   /** A request was claimed this long after it could have been first (insertion or `runAt`). */
-  requestClaimed(event: { readonly command: CommandLabel; readonly waitSeconds: number }): void;
-  /** A request has ended. `seconds` is the last attempt's duration; undefined where none ran. `count` is 1 but for coalesced ones. */
+  requestClaimed(event: {
+    readonly command: CommandLabel;
+    readonly lane: LaneName;
+    readonly waitSeconds: number;
+  }): void;
+  /** A request has ended; `code` is its error's, where it failed. `seconds` is the last attempt's duration; undefined where none ran. `count` is 1 but for coalesced ones. */
   requestEnded(event: {
     readonly command: CommandLabel;
     readonly status: EndStatus;
+    readonly code?: ErrorReport['code'] | undefined;
     readonly seconds: number | undefined;
     readonly result: SyncResult | undefined;
     readonly count: number;

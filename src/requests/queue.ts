@@ -277,6 +277,21 @@ export class RequestQueue {
     return this.#persist('releasing a request', claim, pipeline, isWaiting, signal);
   }
 
+  /** As `release`, and `error` of the request says what it waits for until it is claimed again. */
+  async hold(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = [
+      ...this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs),
+      replaceFields({ error: literal(error) }),
+    ];
+    return this.#persist('holding a request', claim, pipeline, isWaiting, signal);
+  }
+
   #backToPending(
     attempt: number,
     attemptsLeftCounted: number,

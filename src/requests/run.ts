@@ -98,7 +98,9 @@ export class RequestRun {
       claimedAt: claim.claimedAt,
       insertedAt: claim.insertedAt,
       dryRun,
+      logger: this.#logger,
       signal: this.#abort.signal,
+      assertHeld: () => this.#assertHeld(),
       onProgress: (progress) => {
         this.#meter.report(progress, performance.now());
         this.#hasNews = true;
@@ -118,6 +120,12 @@ export class RequestRun {
 
   #lose(message: string): void {
     this.#stop(new Fault('lease_lost', message, { kind: 'retryable' }));
+  }
+
+  #assertHeld(): void {
+    if (performance.now() >= this.#leaseUntilMs) this.#lose('The lease could not be renewed in time');
+    const reason = abortReason(this.#abort.signal);
+    if (reason?.code === 'lease_lost') throw reason;
   }
 
   /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
@@ -203,6 +211,8 @@ export class RequestRun {
         return queue.retry(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
       case 'release':
         return queue.release(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+      case 'hold':
+        return queue.hold(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
       case 'lost':
         return 'lost';
     }
@@ -213,7 +223,14 @@ export class RequestRun {
       case 'finish': {
         const { status, result, error } = verdict.ending;
         const command = commandLabel(this.claimed.command.command);
-        this.dependencies.observer.requestEnded({ command, status, seconds, result, count: 1 });
+        this.dependencies.observer.requestEnded({
+          command,
+          status,
+          code: error?.code,
+          seconds,
+          result,
+          count: 1,
+        });
         const counts = result && { ...result, items: undefined };
         const level = status === 'failed' ? 'warn' : 'info';
         this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
@@ -225,6 +242,9 @@ export class RequestRun {
       case 'release':
         this.#logger.info({ error: verdict.error }, 'Request released');
         return { kind: 'waits', delayMs: verdict.delayMs, fatal: verdict.fatal };
+      case 'hold':
+        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request held');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
       case 'lost':
         return this.#lost();
     }

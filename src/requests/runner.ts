@@ -1,4 +1,5 @@
 // What the worker asks of whoever does the commands' work. daemon.ts joins the two.
+import type { Logger } from '../logger.js';
 import type { Progress, SyncResult } from '../sync/outcome.js';
 import type { SyncCommand } from './commands.js';
 import type { RequestId } from './document.js';
@@ -12,11 +13,18 @@ export interface RunContext {
   /** When the request was inserted: what its ObjectId says (whole seconds), never after the claim. */
   readonly insertedAt: Date;
   readonly dryRun: boolean;
+  /** Its lines name the request. */
+  readonly logger: Logger;
   /**
    * Aborted with a `Fault`: `cancelled` and `shutdown` leave time for a last checkpoint; after `lease_lost` the request
    * is somebody else's.
    */
   readonly signal: AbortSignal;
+  /**
+   * To be asked right before anything is written to the mirror: throws the Fault `lease_lost` once somebody else may work on the request.
+   * The signal alone does not do: a process that stood still gets MongoDB's and Stripe's answers before its own timers.
+   */
+  assertHeld(): void;
   onProgress(progress: Progress): void;
   /** A scan's checkpoint has moved on and is stored: its attempts start again. */
   onCheckpoint(): void;

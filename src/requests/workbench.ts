@@ -197,6 +197,7 @@ export class Workbench {
     const { claim } = claimed;
     this.#options.observer.requestClaimed({
       command: commandLabel(claim.command),
+      lane,
       waitSeconds: waitOf(claim, insertedAt),
     });
     if (claimed.kind === 'invalid') return this.#refuse(claim, claimed.faults);
@@ -227,6 +228,7 @@ export class Workbench {
       this.#options.observer.requestEnded({
         command,
         status: 'failed',
+        code: error.code,
         seconds: 0,
         result: undefined,
         count: 1,

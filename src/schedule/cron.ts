@@ -5,6 +5,10 @@ import { addDays, type Day, midnight, secondsPerDay, TimeZone } from './local-ti
 
 /** Far enough for 29 February on a given weekday, over a century without a leap day. */
 const mostDays = 41 * 366;
+/** Two slots of a yearly expression lie in it. */
+const gapDays = 800;
+/** Every minute for three days: whoever scans more often than that has no long gap to find. */
+const mostGapSlots = 5_000;
 
 /** Says what is wrong with the expression or the time zone; undefined when both can be used. An empty expression is none. */
 export function validateSchedule(expression: string, timezone = 'UTC'): string | undefined {
@@ -69,6 +73,26 @@ export class CronSlots {
       }
     }
     return found;
+  }
+
+  /**
+   * The longest time between two neighbours among the slots of the next 800 days, in seconds; of the first 5,000 where there are
+   * more. Undefined where it knows fewer than two for decades.
+   */
+  longestGapSeconds(after: Date): number | undefined {
+    let last = Math.floor(after.getTime() / 1_000);
+    const start = addDays(this.#zone.dayAt(last), -1);
+    const slots: number[] = [];
+    for (let days = 0; days < gapDays && slots.length < mostGapSlots; days += 1) {
+      for (const slot of this.#slotsOn(addDays(start, days), last)) {
+        if (slot <= last) continue;
+        slots.push(slot);
+        last = slot;
+      }
+    }
+    const found = slots.length > 1 ? slots : this.next(2, after).map((slot) => slot.getTime() / 1_000);
+    const gaps = found.slice(1).map((slot, index) => slot - (found[index] ?? slot));
+    return gaps.length === 0 ? undefined : gaps.reduce((longest, gap) => Math.max(longest, gap));
   }
 
   #latestSince(second: number, since: number | undefined): number | undefined {

@@ -19,8 +19,8 @@ export interface ScheduleOptions {
   readonly pollIntervalMs: number;
   readonly logger: Logger;
   readonly observer: ScheduleObserver;
-  /** Whether a slot that came while nothing ran is inserted late; true by default. */
-  readonly catchUp?: boolean;
+  /** Whether a slot that came while nothing ran is inserted late; otherwise it counts as skipped. */
+  readonly catchUp: boolean;
   /** Name of this process in sync_state, different for each; a random one by default. */
   readonly owner?: string;
   /** Time by which slots are due; MongoDB's by default. */
@@ -30,6 +30,8 @@ export interface ScheduleOptions {
 export interface Schedule {
   /** The next slots after now, by the local clock; none when it is off. For showing. */
   next(count: number): Date[];
+  /** Longest time between two slots of the coming years, in seconds; undefined when it is off. */
+  readonly intervalSeconds: number | undefined;
   /** Looks now. For tests; ticks and polls do it otherwise. */
   look(): Promise<void>;
   /** Inserts nothing any more; resolves when nothing is under way. */
@@ -47,7 +49,12 @@ const wrongClockMs = 86_400_000;
 /** Starts the schedule of full scans. An empty expression starts nothing. */
 export function startSchedule(options: ScheduleOptions): Schedule {
   if (options.schedule.trim() === '') {
-    return { next: () => [], look: () => Promise.resolve(), stop: () => Promise.resolve() };
+    return {
+      next: () => [],
+      intervalSeconds: undefined,
+      look: () => Promise.resolve(),
+      stop: () => Promise.resolve(),
+    };
   }
   const schedule = new RunningSchedule(options);
   schedule.start();
@@ -55,6 +62,7 @@ export function startSchedule(options: ScheduleOptions): Schedule {
 }
 
 class RunningSchedule implements Schedule {
+  readonly intervalSeconds: number | undefined;
   readonly #options: ScheduleOptions;
   readonly #slots: CronSlots;
   readonly #state: SlotState;
@@ -72,6 +80,7 @@ class RunningSchedule implements Schedule {
   constructor(options: ScheduleOptions) {
     this.#options = options;
     this.#slots = new CronSlots(options.schedule, options.timezone);
+    this.intervalSeconds = this.#slots.longestGapSeconds(new Date());
     this.#state = new SlotState(options.connection, scheduleName);
     this.#owner = options.owner ?? new mongo.ObjectId().toHexString();
   }
@@ -177,7 +186,7 @@ class RunningSchedule implements Schedule {
 
   async #decide(slot: Date, now: Date, signal: AbortSignal): Promise<void> {
     const isLate = now.getTime() - slot.getTime() > lateMs;
-    const isUnwanted = isLate && this.#options.catchUp === false;
+    const isUnwanted = isLate && !this.#options.catchUp;
     const isSkipped = isUnwanted || (await this.#state.isScanAtWork(atWorkWithinMs, signal));
     const requestId = isSkipped ? null : new mongo.ObjectId();
     const isWon = await this.#state.win({ slot, owner: this.#owner, requestId }, signal);

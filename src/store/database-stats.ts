@@ -1,6 +1,7 @@
 // Numbers that are the same from every replica, read through indexes or sync_state so that a scrape stays cheap.
 import type { mongo } from 'mongoose';
 import { persistently } from '../mongo-faults.js';
+import { readCallsThisMonth } from './limiter-state.js';
 import { countDeleted } from './mirror.js';
 import type { MirrorDocument } from './mirror-operations.js';
 import { stateOf } from './state.js';
@@ -13,6 +14,12 @@ export interface DatabaseStats {
   /** By kind of object; without an entry until its first complete scan. */
   readonly lastCompleteScanAt: Readonly<Record<string, Date>>;
   readonly mirrorObjects: Readonly<Record<string, { live: number; deleted: number }>>;
+  /** Customers whose removal is held for approval, by kind of object. */
+  readonly removalsHeld: Readonly<Record<string, number>>;
+  /** Calls to Stripe of all replicas in this calendar month. */
+  readonly callsThisMonth: number;
+  /** When the database was bound to its Stripe account; undefined before. */
+  readonly boundAt: Date | undefined;
 }
 
 /** Where the mirror of one kind of object is. */
@@ -36,6 +43,7 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
     ]);
     const mirrorObjects: Record<string, { live: number; deleted: number }> = {};
     const lastCompleteScanAt: Record<string, Date> = {};
+    const removalsHeld: Record<string, number> = {};
     for (const { object, collection } of objects) {
       const mirror = db.collection<MirrorDocument>(collection);
       const deleted = await countDeleted(mirror);
@@ -45,13 +53,19 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
       };
       const completed = await stateOf(db).findOne({ _id: `scan-completed:${object}` });
       if (completed?.['at'] instanceof Date) lastCompleteScanAt[object] = completed['at'];
+      const held = await stateOf(db).findOne({ _id: `scan-held:${object}` });
+      removalsHeld[object] = Number(held?.['count'] ?? 0);
     }
+    const binding = await stateOf(db).findOne({ _id: 'account-binding' });
     return {
       requestsPending,
       requestsRunning,
       oldestPendingAt: oldest ? waitingSince(oldest) : undefined,
       lastCompleteScanAt,
       mirrorObjects,
+      removalsHeld,
+      callsThisMonth: await readCallsThisMonth(stateOf(db)),
+      boundAt: binding?.['boundAt'] instanceof Date ? binding['boundAt'] : undefined,
     };
   });
 }

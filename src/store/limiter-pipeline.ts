@@ -40,7 +40,7 @@ const inFlightPath = 'inFlight';
 const orElse = (path: string, fallback: Expression): Expression => ({ $ifNull: [`$${path}`, fallback] });
 
 /** Share of its full rate that a scope is allowed now: 1, unless it has not recovered from a cut yet. */
-function factorNow(path: string): Expression {
+export function factorNow(path: string): Expression {
   const sinceCutMs = { $max: [0, { $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }] };
   const recovered = { $multiply: [sinceCutMs, recoveryPerSecond / 1_000] };
   return { $min: [1, { $add: [orElse(`${path}.factor`, 1), recovered] }] };
@@ -96,7 +96,7 @@ export function takePipeline(
     served: endpoints.map(() => 0),
     slots: [],
   };
-  const granting = { $let: { vars: { state: '$$value', next: nextSlot }, in: afterSlot(rates) } };
+  const granting = { $let: { vars: { state: '$$value', next: nextSlot() }, in: afterSlot(rates) } };
   const end = { $reduce: { input: { $range: [0, wants.length] }, initialValue: '$take', in: granting } };
   const due: mongo.Document = { [`${pathOf()}.due`]: '$take.whole' };
   endpoints.forEach((name, index) => {
@@ -126,7 +126,7 @@ function isOtherRecent(endpoints: readonly string[]): Expression {
  * The earliest slot that anybody still wants, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint
  * that has to wait leaves the slots before its own to the others. Beyond the horizon there is none, and `want` is -1.
  */
-const nextSlot = ((): Expression => {
+function nextSlot(): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
   const isEarlier = { $lt: ['$$at', '$$value.at'] };
   const isMoreUrgent = { $and: [{ $eq: ['$$at', '$$value.at'] }, { $lt: ['$$want', '$$value.want'] }] };
@@ -155,7 +155,7 @@ const nextSlot = ((): Expression => {
     },
   };
   return { $let: { vars: { state: '$$value' }, in: first } };
-})();
+}
 
 /** The state once that slot is granted: it moves on what is due next. */
 function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Expression {
@@ -185,7 +185,7 @@ export interface Slowdown {
   /** Halves the rate of the scope, at most once a second. */
   readonly cut: boolean;
   /** Halves the calls in flight of every process, at most once a second. */
-  readonly fewerInFlight: boolean;
+  readonly fewerInFlight?: boolean | undefined;
   /** Grants nothing in the scope for so long. */
   readonly blockMs: number;
 }

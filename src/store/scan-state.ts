@@ -60,14 +60,16 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async end(runId, { scanId: id, isComplete, heldFor }) {
+    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0 }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
         await (isHeld
-          ? state.updateOne({ _id: heldId }, [{ $set: { scan: id, request: heldFor, at: '$$NOW' } }], {
-              upsert: true,
-            })
+          ? state.updateOne(
+              { _id: heldId },
+              [{ $set: { scan: id, request: { $literal: heldFor }, count: heldCount, at: '$$NOW' } }],
+              { upsert: true },
+            )
           : state.deleteOne({ _id: heldId }));
         // Candidates of earlier scans, held ones too, are superseded by what this complete listing found.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];

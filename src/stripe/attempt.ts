@@ -1,8 +1,12 @@
 // One HTTP exchange with Stripe: its total time, its abort, its socket and what came back. The SDK hands nothing of ours through
 // to its HTTP client, so client and agent find the attempt by the asynchronous context.
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Duplex } from 'node:stream';
 import type { ExchangeFailure } from './failure.js';
+
+/** A socket, a response, or a request for a tunnel. */
+interface Connection {
+  destroy(): unknown;
+}
 
 const context = new AsyncLocalStorage<Attempt>();
 
@@ -38,7 +42,8 @@ export class Attempt {
   #failure: ExchangeFailure | undefined;
   #isBegun = false;
   #isDone = false;
-  #connection: Pick<Duplex, 'destroy'> | undefined;
+  #connection: Connection | undefined;
+  #proxyAsked: string | undefined;
   #rejectFailed!: (reason: Error) => void;
   readonly #failed = new Promise<never>((_, reject) => {
     this.#rejectFailed = reject;
@@ -51,7 +56,7 @@ export class Attempt {
     const { key, timeoutMs, signal } = options;
     const attempt = new Attempt(key);
     const abort = (): void => attempt.fail({ kind: 'aborted' });
-    const timer = setTimeout(() => attempt.fail({ kind: 'timeout', afterMs: timeoutMs }), timeoutMs);
+    const timer = setTimeout(() => attempt.#timeOut(timeoutMs), timeoutMs);
     signal.addEventListener('abort', abort, { once: true });
     let error: unknown;
     try {
@@ -73,9 +78,13 @@ export class Attempt {
     return true;
   }
 
-  /** The connection that it uses, to be destroyed where it fails: a socket, later the response. */
-  use(connection: Pick<Duplex, 'destroy'>): void {
+  /**
+   * The connection that it uses, to be destroyed where it fails: a socket, later the response.
+   * @param proxyAsked address of the proxy that this connection asks for a tunnel
+   */
+  use(connection: Connection, proxyAsked?: string): void {
     this.#connection = connection;
+    this.#proxyAsked = proxyAsked;
     if (this.#failure) connection.destroy();
   }
 
@@ -89,6 +98,11 @@ export class Attempt {
     this.#body = body;
     this.#isDone = true;
     this.#connection = undefined;
+  }
+
+  #timeOut(afterMs: number): void {
+    const proxy = this.#proxyAsked;
+    this.fail(proxy === undefined ? { kind: 'timeout', afterMs } : { kind: 'proxy', proxy, afterMs });
   }
 
   #end(error: unknown): Exchange {

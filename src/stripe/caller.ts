@@ -67,7 +67,8 @@ export class Caller {
    * Makes the call with the key that is in use at each attempt.
    * @throws a Fault; the signal's reason on abort
    */
-  async call<T>(call: Call<T>, { priority, signal }: CallOptions, keyInUse: () => ApiKey): Promise<T> {
+  async call<T>(call: Call<T>, options: CallOptions, keyInUse: () => ApiKey): Promise<T> {
+    const { signal } = options;
     const ending = new AbortController();
     const onAbort = (): void => ending.abort(signal.reason);
     signal.throwIfAborted();
@@ -77,7 +78,7 @@ export class Caller {
     setMaxListeners(0, signal);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
-      return await this.#withRetries(call, { priority, signal: ending.signal }, keyInUse);
+      return await this.#withRetries(call, { ...options, signal: ending.signal }, keyInUse);
     } catch (error) {
       throw ending.signal.aborted ? ending.signal.reason : error;
     } finally {
@@ -110,7 +111,7 @@ export class Caller {
 
   async #try<T>(
     call: Call<T>,
-    { priority, signal }: CallOptions,
+    { priority, signal, isTrial = false }: CallOptions,
     deadlineAt: number,
     keyInUse: () => ApiKey,
   ): Promise<Tried<T>> {
@@ -119,13 +120,13 @@ export class Caller {
     if (heldBack) throw heldBack;
     const { endpoint } = call;
     return limiter.schedule({ endpoint, priority, signal, deadlineAt }, (reading) =>
-      this.#attempt(call, keyInUse(), { reading, signal, deadlineAt }),
+      this.#attempt(call, keyInUse(), { reading, signal, deadlineAt, isTrial }),
     );
   }
   async #attempt<T>(
     call: Call<T>,
     key: ApiKey,
-    { reading, signal, deadlineAt }: { reading: ClockReading; signal: AbortSignal; deadlineAt: number },
+    { reading, signal, deadlineAt, isTrial }: Circumstances,
   ): Promise<Tried<T>> {
     const { client, settings, observer } = this.#options;
     // Once more: the key may have been refused while this call waited.
@@ -144,12 +145,17 @@ export class Caller {
     const outcome = read.kind === 'done' ? read.outcome : read.verdict.outcome;
     observer.callFinished({ endpoint: call.endpoint, outcome, seconds: (receivedAtMs - startedAt) / 1_000 });
     if (read.kind === 'done') key.gate.succeeded(call.endpoint);
-    else this.#consider(read.verdict, call.endpoint, key);
+    else this.#consider(read.verdict, call.endpoint, key, isTrial);
     return read;
   }
 
   /** Passes on what a failure means to those that it concerns besides the call. */
-  #consider({ fault, outcome, rateLimitReason }: Verdict, endpoint: string, key: ApiKey): void {
+  #consider(
+    { fault, outcome, rateLimitReason }: Verdict,
+    endpoint: string,
+    key: ApiKey,
+    isTrial: boolean,
+  ): void {
     const { limiter, observer, logger, onKeyRefused } = this.#options;
     if (rateLimitReason !== undefined) {
       observer.rateLimited(rateLimitReason);
@@ -157,10 +163,17 @@ export class Caller {
     }
     if (outcome === 'key_refused' || outcome === 'permission_denied') {
       const isNews = key.gate.refused(endpoint, fault);
-      if (isNews) logger.error({ endpoint, error: reportError(fault) }, 'Stripe refuses the key');
+      if (isNews && !isTrial) logger.error({ endpoint, error: reportError(fault) }, 'Stripe refuses the key');
       onKeyRefused?.(key);
     }
   }
+}
+
+interface Circumstances {
+  readonly reading: ClockReading;
+  readonly signal: AbortSignal;
+  readonly deadlineAt: number;
+  readonly isTrial: boolean;
 }
 
 type Read<T> =

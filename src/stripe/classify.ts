@@ -3,7 +3,7 @@
 import Stripe from 'stripe';
 import { Fault, type FaultCode, type FaultKind } from '../errors.js';
 import type { AnswerHeaders, Exchange } from './attempt.js';
-import type { Failure, Refusal } from './failure.js';
+import type { Failure, ProxyFailure, Refusal } from './failure.js';
 import { isSuccess } from './http-client.js';
 import { rateLimitReasons, type CallOutcome, type RateLimitReason } from './observer.js';
 
@@ -80,8 +80,10 @@ export function judge(failure: Failure, endpoint: string): Verdict {
       return passing(
         'connection_failed',
         'stripe_unavailable',
-        `The connection to Stripe failed (${failure.code ?? 'closed'})`,
+        `The connection to Stripe failed (${failure.code ?? 'closed'})${isUntrusted(failure.code) ? trustHint : ''}`,
       );
+    case 'proxy':
+      return judgeProxy(failure);
     case 'broken_off':
       return passing('invalid_response', 'stripe_unavailable', "Stripe's answer broke off");
     case 'no_json':
@@ -104,6 +106,31 @@ export function judge(failure: Failure, endpoint: string): Verdict {
 
 function passing(outcome: CallOutcome, code: FaultCode, message: string): Verdict {
   return { outcome, isRetried: true, fault: new Fault(code, message, { kind: 'retryable' }) };
+}
+
+/** Codes of OpenSSL for a certificate that no known authority vouches for. */
+const isUntrusted = (code = ''): boolean => /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))_/.test(code);
+const trustHint =
+  '; where a proxy opens TLS, NODE_EXTRA_CA_CERTS must name the file of its certificate authority';
+
+/** What keeps calls from Stripe is told as such; what a retry in a moment cannot mend is left to the request's next attempt. */
+function judgeProxy({ proxy, status, code, afterMs }: ProxyFailure): Verdict {
+  const failed = (what: string): Verdict =>
+    passing('connection_failed', 'stripe_unavailable', `The proxy ${proxy} ${what}`);
+  if (status === 407) {
+    const message =
+      'refused the credentials, or wants some (status 407); HTTPS_PROXY gives them: http://user:password@host:port';
+    return { ...failed(message), isRetried: false };
+  }
+  if (status !== undefined) {
+    return { ...failed(`refused a tunnel to Stripe (status ${status})`), isRetried: status >= 500 };
+  }
+  if (afterMs !== undefined) return failed(`opened no tunnel to Stripe within ${afterMs} ms`);
+  // An address without a scheme is taken for https://, which most proxies do not speak.
+  const hint = /^(EPROTO|ERR_SSL_)/.test(code ?? '')
+    ? '; does it speak plain HTTP? Then its address starts with http://'
+    : '';
+  return failed(`cannot be reached (${code ?? 'closed'})${hint}`);
 }
 
 function judgeRefusal(refusal: Refusal, endpoint: string): Verdict {

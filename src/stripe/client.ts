@@ -4,19 +4,24 @@ import type { Config } from '../config-schema.js';
 import { createAgent } from './agent.js';
 import { currentAttempt } from './attempt.js';
 import { createHttpClient } from './http-client.js';
+import { proxyFor } from './proxy.js';
 
 export interface StripeClient {
   readonly stripe: Stripe;
+  /** Address of the proxy that calls go through, without credentials. */
+  readonly proxy: string | undefined;
   /** Destroys all connections. */
   close(): void;
 }
 
 type ClientSettings = Pick<Config['stripe'], 'apiBase' | 'apiVersion' | 'attemptTimeoutMs'>;
 
+/** @throws a fatal Fault `invalid_config` where the environment names a proxy that is none */
 export function createClient({ apiBase, apiVersion, attemptTimeoutMs }: ClientSettings): StripeClient {
   const url = new URL(apiBase);
   const protocol = url.protocol === 'http:' ? 'http' : 'https';
-  const agent = createAgent(protocol);
+  const proxy = proxyFor(url);
+  const agent = createAgent(protocol, proxy);
   const stripe = new Stripe('', {
     // The key is each attempt's own: nothing that prints the client can print it, and it can change between two attempts.
     // It must not reject: the SDK leaves that rejection unhandled.
@@ -35,5 +40,5 @@ export function createClient({ apiBase, apiVersion, attemptTimeoutMs }: ClientSe
     httpClient: createHttpClient(agent),
     appInfo: { name: 'stripe-mongo-sync' },
   });
-  return { stripe, close: () => agent.destroy() };
+  return { stripe, proxy: proxy?.address, close: () => agent.destroy() };
 }

@@ -7,9 +7,23 @@ export type ExchangeFailure =
   | { readonly kind: 'timeout'; readonly afterMs: number }
   /** Refused, reset, not resolved, not trusted; `code` is Node's, such as ECONNREFUSED. */
   | { readonly kind: 'connection'; readonly code: string | undefined }
+  | ProxyFailure
   /** The connection ended in the middle of the answer. */
   | { readonly kind: 'broken_off' }
   | { readonly kind: 'no_json' };
+
+/** The proxy on the way to Stripe opened no tunnel. */
+export interface ProxyFailure {
+  readonly kind: 'proxy';
+  /** Its address, without credentials. */
+  readonly proxy: string;
+  /** What it answered instead. */
+  readonly status?: number;
+  /** Node's, where it could not be reached or hung up. */
+  readonly code?: string | undefined;
+  /** It said nothing for so long. */
+  readonly afterMs?: number;
+}
 
 /** An answer that refuses: any status that is not of success. */
 export interface Refusal {

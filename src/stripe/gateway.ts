@@ -7,6 +7,8 @@ import { accountReader, type AccountAnswer } from './account.js';
 import { Caller, type Call } from './caller.js';
 import { createClient } from './client.js';
 import { ApiKey, KeyRing } from './key.js';
+import { type KeyRefusal, refusalsOf } from './key-refusals.js';
+import { ListPaces } from './list-pace.js';
 import { limitsFor } from './limits.js';
 import type { StripeObserver } from './observer.js';
 import { RateLimiter } from './rate-limiter.js';
@@ -24,6 +26,10 @@ export interface StripeReader {
 export interface StripeGateway extends StripeReader {
   /** Calls per second over all replicas, as Stripe's refusals left it when this process last asked; undefined: unlimited. */
   effectiveRate(): number | undefined;
+  /** Calls per second over all replicas that the settings allow; 0: unlimited. */
+  readonly configuredRate: number;
+  /** All the reasons for which the key in use, or a new one that was found, is refused at present. */
+  keyRefusals(): readonly KeyRefusal[];
   /** Ends all calls with the retryable Fault `shutdown` and destroys all connections. */
   close(): Promise<void>;
 }
@@ -44,19 +50,29 @@ export interface GatewayOptions {
   readonly keyLookEveryMs?: number;
 }
 
-/** @throws Fault `invalid_config` where the key is none */
+/** @throws Fault `invalid_config` where the key, or a proxy that the environment names, is none */
 export function createStripeGateway(options: GatewayOptions): StripeGateway {
   const { config, slots, clock, observer, logger, random = Math.random } = options;
   const initial = new ApiKey(config.apiKey);
   const { livemode } = initial;
   const client = createClient(config);
+  if (client.proxy !== undefined) logger.info({ proxy: client.proxy }, 'Stripe is called through a proxy');
   const limits = limitsFor(config, livemode);
-  const limiter = new RateLimiter({ limits, slots, clock, observer, logger, random });
+  const { monthlyReadAllowance } = config;
+  const limiter = new RateLimiter({ limits, monthlyReadAllowance, slots, clock, observer, logger, random });
+  const paces = new ListPaces(limits, limiter);
   const caller = new Caller({
     client,
     limiter,
     settings: config,
-    observer,
+    observer: {
+      callFinished: (call) => {
+        paces.learn(call);
+        observer.callFinished(call);
+      },
+      rateLimited: (reason) => observer.rateLimited(reason),
+      slotWaited: (seconds) => observer.slotWaited(seconds),
+    },
     logger,
     random,
     onKeyRefused: (key) => {
@@ -70,7 +86,10 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
     const mode = keyInUse().livemode;
     return {
       livemode: mode,
-      source: (resource) => createStripeSource({ resource, livemode: mode, apiVersion, call }),
+      source: (resource) => {
+        const listsAtOnce = (): number => paces.atOnce(resource.list.endpoint);
+        return createStripeSource({ resource, livemode: mode, apiVersion, call, listsAtOnce });
+      },
       account: accountReader(call),
     };
   };
@@ -92,6 +111,8 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
 
   return {
     ...readerOf(() => keys.current),
+    configuredRate: limits.callsPerSecond,
+    keyRefusals: () => refusalsOf(keys.current.gate.refusals, keys.refusalOfNew),
     effectiveRate: () => limiter.callsPerSecond,
     async close() {
       caller.close();

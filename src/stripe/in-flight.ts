@@ -18,12 +18,19 @@ export class InFlight {
   readonly #taken: Record<CallPriority, number> = { small: 0, scan: 0 };
   #places: number;
   #reducedAt = -Infinity;
+  /** Share of the places that the refusals which all replicas met leave to each; 0 to 1. */
+  share = 1;
   #aloneUntil = Infinity;
 
   constructor(most: number) {
     this.#most = most;
     this.#places = most;
     this.#limit = pLimit(most);
+  }
+
+  /** Places that scans may take now, all but one. */
+  get forScans(): number {
+    return Math.max(1, this.#placesNow() - 1);
   }
 
   /** Takes a place for a call of this priority; false where none is free. */
@@ -59,6 +66,7 @@ export class InFlight {
 
   #placesNow(): number {
     const returned = Math.floor((performance.now() - this.#reducedAt) / msUntilPlaceReturns);
-    return Math.min(this.#most, this.#places + returned);
+    const shared = Math.max(1, Math.floor(this.#most * this.share));
+    return Math.min(this.#most, shared, this.#places + returned);
   }
 }

@@ -20,6 +20,11 @@ export class KeyGate {
     return this.#closed.size > 0;
   }
 
+  /** What Stripe refuses the key for at present, once each. */
+  get refusals(): readonly Fault['code'][] {
+    return [...new Set([...this.#closed.values()].map(({ fault }) => fault.code))];
+  }
+
   /** The fault to fail with at once instead of calling; undefined where a call may be made. */
   heldBack(endpoint: string): Fault | undefined {
     for (const scope of [everything, endpoint]) {

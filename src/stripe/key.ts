@@ -51,6 +51,7 @@ export class KeyRing {
   #lookNow = new AbortController();
   #isReadable = true;
   #refused: { readonly value: string; readonly until: number } | undefined;
+  #refusalOfNew: Fault['code'] | undefined;
 
   constructor(options: KeyRingOptions) {
     this.#options = options;
@@ -60,6 +61,11 @@ export class KeyRing {
 
   get current(): ApiKey {
     return this.#current;
+  }
+
+  /** Why the key that was found last is not used; undefined where it is, or is not decided on yet. */
+  get refusalOfNew(): Fault['code'] | undefined {
+    return this.#refusalOfNew;
   }
 
   /** Stripe refused the key in use: a new one may be there already. */
@@ -92,7 +98,8 @@ export class KeyRing {
     try {
       const value = await read();
       this.#isReadable = true;
-      if (value !== this.#current.value) await this.#consider(value, signal);
+      if (value === this.#current.value) this.#refusalOfNew = undefined;
+      else await this.#consider(value, signal);
     } catch (error) {
       if (this.#isReadable) logger.warn({ error: reportError(error) }, 'The Stripe key cannot be read again');
       this.#isReadable = false;
@@ -109,11 +116,13 @@ export class KeyRing {
       await verify(candidate, signal);
       this.#current = candidate;
       this.#refused = undefined;
+      this.#refusalOfNew = undefined;
       logger.info({ livemode: candidate.livemode }, 'The new Stripe key is in use');
     } catch (error) {
       if (signal.aborted) return;
       const isUndecided = isFault(error) && error.kind === 'retryable' && error.code !== 'stripe_key_refused';
       this.#refused = { value, until: performance.now() + (isUndecided ? 0 : refusedForMs) };
+      if (!isUndecided) this.#refusalOfNew = isFault(error) ? error.code : 'internal';
       if (!refused) {
         logger.error({ error: reportError(error) }, 'The new Stripe key cannot be used, the old one stays');
       }

@@ -12,21 +12,38 @@ export interface Limits {
 }
 
 const automatic = {
-  live: { callsPerSecond: 20, callsPerSecondPerEndpoint: 10, maxInFlight: 8 },
-  test: { callsPerSecond: 10, callsPerSecondPerEndpoint: 5, maxInFlight: 4 },
-} as const satisfies Record<string, Limits>;
+  live: { callsPerSecond: 20, callsPerSecondPerEndpoint: 10 },
+  test: { callsPerSecond: 10, callsPerSecondPerEndpoint: 5 },
+} as const satisfies Record<string, Omit<Limits, 'maxInFlight'>>;
+
+/**
+ * Places in flight for each call per second of an endpoint: enough to use up the rate while answers take half a second. At the
+ * automatic rates that makes 8 live and 4 in a sandbox; who raises the rate gets more.
+ */
+const inFlightPerRate = 0.8;
+const leastInFlight = 4;
+const inFlightUnlimited = 16;
+const mostInFlight = 256;
 
 type LimitSettings = Pick<Config['stripe'], keyof Limits>;
 
 export function limitsFor(settings: LimitSettings, livemode: boolean): Limits {
   const auto = automatic[livemode ? 'live' : 'test'];
-  const chosen = (name: keyof Limits): number => {
+  const chosen = (name: keyof typeof auto): number => {
     const setting = settings[name];
     return setting === 'auto' ? auto[name] : setting;
   };
-  return {
+  const rates = {
     callsPerSecond: chosen('callsPerSecond'),
     callsPerSecondPerEndpoint: chosen('callsPerSecondPerEndpoint'),
-    maxInFlight: chosen('maxInFlight'),
   };
+  const { maxInFlight } = settings;
+  return { ...rates, maxInFlight: maxInFlight === 'auto' ? inFlightFor(rates) : maxInFlight };
+}
+
+function inFlightFor({ callsPerSecond, callsPerSecondPerEndpoint }: Omit<Limits, 'maxInFlight'>): number {
+  const limited = [callsPerSecond, callsPerSecondPerEndpoint].filter((rate) => rate > 0);
+  if (limited.length === 0) return inFlightUnlimited;
+  const most = Math.ceil(Math.min(...limited) * inFlightPerRate);
+  return Math.min(mostInFlight, Math.max(leastInFlight, most));
 }

@@ -1,6 +1,5 @@
 // This process's side of the rate limiter: lets calls go one by one as there is a place in flight and a slot of the shared rate,
 // small calls before those of scans. The budget itself lies behind the port SlotStore, shared by all replicas.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, reportError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CallPriority, SharedClock } from '../sync/ports.js';
@@ -8,12 +7,16 @@ import { AskTimes } from './ask-times.js';
 import { readingOf, type ClockReading } from './clock-bounds.js';
 import { InFlight } from './in-flight.js';
 import type { Limits } from './limits.js';
+import { MonthlyReads } from './monthly-reads.js';
 import type { RateLimitReason, StripeObserver } from './observer.js';
 import type { SlotStore } from './slot-store.js';
 import { Want, type GrantedSlot, type Turn } from './want.js';
+import { within } from './within.js';
 
 export interface RateLimiterOptions {
   readonly limits: Limits;
+  /** Calls in a calendar month before scans are held; 0, the default: any number. */
+  readonly monthlyReadAllowance?: number | undefined;
   readonly slots: SlotStore;
   readonly clock: SharedClock;
   readonly observer: Pick<StripeObserver, 'slotWaited'>;
@@ -38,6 +41,7 @@ export class RateLimiter {
   readonly #inFlight: InFlight;
   readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
   readonly #askTimes: AskTimes;
+  readonly #reads: MonthlyReads;
   /** Questions to MongoDB that are open. */
   #asks = 0;
   #lastAskAt = 0;
@@ -55,6 +59,7 @@ export class RateLimiter {
     this.#options = options;
     this.#inFlight = new InFlight(options.limits.maxInFlight);
     this.#askTimes = new AskTimes(options.random);
+    this.#reads = new MonthlyReads({ ...options, allowance: options.monthlyReadAllowance ?? 0 });
     this.#callsPerSecond = options.limits.callsPerSecond;
   }
 
@@ -63,10 +68,16 @@ export class RateLimiter {
     return this.#callsPerSecond === 0 ? undefined : this.#callsPerSecond;
   }
 
+  /** Calls of scans that may be under way at once, as Stripe's refusals left it. */
+  get inFlightForScans(): number {
+    return this.#inFlight.forScans;
+  }
+
   /**
    * Runs the task, which makes one HTTP call, when its turn has come. It is given the reading of MongoDB's clock that came with the slot.
    * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where there are no slots to be had and
-   *   `stripe_rate_limited` otherwise; `shutdown` once closed; what the task throws
+   *   `stripe_rate_limited` otherwise; for scans `read_allowance_used` while the month's allowance is used up; `shutdown` once closed;
+   *   what the task throws
    */
   async schedule<T>(turn: Turn, task: (reading: ClockReading) => Promise<T>): Promise<T> {
     turn.signal.throwIfAborted();
@@ -82,20 +93,31 @@ export class RateLimiter {
       this.#options.observer.slotWaited((performance.now() - queuedAt) / 1_000);
       return await this.#inFlight.run(() => task(reading));
     } finally {
+      if (want.hasSlot) this.#leaveUnused(want);
       this.#waiting[priority].delete(want);
       this.#giveBack(want);
       this.#look();
     }
   }
 
-  /** Stripe answered 429: slows down what the reason names, for all replicas or, where it is about concurrency, for this process. */
+  /** Stripe answered 429: slows down what the reason names for all replicas; the calls in flight of this process at once. */
   refused(endpoint: string, reason: RateLimitReason, retryAfterMs = 0): void {
     const isConcurrency = reason === 'global-concurrency' || reason === 'endpoint-concurrency';
     const isLock = reason === 'resource-specific' || reason === 'lock-timeout';
     if (isConcurrency) this.#inFlight.reduce();
-    if (isLock || (isConcurrency && retryAfterMs === 0) || this.#isUnlimited) return;
+    if (isLock) return;
+    if (!this.#takesSlots) {
+      // Nobody paces these calls: what can be done is to wait as long as Stripe asks for.
+      this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + retryAfterMs);
+      return;
+    }
     const scope = reason.startsWith('global-') ? {} : { endpoint };
-    const slowdown = { ...scope, cut: !isConcurrency, blockMs: retryAfterMs };
+    const slowdown = {
+      ...scope,
+      cut: !isConcurrency,
+      ...(isConcurrency && { fewerInFlight: true }),
+      blockMs: retryAfterMs,
+    };
     const slowing = within(askTimeoutMs, this.#options.slots.slowDown(slowdown))
       .catch((error: unknown) => {
         // The call waits before it is repeated in any case, and the next refusal slows down again.
@@ -111,7 +133,12 @@ export class RateLimiter {
     this.#closed = closed;
     clearTimeout(this.#lookAgain);
     for (const want of [...this.#waiting.small, ...this.#waiting.scan]) want.refuse(closed);
-    await Promise.all(this.#slowing);
+    await Promise.all([...this.#slowing, within(askTimeoutMs, this.#reads.close()).catch(() => undefined)]);
+  }
+
+  /** Without a limit there is nothing to take, unless the month has one. */
+  get #takesSlots(): boolean {
+    return !this.#isUnlimited || this.#reads.allowance > 0;
   }
 
   get #isUnlimited(): boolean {
@@ -152,6 +179,12 @@ export class RateLimiter {
     return wants;
   }
 
+  /** Its slot was counted, and no call is made with it. */
+  #leaveUnused(want: Want): void {
+    want.hasSlot = false;
+    this.#reads.leaveUnused();
+  }
+
   #giveBack(want: Want): void {
     if (want.hasPlace) this.#inFlight.giveBack(want.turn.priority);
     want.hasPlace = false;
@@ -168,8 +201,8 @@ export class RateLimiter {
     this.#asks += 1;
     this.#lastAskAt = performance.now();
     try {
-      if (this.#isUnlimited) await this.#grantAll(wants);
-      else await this.#takeSlots(wants);
+      if (this.#takesSlots) await this.#takeSlots(wants);
+      else await this.#grantAll(wants);
       this.#answeredAt = performance.now();
       if (this.#failedAsks > 0) this.#options.logger.info('Calls to Stripe go on: MongoDB answers again');
       this.#failedAsks = 0;
@@ -195,6 +228,7 @@ export class RateLimiter {
     const { earliest, latest } = await within(askTimeoutMs, this.#options.clock.interval());
     const at = performance.now();
     const reading = { earliest: earliest.getTime(), latest: latest.getTime(), at };
+    this.#reads.madeWithoutSlot(wants.filter(({ hasPlace }) => hasPlace).length);
     for (const want of wants) this.#grant(want, { dueAt: at, usableUntil: Infinity, reading });
   }
 
@@ -202,15 +236,18 @@ export class RateLimiter {
     const { slots: store, limits } = this.#options;
     const askedAt = performance.now();
     const endpoints = wants.map(({ turn }) => turn.endpoint);
-    const { now, callsPerSecond, slots } = await within(askTimeoutMs, store.take(endpoints, limits));
+    const taken = await within(askTimeoutMs, store.take(endpoints, limits, this.#reads.hand(wants)));
+    const { now, callsPerSecond, inFlightShare = 1, slots } = taken;
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
+    this.#inFlight.share = inFlightShare;
     const lateMs = this.#askTimes.learn(answeredAt - askedAt);
     const reading = readingOf(now, askedAt, answeredAt);
     const toOurs = (time: number): number => answeredAt + time - now;
     wants.forEach((want, index) => {
       const slot = slots[index];
       if (slot?.kind === 'granted') {
+        if (!want.hasPlace) this.#reads.leaveUnused(); // it was given up meanwhile
         const dueAt = toOurs(slot.at);
         this.#grant(want, { dueAt, usableUntil: dueAt - lateMs + slotUsableMs, reading });
       } else {
@@ -218,10 +255,14 @@ export class RateLimiter {
         if (slot) this.#askTimes.postpone(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
       }
     });
+    const usedUp = this.#reads.learn(taken.month, now);
+    // Those with a place have a slot, or an answer of their own to come.
+    if (usedUp) for (const want of this.#waiting.scan) if (!want.hasPlace) want.refuse(usedUp);
   }
 
   #grant(want: Want, slot: GrantedSlot): void {
     want.grant(slot, () => {
+      this.#leaveUnused(want);
       this.#giveBack(want);
       this.#look();
     });
@@ -234,17 +275,5 @@ export class RateLimiter {
         ? (['mongodb_unavailable', 'MongoDB, which keeps the rate, does not answer'] as const)
         : (['stripe_rate_limited', 'other calls use up the rate limit'] as const);
     return new Fault(code, `No call to Stripe was made in time: ${why}`, { kind: 'retryable' });
-  }
-}
-
-async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
-  const answered = new AbortController();
-  const late = sleep(ms, undefined, { signal: answered.signal }).then(() => {
-    throw new Fault('mongodb_unavailable', `MongoDB did not answer within ${ms} ms`, { kind: 'retryable' });
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    answered.abort();
   }
 }

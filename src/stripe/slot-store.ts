@@ -4,16 +4,40 @@ import type { Limits } from './limits.js';
 type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
 
 export interface SlotStore {
-  /** Takes slots, for the most urgent want first, none further ahead than 100 ms. */
-  take(wants: readonly string[], rates: Rates): Promise<Slots>;
+  /** Takes slots, for the most urgent want first, none further ahead than 100 ms, and counts them as calls of this month. */
+  take(wants: readonly string[], rates: Rates, reads: Reads): Promise<Slots>;
+  /** Counts calls of this month that were made without a slot. */
+  count(calls: number): Promise<void>;
   /** Slows all replicas down, on every endpoint or on one. */
   slowDown(slowdown: Slowdown): Promise<void>;
+}
+
+export interface Reads {
+  /** Calls that may be made in a calendar month before scans get no slot; 0: any number. */
+  readonly allowance: number;
+  /** Wants from this index on are of scans. */
+  readonly scansFrom: number;
+  /** Slots granted earlier that no call was made with. */
+  readonly unused: number;
+}
+
+/** The calendar month of MongoDB's clock, in UTC. */
+export interface Month {
+  /** Calls of all replicas so far. */
+  readonly calls: number;
+  readonly endsAt: number;
+  /** What is to be told of the allowance; one replica is given it, once a month. */
+  readonly news?: 'nearly_used' | 'used_up' | undefined;
 }
 
 interface Slots {
   readonly now: number;
   /** Rate of the whole as Stripe's refusals left it. */
   readonly callsPerSecond: number;
+  /** Share of its places in flight that each process may use, as Stripe's refusals left it; absent: all. */
+  readonly inFlightShare?: number;
+  /** Absent where the store counts nothing. */
+  readonly month?: Month;
   /** One a want, in order. */
   readonly slots: readonly Slot[];
 }
@@ -28,6 +52,8 @@ interface Slowdown {
   readonly endpoint?: string | undefined;
   /** Halves the rate. */
   readonly cut: boolean;
+  /** Halves the calls in flight of every process. */
+  readonly fewerInFlight?: boolean | undefined;
   /** Grants nothing for so long. */
   readonly blockMs: number;
 }

@@ -20,13 +20,21 @@ export interface SourceOptions {
   readonly livemode: boolean;
   readonly apiVersion: string;
   readonly call: <T>(call: Call<T>, options: CallOptions) => Promise<T>;
+  readonly listsAtOnce: () => number;
 }
 
-export function createStripeSource({ resource, livemode, apiVersion, call }: SourceOptions): Source {
+export function createStripeSource({
+  resource,
+  livemode,
+  apiVersion,
+  call,
+  listsAtOnce,
+}: SourceOptions): Source {
   return {
     object: resource.object,
     livemode,
     apiVersion,
+    listsAtOnce,
 
     async list(query, options) {
       const params = listParams(query);

@@ -24,6 +24,8 @@ export class Want {
   readonly letGo: Promise<ClockReading>;
   /** Whether a place in flight is taken for it: from the time a slot is asked for until it is refused one, or is over. */
   hasPlace = false;
+  /** Whether a slot is kept for it that it has not used yet. */
+  hasSlot = false;
   #isOver = false;
   #hasMissed = false;
   #resolve!: (reading: ClockReading) => void;
@@ -51,12 +53,14 @@ export class Want {
    */
   grant({ dueAt, usableUntil, reading }: GrantedSlot, onMissed: () => void): void {
     if (this.#isOver) return;
+    this.hasSlot = true;
     const go = (): void => {
       if (performance.now() > usableUntil && !this.#hasMissed) {
         this.#hasMissed = true;
         onMissed();
         return;
       }
+      this.hasSlot = false;
       this.#end();
       this.#resolve(reading);
     };

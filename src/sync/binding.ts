@@ -49,7 +49,7 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   const { source, store, expectedAccountId } = check;
   const bound = await store.read();
   requireMode(source.livemode, bound);
-  const own = await fatalIfRefused(() => check.account({ priority: 'small', signal: check.signal }));
+  const own = await fatalIfRefused(() => check.account(trial(check)));
   const ownId = own.kind === 'account' ? own.id : undefined;
   if (ownId !== undefined && expectedAccountId !== '' && ownId !== expectedAccountId) {
     throw mismatch(
@@ -67,6 +67,9 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   requireAccount(accountId, now);
   return now;
 }
+
+/** A refusal ends the start, or the rotation: either tells it once. */
+const trial = ({ signal }: BindingCheck): CallOptions => ({ priority: 'small', signal, isTrial: true });
 
 function requireMode(livemode: boolean, bound: Binding | undefined): void {
   if (!bound || bound.livemode === livemode) return;
@@ -86,10 +89,11 @@ function requireAccount(accountId: string | undefined, bound: Binding | undefine
 }
 
 /** Of the ids that are mirrored already the key's account must know at least one. */
-async function requireMirroredIds({ mirror, source, signal }: BindingCheck): Promise<void> {
+async function requireMirroredIds(check: BindingCheck): Promise<void> {
+  const { mirror, source } = check;
   const ids = await mirror.sampleIds(sampleSize);
   for (const id of ids) {
-    const answer = await source.retrieve(id, { priority: 'small', signal });
+    const answer = await source.retrieve(id, trial(check));
     if (answer.kind !== 'not_in_account') return;
   }
   if (ids.length === 0) return;

@@ -9,7 +9,15 @@ export interface ByIdsOptions {
   readonly signal: AbortSignal;
   /** Retrievals at once; the source's own limits hold besides. */
   readonly concurrency?: number;
+  /** Told before the first call where a full scan is likely to take fewer calls. */
+  readonly onCostlierThanScan?: (cost: Cost) => void;
   readonly onProgress?: (progress: Progress) => void;
+}
+
+/** Calls that the ids take at least, and that a scan of what the mirror has would take. */
+export interface Cost {
+  readonly calls: number;
+  readonly scanCalls: number;
 }
 
 /**
@@ -20,7 +28,7 @@ export async function syncByIds(
   source: Source,
   mirror: Mirror,
   ids: readonly StripeId[],
-  { signal, concurrency = 16, onProgress }: ByIdsOptions,
+  { signal, concurrency = 16, onCostlierThanScan, onProgress }: ByIdsOptions,
 ): Promise<SyncResult> {
   const unique = [...new Set(ids)];
   const tally = new Tally();
@@ -31,10 +39,20 @@ export async function syncByIds(
     tally.add(await retrieveAndApply(source, mirror, id, { priority: 'small', signal: crew.signal }));
     onProgress?.({ done: tally.done, estimated: unique.length, ratio: tally.done / unique.length });
   };
+  const cost = { calls: unique.length, scanCalls: await callsOfScan(mirror, unique.length) };
+  if (cost.calls > cost.scanCalls) onCostlierThanScan?.(cost);
   try {
     await crew.finish(unique.map((id) => limit(one, id)));
   } catch (error) {
     throw withResult(error, tally.result());
   }
   return tally.result();
+}
+
+const listedPerCall = 100;
+
+/** Infinity where it need not be known, for no scan takes less than a call, or is not known, before the first scan. */
+async function callsOfScan(mirror: Mirror, calls: number): Promise<number> {
+  const living = calls > 1 ? await mirror.countLive() : 0;
+  return living === 0 ? Infinity : Math.ceil(living / listedPerCall);
 }

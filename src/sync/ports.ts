@@ -35,6 +35,8 @@ export type CallPriority = 'small' | 'scan';
 export interface CallOptions {
   readonly priority: CallPriority;
   readonly signal: AbortSignal;
+  /** The key is only tried out: who calls tells that Stripe refuses it, so it is not logged. */
+  readonly isTrial?: boolean;
 }
 
 /** Interval of `created`, in whole unix seconds: `[gte, lt)`. A missing bound is open. */
@@ -75,6 +77,8 @@ export interface Source {
   readonly object: string;
   readonly livemode: boolean;
   readonly apiVersion: string;
+  /** How many calls to `list` are worth having under way now: follows the rate and how long answers take. At least 1. */
+  listsAtOnce(): number;
   list(query: ListQuery, options: CallOptions): Promise<ListAnswer>;
   retrieve(id: StripeId, options: CallOptions): Promise<RetrieveAnswer>;
 }

@@ -22,9 +22,9 @@ describe('a command without a daemon', () => {
       stripeId: 'cus_1',
       requestedBy: 'cli',
     });
-    expect(errorsOf(running)).toContain(
-      `db.sync_requests.findOne({ _id: ObjectId('${String(request?.['_id'])}') })`,
-    );
+    const id = String(request?.['_id']);
+    expect(errorsOf(running)).toContain(`stripe-mongo-sync requests watch ${id}\n`);
+    expect(errorsOf(running)).toContain(`stripe-mongo-sync requests cancel ${id}`);
   });
 
   it('ends with 1 after --timeout', async () => {

@@ -4,7 +4,18 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { runCommandLine } from '../support/cli.js';
 
-const commands = ['run', 'check-config', 'migrate', 'sync-all', 'sync-by-ids', 'sync-batch', 'soft-delete'];
+const commands = [
+  'run',
+  'check-config',
+  'migrate',
+  'sync-all',
+  'sync-by-ids',
+  'sync-batch',
+  'soft-delete',
+  'approve-removals',
+  'requests',
+  'status',
+];
 const settings = {
   STRIPE_API_KEY: 'rk_test_canaryCanaryCanary',
   MONGODB_URI: 'mongodb://user:secretCanary@127.0.0.1:27017/x',

@@ -149,7 +149,8 @@ describe('a daemon', () => {
       'stripe_sync_stripe_calls_total{endpoint="GET /v1/customers/{id}",outcome="not_found"}': 2,
       'stripe_sync_mirror_objects{object="customer",state="live"}': 229,
       'stripe_sync_mirror_objects{object="customer",state="deleted"}': 1,
-      stripe_sync_request_wait_seconds_count: 6,
+      'stripe_sync_request_wait_seconds_count{lane="small"}': 5,
+      'stripe_sync_request_wait_seconds_count{lane="scan"}': 1,
       stripe_sync_rate_limiter_calls_per_second: Infinity,
     });
     expect(
@@ -237,6 +238,6 @@ const wanted = [
   ),
   'stripe_sync_stripe_calls_total{endpoint="GET /v1/customers/{id}",outcome="not_found"}',
   ...['live', 'deleted'].map((state) => `stripe_sync_mirror_objects{object="customer",state="${state}"}`),
-  'stripe_sync_request_wait_seconds_count',
+  ...['scan', 'small'].map((lane) => `stripe_sync_request_wait_seconds_count{lane="${lane}"}`),
   'stripe_sync_rate_limiter_calls_per_second',
 ];

@@ -35,8 +35,9 @@ async function replica(settings: Partial<StripeConfig>): Promise<TestGateway> {
   const state = createLimiterState(stateOf(client.db()));
   const slots: SlotStore = {
     slowDown: (slowdown) => state.slowDown(slowdown),
-    take: async (wants, rates) => {
-      const answer = await state.take(wants, rates);
+    count: (calls) => state.count(calls),
+    take: async (wants, rates, reads) => {
+      const answer = await state.take(wants, rates, reads);
       for (const slot of answer.slots) if (slot.kind === 'granted') grantedAt.push(slot.at);
       return answer;
     },

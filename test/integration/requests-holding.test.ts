@@ -184,6 +184,24 @@ describe('a lease', () => {
     expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 2, lease: { fence: 2 } });
   });
 
+  test('that ran out while the process stood still lets nothing be written, though no timer has told yet', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    await lab.worker({ runner });
+    await lab.insert(small);
+    const { context } = await runner.nth(1);
+    context.assertHeld();
+
+    const wakesUpAt = performance.now() + quickSettings.leaseMs;
+    while (performance.now() < wakesUpAt);
+
+    expect(context.signal.aborted).toBe(false);
+    expect(() => context.assertHeld()).toThrow(expect.objectContaining({ code: 'lease_lost' }) as Error);
+    expect(context.signal.aborted).toBe(true);
+    const again = await runner.nth(2);
+    again.succeed();
+  });
+
   test('is gone with its request: a run whose request was removed or set back is given up', async () => {
     const lab = requestsLab(freshDatabase());
     const runner = heldRunner();

@@ -7,7 +7,7 @@ import { requests, type RequestInput } from '../../src/index.js';
 import { migrate } from '../../src/migration.js';
 import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
-import { runCommandLine } from '../support/cli.js';
+import { callCommandLine, runCommandLine } from '../support/cli.js';
 import { startReplicaSet, type ReplicaSet } from '../support/mongodb.js';
 import { until } from '../support/until.js';
 import { type Line, type RunningProcess, startProcess } from '../support/process.js';
@@ -163,7 +163,9 @@ describe('the roles of docs/operations.md', () => {
       syncBatch: 'succeeded',
       softDelete: 'succeeded',
     });
-    expect(complaintsOf(daemon)).toEqual([]);
+    // The scan's removals were held on purpose.
+    const complaints = complaintsOf(daemon).map((line) => (line as { msg: string }).msg);
+    expect(complaints).toEqual([expect.stringContaining('removals are held until approveRemovals')]);
     const db = await as('daemon');
     const refused = [
       db.collection('stripe_customers').drop(),
@@ -223,10 +225,46 @@ describe('the roles of docs/operations.md', () => {
       own.deleteOne({ _id: id }),
       own.drop(),
       db.collection<{ _id: string }>('stripe_customers').updateOne({ _id: 'cus_1' }, { $set: { name: 'x' } }),
-      db.collection('sync_state').findOne(),
+      db.collection<{ _id: string }>('sync_state').insertOne({ _id: 'forged' }),
+      db
+        .collection<{ _id: string }>('sync_state')
+        .updateOne({ _id: 'account-binding' }, { $set: { livemode: true } }),
+      db.collection<{ _id: string }>('sync_state').deleteOne({ _id: 'account-binding' }),
       db.command({ collMod: 'sync_requests', validator: {} }),
     ];
     expect(await Promise.all(others.map(isRefused))).toEqual(others.map(() => true));
+  });
+
+  it('the operator looks and steers by the command line, and one who may read less is told what is not permitted', async () => {
+    const client = await mongo.MongoClient.connect(set.uri);
+    atEnd(() => client.close());
+    const root = client.db('stripe');
+    const onlyRequests = [{ resource: { db: 'stripe', collection: 'sync_requests' }, actions: ['find'] }];
+    await root.command({ createRole: 'reader', privileges: onlyRequests, roles: [] });
+    await root.command({ createUser: 'reader', pwd: password, roles: ['reader'] });
+    const id = String(
+      await requests.insert(await as('operator'), { command: 'syncByIds', ids: ['cus_1'], runAt: inFuture }),
+    );
+    const run = (user: string, ...args: string[]) => callCommandLine(args, { MONGODB_URI: uriOf(user) });
+
+    const full = await run('operator', 'status', '--json');
+    const cancelled = await run('operator', 'requests', 'cancel', id, '--no-wait');
+    const listed = await run('operator', 'requests', 'list', '--status', 'pending');
+    const partly = await run('reader', 'status');
+    const refused = await run('reader', 'requests', 'cancel', id);
+
+    expect(full).toMatchObject({ code: 0, stderr: '' });
+    expect(full.stdout).not.toContain('not permitted');
+    expect(cancelled).toMatchObject({ code: 0, stdout: `request ${id} (syncByIds) is to end` });
+    expect(listed.stdout).toContain('to be cancelled');
+    expect(partly).toMatchObject({ code: 0, stderr: '' });
+    expect(partly.stdout).toMatch(/^complete +not permitted$/m);
+    expect(partly.stdout).toMatch(/^mirror +not permitted$/m);
+    expect(partly.stdout).toMatch(/^waiting +\d due/m);
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: 'error: MongoDB refused cancelling the request: Unauthorized',
+    });
   });
 
   it('a daemon that may not set the validator says so, and works on, by cron too', async () => {

@@ -24,6 +24,7 @@ function bench(schedule = '0 3 * * *', timezone = 'UTC') {
       connection: await lab.connect(),
       schedule,
       timezone,
+      catchUp: true,
       pollIntervalMs: 60_000,
       logger: lab.logger,
       observer: { slotDecided: ({ schedule: name, outcome }) => void outcomes.push(`${name} ${outcome}`) },

@@ -77,7 +77,7 @@ export function startDaemon(
     get,
     ready: async () => {
       // Fails at once, with what it said, where it ends instead.
-      await started.waitForLine(said('Started'), { what: 'the start', timeoutMs: 20_000 });
+      await started.waitForLine(said('Started'), { what: 'the start', timeoutMs: 60_000 });
       await until(async () => (await get('/readyz')).status === 200, { what: 'the daemon to be ready' });
     },
     samples: async () => samplesOf((await get('/metrics')).body),

@@ -8,6 +8,8 @@ export interface FailCommandOptions {
   failCommands: string[];
   /** Only for clients whose `appName` is this one. */
   appName?: string;
+  /** Only for commands on this collection, as `database.collection`. */
+  namespace?: string;
   /** How many commands fail; without it all of them, until `off()`. */
   times?: number;
   errorCode?: number;

@@ -213,8 +213,13 @@ function mongodOfThisProcess(): Promise<MongodBinary> {
 }
 
 function argsOf({ enableTestCommands = true, args = [] }: ServerOptions): string[] {
-  return [...modestArgs, ...(enableTestCommands ? ['--setParameter=enableTestCommands=1'] : []), ...args];
+  // mongod takes an option once.
+  const isGiven = (modest: string): boolean => args.some((arg) => nameOf(arg) === nameOf(modest));
+  const modest = modestArgs.filter((arg) => nameOf(arg) === '--setParameter' || !isGiven(arg));
+  return [...modest, ...(enableTestCommands ? ['--setParameter=enableTestCommands=1'] : []), ...args];
 }
+
+const nameOf = (arg: string): string => arg.split('=', 1)[0] ?? arg;
 
 function authOf({ username, password }: { username: string; password: string }) {
   return { enable: true, customRootName: username, customRootPwd: password };

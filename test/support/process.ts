@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
+import { isAbsolute } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { atEnd } from './cleanup.js';
@@ -60,8 +61,8 @@ export interface WaitOptions {
 }
 
 /**
- * Starts `src/main.ts` through tsx, or `dist/main.js` when TEST_ENTRY is `dist`. Returns at once: wait for a line or a
- * port. It ends with the test by SIGKILL, unless `stop()` has ended it before.
+ * Starts `src/main.ts` through tsx, or what is compiled: `dist/main.js` when TEST_ENTRY is `dist`, or the file that TEST_ENTRY
+ * names by its absolute path. Returns at once: wait for a line or a port. It ends with the test by SIGKILL, unless `stop()` has ended it before.
  */
 export function startProcess(options: ProcessOptions = {}): RunningProcess {
   const { args = [], env = {}, cwd, nodeArgs = [], input, entry } = options;
@@ -121,9 +122,9 @@ export function freePort(): Promise<number> {
 }
 
 function entryArgs(entry: string | undefined): string[] {
-  if (entry === undefined && process.env['TEST_ENTRY'] === 'dist') {
-    return [fileURLToPath(new URL('dist/main.js', repository))];
-  }
+  const compiled = process.env['TEST_ENTRY'];
+  if (entry === undefined && compiled === 'dist') return [fileURLToPath(new URL('dist/main.js', repository))];
+  if (entry === undefined && compiled !== undefined && isAbsolute(compiled)) return [compiled];
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
   return ['--import', tsx, fileURLToPath(new URL(entry ?? 'src/main.ts', repository))];
 }

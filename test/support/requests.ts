@@ -20,6 +20,7 @@ export type RequestDocument = AnyDocument & { _id: mongo.ObjectId };
 export const quickSettings: RequestsSettings = {
   concurrency: 4,
   pollIntervalMs: 100,
+  changeStream: false,
   leaseMs: 1_500,
   maxAttempts: 3,
   retryBaseMs: 20,

@@ -23,6 +23,8 @@ export interface ScanBench extends TestMirror {
   source: Source;
   clock: SharedClock;
   state: ScanState;
+  /** Ends its calls and counts the last of them. */
+  closeGateway: () => Promise<void>;
   /** One scan to its end. */
   scan: (options?: Partial<ScanOptions>) => Promise<ScanReport>;
   /** Goes on with the removals that the scan of this request has held. */
@@ -76,6 +78,7 @@ export async function openScanBench(
     source,
     clock,
     state,
+    closeGateway: () => gateway.close(),
     scan: (options = {}) =>
       scan({
         source,

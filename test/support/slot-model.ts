@@ -101,6 +101,7 @@ export function memorySlots(): SlotStore & { granted: { endpoint: string; at: nu
       return { now, ...taken };
     },
     slowDown: async (slowdown) => model.slowDown(Date.now(), slowdown),
+    count: async () => {},
   };
 }
 

@@ -23,6 +23,7 @@ const stripeConfig = (
   callsPerSecond: 0,
   callsPerSecondPerEndpoint: 0,
   maxInFlight: 8,
+  monthlyReadAllowance: 0,
   attemptTimeoutMs: 5_000,
   callDeadlineMs: 10_000,
   ...settings,
@@ -40,6 +41,7 @@ export const freeSlots: SlotStore = {
     return { now, callsPerSecond, slots: wants.map(() => ({ kind: 'granted', at: now })) };
   },
   slowDown: async () => {},
+  count: async () => {},
 };
 
 export interface Observed {

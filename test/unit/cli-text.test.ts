@@ -155,6 +155,7 @@ describe('the summary', () => {
 
     expect(text).toContain('a dry run: nothing was written');
     expect(text).toContain('120 removals held for approval');
+    expect(text).toContain(`stripe-mongo-sync approve-removals ${_id.toHexString()}`);
     expect(text).toContain('attempts_exhausted: Given up after 5 attempts');
     expect(text).toContain('the last attempt ended with stripe_unavailable: Stripe did not answer');
   });

@@ -11,6 +11,7 @@ async function run(
   const code = await runCommandLine(args, {
     stdin: Readable.from([Buffer.from(input)]),
     stderr: process.stderr,
+    screen: undefined,
     makeWay: () => () => undefined,
     result: (text) => void written.out.push(text),
     note: (text) => void written.err.push(...text.split('\n')),
@@ -47,6 +48,25 @@ describe('a command line that cannot be used', () => {
     {
       args: ['sync-batch', 'nowhere.json'],
       says: 'error: FILE must be a readable file or - for standard input, got "nowhere.json" (ENOENT)',
+    },
+    {
+      args: ['approve-removals', 'cus_1'],
+      says: 'error: The id of a request must be 24 hexadecimal digits, got "cus_1"',
+    },
+    { args: ['requests'], says: 'Usage: stripe-mongo-sync requests [options] [command]' },
+    { args: ['requests', 'lsit'], says: '(Did you mean list?)' },
+    { args: ['requests', 'show'], says: "error: missing required argument 'id'" },
+    {
+      args: ['requests', 'list', '--status', 'done'],
+      says: "error: option '--status <status>' argument 'done' is invalid. Statuses are pending, running, succeeded, partial, failed, cancelled, coalesced.",
+    },
+    {
+      args: ['requests', 'list', '--limit', '0'],
+      says: "error: option '--limit <number>' argument '0' is invalid. It must be a whole number from 1 to 1000.",
+    },
+    {
+      args: ['requests', 'cancel', '6b04f49e7e477548fafae5cd', 'all'],
+      says: 'error: The id of a request must be 24 hexadecimal digits, got "all"',
     },
     { args: ['sync-batch', '-'], says: 'error: standard input holds no customers' },
   ])('ends with 2 and says what is wrong: $args', async ({ args, says }) => {
@@ -87,12 +107,19 @@ describe('a command line that cannot be used', () => {
   });
 });
 
-it.each(['sync-all', 'sync-by-ids', 'sync-batch', 'soft-delete', 'run', 'check-config'])(
-  'explains %s',
-  async (command) => {
-    const { code, out, err } = await run([command, '--help']);
+it.each([
+  'sync-all',
+  'sync-by-ids',
+  'sync-batch',
+  'soft-delete',
+  'approve-removals',
+  'run',
+  'check-config',
+  'requests',
+  'status',
+])('explains %s', async (command) => {
+  const { code, out, err } = await run([command, '--help']);
 
-    expect({ code, err }).toEqual({ code: 0, err: [] });
-    expect(out).toMatch(new RegExp(`^Usage: stripe-mongo-sync ${command} `));
-  },
-);
+  expect({ code, err }).toEqual({ code: 0, err: [] });
+  expect(out).toMatch(new RegExp(`^Usage: stripe-mongo-sync ${command} `));
+});

@@ -2,6 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { DatabaseNumbers } from '../../src/metrics/database-metrics.js';
 import { catalog, metricPrefix, metricSpecs } from '../../src/metrics/catalog.js';
 import { createMetrics, type Metrics } from '../../src/metrics/metrics.js';
+import type { FaultCode } from '../../src/errors.js';
+import type { LaneName } from '../../src/requests/commands.js';
+import { keyRefusals } from '../../src/stripe/key-refusals.js';
 import { callOutcomes, rateLimitReasons, type StripeObserver } from '../../src/stripe/observer.js';
 import { customer } from '../../src/resources/customer.js';
 import { resources } from '../../src/resources/registry.js';
@@ -23,6 +26,40 @@ interface Family {
   type: string;
   samples: Sample[];
 }
+
+const faultCodes = {
+  invalid_request: 1,
+  duplicate_request: 1,
+  timeout: 1,
+  unknown_command: 1,
+  attempts_exhausted: 1,
+  lease_lost: 1,
+  cancelled: 1,
+  shutdown: 1,
+  invalid_id: 1,
+  invalid_object: 1,
+  not_found: 1,
+  not_in_account: 1,
+  deleted_in_stripe: 1,
+  deletion_unverified: 1,
+  wrong_mode: 1,
+  document_too_large: 1,
+  write_rejected: 1,
+  unsettled: 1,
+  stripe_key_refused: 1,
+  stripe_permission_denied: 1,
+  stripe_rate_limited: 1,
+  stripe_unavailable: 1,
+  stripe_invalid_response: 1,
+  stripe_rejected: 1,
+  account_mismatch: 1,
+  mongodb_unavailable: 1,
+  mongodb_rejected: 1,
+  scan_incomplete: 1,
+  read_allowance_used: 1,
+  invalid_config: 1,
+  internal: 1,
+} satisfies Record<FaultCode, 1>;
 
 const parseNumber = (text: string): number =>
   text === '+Inf' ? Infinity : text === 'Nan' ? NaN : Number(text);
@@ -85,6 +122,8 @@ describe('the observers of all parts', () => {
 
     const slotOutcomes = { inserted: 1, caught_up: 1, skipped: 1, lost: 1 } satisfies Record<SlotOutcome, 1>;
 
+    const lanes = { small: 1, scan: 1 } satisfies Record<LaneName, 1>;
+
     expect(all).toBeDefined();
     expect(stats).toBeDefined();
     expect([...catalog.requests_total.labels.command].sort()).toEqual([...commandLabels].sort());
@@ -92,6 +131,9 @@ describe('the observers of all parts', () => {
     expect([...catalog.stripe_calls_total.labels.outcome].sort()).toEqual([...callOutcomes].sort());
     expect([...catalog.stripe_rate_limited_total.labels.reason].sort()).toEqual([...rateLimitReasons].sort());
     expect([...catalog.schedule_slots_total.labels.outcome].sort()).toEqual(Object.keys(slotOutcomes).sort());
+    expect([...catalog.request_failures_total.labels.code].sort()).toEqual(Object.keys(faultCodes).sort());
+    expect(catalog.request_wait_seconds.labels.lane).toEqual(Object.keys(lanes));
+    expect(catalog.stripe_key_refused.labels.reason).toEqual(keyRefusals);
     expect([...catalog.objects_total.labels.object].sort()).toEqual(
       resources.map(({ object }) => object).sort(),
     );
@@ -197,7 +239,7 @@ describe('events', () => {
     tally.count('created', 3);
     tally.count('failed');
 
-    metrics.observer.requestClaimed({ command: 'syncByIds', waitSeconds: 0.02 });
+    metrics.observer.requestClaimed({ lane: 'small', waitSeconds: 0.02 });
     metrics.observer.requestEnded({
       command: 'syncByIds',
       status: 'partial',
@@ -217,9 +259,55 @@ describe('events', () => {
     expect(await valueOf(metrics, 'requests_total', { command: 'syncAll', status: 'coalesced' })).toBe(4);
     expect(await valueOf(metrics, 'request_duration_seconds_sum', { command: 'syncByIds' })).toBe(2);
     expect(await valueOf(metrics, 'request_duration_seconds_count', { command: 'syncAll' })).toBe(0);
-    expect(await valueOf(metrics, 'request_wait_seconds_bucket', { le: '0.05' })).toBe(1);
+    expect(await valueOf(metrics, 'request_wait_seconds_bucket', { lane: 'small', le: '0.05' })).toBe(1);
     expect(await valueOf(metrics, 'objects_total', { outcome: 'created' })).toBe(3);
     expect(await valueOf(metrics, 'objects_total', { outcome: 'failed' })).toBe(1);
+  });
+
+  it('of requests that failed count by the code of their error, and of no others', async () => {
+    const metrics = metricsOf();
+    const ended = { command: 'syncByIds', seconds: 1, result: undefined, count: 1 };
+
+    metrics.observer.requestEnded({ ...ended, status: 'failed', code: 'stripe_unavailable' });
+    metrics.observer.requestEnded({ ...ended, status: 'failed' });
+    metrics.observer.requestEnded({ ...ended, status: 'partial', code: 'invalid_id' });
+
+    const failures = (await samplesOf(metrics, 'request_failures_total')).filter(({ value }) => value > 0);
+    expect(failures.map(({ labels }) => labels['code']).sort()).toEqual(['internal', 'stripe_unavailable']);
+  });
+
+  it('of the key tell each reason for which it is refused, until it no longer is', async () => {
+    const metrics = metricsOf();
+    const refused = async (): Promise<unknown[]> =>
+      (await samplesOf(metrics, 'stripe_key_refused'))
+        .filter(({ value }) => value === 1)
+        .map(({ labels }) => labels['reason']);
+
+    metrics.observer.keyRefused(['key_refused', 'new_key_account_mismatch']);
+    expect(await refused()).toEqual(['key_refused', 'new_key_account_mismatch']);
+
+    metrics.observer.keyRefused([]);
+    expect(await refused()).toEqual([]);
+    expect(await samplesOf(metrics, 'stripe_key_refused')).toHaveLength(keyRefusals.length);
+  });
+
+  it('of the schedule, the poll and the settings are gauges that are absent before', async () => {
+    const metrics = metricsOf();
+    const names = [
+      'schedule_interval_seconds',
+      'last_poll_timestamp_seconds',
+      'rate_limiter_max_calls_per_second',
+    ] as const;
+    for (const name of names) expect(await samplesOf(metrics, name)).toEqual([]);
+
+    metrics.observer.scheduleStarted({ schedule: 'syncAll', intervalSeconds: 86_400 });
+    metrics.observer.polled(2_000);
+    metrics.observer.rateConfigured(0);
+
+    const [interval, polledAt, rate] = await Promise.all(names.map((name) => valueOf(metrics, name)));
+    expect(interval).toBe(86_400);
+    expect(polledAt).toBeLessThanOrEqual(Date.now() / 1_000 - 2);
+    expect(rate).toBe(Infinity);
   });
 
   it('of calls to Stripe count by endpoint and outcome, and measure calls and waits', async () => {
@@ -274,6 +362,17 @@ describe('events', () => {
   });
 });
 
+it("the month's allowance of reads is shown where there is one, and absent where there is none", async () => {
+  expect(await samplesOf(metricsOf(), 'stripe_monthly_read_allowance')).toEqual([]);
+  expect(await samplesOf(metricsOf({ monthlyReadAllowance: 0 }), 'stripe_monthly_read_allowance')).toEqual(
+    [],
+  );
+
+  const metrics = metricsOf({ monthlyReadAllowance: 10_000 });
+
+  expect(await valueOf(metrics, 'stripe_monthly_read_allowance')).toBe(10_000);
+});
+
 describe('metrics of the database', () => {
   const numbers: DatabaseNumbers = {
     requestsPending: 3,
@@ -281,6 +380,9 @@ describe('metrics of the database', () => {
     oldestPendingAt: new Date(1_700_000_000_500),
     lastCompleteScanAt: { customer: new Date(1_700_000_100_000) },
     mirrorObjects: { customer: { live: 90, deleted: 10 } },
+    boundAt: new Date(1_690_000_000_000),
+    removalsHeld: { customer: 7 },
+    callsThisMonth: 1_234,
   };
   const databaseNames = metricSpecs.filter(([, { scope }]) => scope === 'database').map(([name]) => name);
   const presentIn = async (metrics: Metrics): Promise<string[]> => {
@@ -308,6 +410,8 @@ describe('metrics of the database', () => {
       1_700_000_100,
     );
     expect(await valueOf(metrics, 'mirror_objects', { object: 'customer', state: 'deleted' })).toBe(10);
+    expect(await valueOf(metrics, 'removals_held', { object: 'customer' })).toBe(7);
+    expect(await valueOf(metrics, 'stripe_calls_this_month')).toBe(1_234);
   });
 
   it('are read at most once in 30 s, however often and however many scrape', async () => {
@@ -382,7 +486,8 @@ describe('metrics of the database', () => {
     const metrics = metricsOf();
     metrics.readFrom(async () => ({ ...numbers, oldestPendingAt: undefined, lastCompleteScanAt: {} }));
 
-    expect(await presentIn(metrics)).toEqual(['requests_pending', 'requests_running', 'mirror_objects']);
+    const unknown = ['oldest_pending_request_timestamp_seconds', 'last_complete_scan_timestamp_seconds'];
+    expect(await presentIn(metrics)).toEqual(databaseNames.filter((name) => !unknown.includes(name)));
   });
 
   it('are absent again once MongoDB is closed', async () => {

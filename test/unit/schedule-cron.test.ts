@@ -174,3 +174,27 @@ describe('validateSchedule', () => {
     expect(validateSchedule('0 3 * * *', 'Mars/Olympus')).toMatch('"Mars/Olympus" is no time zone');
   });
 });
+
+describe('the longest gap between slots', () => {
+  const from = utc('2026-06-01T12:00');
+  const hours = (expression: string, timezone = 'UTC'): number | undefined => {
+    const seconds = new CronSlots(expression, timezone).longestGapSeconds(from);
+    return seconds === undefined ? undefined : seconds / 3_600;
+  };
+
+  test.each([
+    ['every quarter of an hour', '*/15 * * * *', 0.25],
+    ['daily', '0 3 * * *', 24],
+    ['on working days, the weekend', '0 3 * * 1-5', 72],
+    ['in office hours, the weekend', '*/30 9-17 * * 1-5', 63.5],
+    ['monthly, the longest months', '0 3 1 * *', 31 * 24],
+    ['yearly', '0 3 1 1 *', 365 * 24],
+    ['on leap days', '0 3 29 2 *', 1_461 * 24],
+  ])('is counted %s', (_name, expression, expected) => {
+    expect(hours(expression)).toBe(expected);
+  });
+
+  test('counts the day when clocks go back', () => {
+    expect(hours('0 3 * * *', 'Europe/Berlin')).toBe(25);
+  });
+});

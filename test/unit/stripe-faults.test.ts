@@ -178,7 +178,7 @@ describe('an abort', () => {
     const { customers } = startGateway(
       simulator,
       { callsPerSecond: 1 },
-      { slots: { take: () => new Promise(() => {}), slowDown: async () => {} } },
+      { slots: { take: () => new Promise(() => {}), slowDown: async () => {}, count: async () => {} } },
     );
 
     const call = customers.list({ limit: 1 }, { ...calm, signal: aborting.signal });

@@ -117,15 +117,17 @@ describe('places in flight', () => {
   });
 
   test('are given back by calls that fail or are aborted', async () => {
+    let aheadMs = 60_000;
     const made = limiter({
       limits: { ...unlimited, callsPerSecond: 50, maxInFlight: 2 },
-      slots: { ...freeSlots, take: async (wants) => slotsDue(wants, 60) },
+      slots: { ...freeSlots, take: async (wants) => slotsDue(wants, aheadMs) },
     });
     const aborting = new AbortController();
     const aborted = [1, 2].map(() => made.schedule(turn('small', aborting), async () => {}));
     await new Promise(setImmediate);
     aborting.abort(new Error('enough'));
     await Promise.allSettled(aborted);
+    aheadMs = 20;
     await made.schedule(turn('small'), () => Promise.reject(new Error('failed'))).catch(() => {});
 
     await Promise.all([1, 2].map(() => made.schedule(turn('small'), async () => {})));
@@ -204,9 +206,9 @@ describe('slots', () => {
     const asked: number[] = [];
     const slots: SlotStore = {
       ...freeSlots,
-      take: (wants, rates) => {
+      take: (wants, rates, reads) => {
         asked.push(wants.length);
-        return freeSlots.take(wants, rates);
+        return freeSlots.take(wants, rates, reads);
       },
     };
     const made = limiter({
@@ -237,9 +239,9 @@ describe('slots', () => {
   test('that cannot be had while MongoDB is away are waited for, and that is said once', async () => {
     let isAway = true;
     let asks = 0;
-    const take: SlotStore['take'] = (wants, rates) => {
+    const take: SlotStore['take'] = (wants, rates, reads) => {
       asks += 1;
-      return isAway ? Promise.reject(new Error('connection lost')) : freeSlots.take(wants, rates);
+      return isAway ? Promise.reject(new Error('connection lost')) : freeSlots.take(wants, rates, reads);
     };
     const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 10 } });
 
@@ -292,6 +294,93 @@ function laterSlots(wants: readonly string[]) {
   };
 }
 
+describe('an allowance of calls a month that is used up', () => {
+  const allowance = 10;
+  let calls = allowance;
+  const endsInMs = 500_000;
+  /** As MongoDB answers: nothing for scans once it is used up. */
+  const take: SlotStore['take'] = async (wants, _, reads) => {
+    const now = Date.now();
+    return {
+      now,
+      callsPerSecond: 0,
+      month: { calls, endsAt: now + endsInMs },
+      slots: wants.map((_want, index) =>
+        calls >= reads.allowance && index >= reads.scansFrom
+          ? { kind: 'later', at: now, askAt: now }
+          : { kind: 'granted', at: now },
+      ),
+    };
+  };
+
+  beforeEach(() => {
+    calls = allowance;
+  });
+
+  test('refuses scans, with the time until the month ends, and lets small calls go', async () => {
+    const made = limiter({ slots: { ...freeSlots, take }, monthlyReadAllowance: allowance });
+
+    const scans = [1, 2, 3].map(() => made.schedule(turn('scan'), async () => 'went'));
+    const small = await made.schedule(turn('small'), async () => 'went');
+
+    expect(small).toBe('went');
+    for (const scan of scans) {
+      const fault: unknown = await scan.catch((error: unknown) => error);
+      expect(fault).toMatchObject({ code: 'read_allowance_used', kind: 'retryable' });
+      const { retryAfterMs } = fault as { retryAfterMs: number };
+      expect(retryAfterMs).toBeGreaterThan(endsInMs - 1_000);
+      expect(retryAfterMs).toBeLessThanOrEqual(endsInMs + 1_000);
+    }
+  });
+
+  test('is asked for again by the next scan, as it may have been raised elsewhere', async () => {
+    const made = limiter({ slots: { ...freeSlots, take }, monthlyReadAllowance: allowance });
+    await expect(made.schedule(turn('scan'), async () => {})).rejects.toMatchObject({
+      code: 'read_allowance_used',
+    });
+
+    calls = 0;
+
+    expect(await made.schedule(turn('scan'), async () => 'went')).toBe('went');
+  });
+
+  test.each([
+    ['nearly_used', "80 % of the month's calls to Stripe are used"],
+    ['used_up', "The month's calls to Stripe are used up, scans are held"],
+  ] as const)('is told in one line: %s', async (news, message) => {
+    const made = limiter({
+      slots: {
+        ...freeSlots,
+        take: async (wants) => ({ ...slotsDue(wants, 0), month: { calls, endsAt: Date.now(), news } }),
+      },
+      monthlyReadAllowance: allowance,
+    });
+
+    await made.schedule(turn('small'), async () => {});
+
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { level: 40, msg: message, callsThisMonth: 10, monthlyReadAllowance: 10 },
+    ]);
+  });
+
+  test('is nothing to ask for where there is none: calls are counted together, at the latest at the end', async () => {
+    const counted: number[] = [];
+    const made = limiter({
+      slots: {
+        ...freeSlots,
+        take: () => Promise.reject(new Error('not to be asked')),
+        count: async (count) => void counted.push(count),
+      },
+    });
+
+    await Promise.all(Array.from({ length: 30 }, () => made.schedule(turn('scan'), async () => {})));
+    await made.close();
+
+    expect(counted.reduce((sum, count) => sum + count, 0)).toBe(30);
+    expect(counted.length).toBeLessThan(5);
+  });
+});
+
 describe('a refusal by Stripe', () => {
   const slowed: unknown[] = [];
   const slots: SlotStore = { ...freeSlots, slowDown: async (slowdown) => void slowed.push(slowdown) };
@@ -306,9 +395,9 @@ describe('a refusal by Stripe', () => {
     ['global-rate', 2_000, [{ cut: true, blockMs: 2_000 }]],
     ['endpoint-rate', 0, [{ endpoint: list, cut: true, blockMs: 0 }]],
     ['unknown', 0, [{ endpoint: list, cut: true, blockMs: 0 }]],
-    ['global-concurrency', 0, []],
-    ['global-concurrency', 2_000, [{ cut: false, blockMs: 2_000 }]],
-    ['endpoint-concurrency', 2_000, [{ endpoint: list, cut: false, blockMs: 2_000 }]],
+    ['global-concurrency', 0, [{ cut: false, fewerInFlight: true, blockMs: 0 }]],
+    ['global-concurrency', 2_000, [{ cut: false, fewerInFlight: true, blockMs: 2_000 }]],
+    ['endpoint-concurrency', 2_000, [{ endpoint: list, cut: false, fewerInFlight: true, blockMs: 2_000 }]],
     ['resource-specific', 2_000, []],
     ['lock-timeout', 2_000, []],
   ])('for %s with Retry-After of %i ms slows down what it names', async (reason, retryAfterMs, expected) => {
@@ -333,6 +422,34 @@ describe('a refusal by Stripe', () => {
     expect(small.running).toHaveLength(4);
     small.endAll();
     await Promise.all(all);
+  });
+
+  test('for concurrency that another replica met lowers the places of this process too', async () => {
+    const made = limiter({
+      slots: { ...slots, take: async (wants) => ({ ...slotsDue(wants, 0), inFlightShare: 0.5 }) },
+      limits,
+    });
+    const small = openTasks();
+
+    await made.schedule(turn('small'), async () => {});
+    const all = Array.from({ length: 10 }, () => made.schedule(turn('small'), small.task));
+    await until(() => small.running.length === 4, { what: 'half of the places to fill' });
+    await new Promise(setImmediate);
+
+    expect(small.running).toHaveLength(4);
+    small.endAll();
+    await Promise.all(all);
+  });
+
+  test('with Retry-After is obeyed where nothing limits the rate, too', async () => {
+    const made = limiter();
+    await made.schedule(turn('small'), async () => {});
+    const refusedAt = performance.now();
+
+    made.refused(list, 'global-rate', 400);
+    const letGoAt = await made.schedule(turn('small'), async () => performance.now());
+
+    expect(letGoAt - refusedAt).toBeGreaterThanOrEqual(400);
   });
 
   test('that cannot be told to the others is no fault of the call', async () => {

@@ -1,17 +1,16 @@
 // Fetchers and writers of one plan at work side by side: fetchers walk and steal windows, writers reconcile what they brought.
-import { EventEmitter, once } from 'node:events';
 import { Crew } from '../crew.js';
 import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Mirror, Source, StripeId } from '../ports.js';
+import { fetchWindows } from './fetch-windows.js';
 import { PageBuffer } from './page-buffer.js';
-import type { Plan, Window } from './plan.js';
+import type { Plan } from './plan.js';
 import { reconcile } from './reconcile.js';
-import { fetchPage, type Page } from './walk.js';
+import type { Page } from './walk.js';
 
 export interface ListOptions {
   readonly source: Source;
   readonly mirror: Mirror;
-  readonly concurrency: number;
   readonly signal: AbortSignal;
   /** Range in which the absence of an object means something; asked for at each run of pages. */
   readonly conclusive: () => CreatedRange;
@@ -33,25 +32,6 @@ export async function listWindows(plan: Plan, options: ListOptions): Promise<voi
   const crew = new Crew(options.signal);
   const { signal } = crew;
   const buffer = new PageBuffer();
-  const changed = new EventEmitter().setMaxListeners(0);
-
-  const fetcher = async (): Promise<void> => {
-    while (!plan.isFetched) {
-      const window = plan.take();
-      if (window) await walk(window);
-      else await once(changed, 'page', { signal });
-    }
-  };
-  const walk = async (window: Window): Promise<void> => {
-    while (!window.isFetched) {
-      await buffer.room(signal);
-      const page = await fetchPage(options.source, window, { priority: 'scan', signal });
-      if (!page) continue;
-      options.onPage(page);
-      buffer.put(window, page);
-      changed.emit('page');
-    }
-  };
   const writer = async (): Promise<void> => {
     for (let run = await buffer.take(signal); run; run = await buffer.take(signal)) {
       const context = {
@@ -68,9 +48,16 @@ export async function listWindows(plan: Plan, options: ListOptions): Promise<voi
       await options.onSettled();
     }
   };
-  const fetchers = Array.from({ length: options.concurrency }, () => crew.guard(fetcher()));
-  const closing = Promise.all(fetchers).then(() => {
+  const fetching = fetchWindows(plan, {
+    source: options.source,
+    signal,
+    room: (aborted) => buffer.room(aborted),
+    onPage: (window, page) => {
+      options.onPage(page);
+      buffer.put(window, page);
+    },
+  }).then(() => {
     buffer.close();
   });
-  await crew.finish([closing, ...Array.from({ length: writers }, writer)]);
+  await crew.finish([fetching, ...Array.from({ length: writers }, writer)]);
 }

@@ -100,10 +100,16 @@ export class Window {
 }
 
 const pageRows = 100;
-/** Splitting less than this costs more calls than it saves time. */
-const minStolenRows = 300;
+/**
+ * Estimated rows a window must have left to be split. Every window ends with a page that is half empty, so splitting less costs more
+ * calls than it saves time; and who would only be to spare splits nothing but what is large.
+ */
+const minStolenRows = { needed: 300, spare: 10_000 };
 /** A last page so much denser than the window is an import: what is left lies near. */
 const importRatio = 4;
+
+/** Whether the rate would go unused without it. */
+export type Thief = 'needed' | 'spare';
 
 export class Plan {
   readonly windows: Window[];
@@ -113,8 +119,9 @@ export class Plan {
   }
 
   /** A window to fetch from: one that nobody has, otherwise a part of the one with the most rows left, otherwise none for now. */
-  take(): Window | undefined {
-    const window = this.windows.find(({ isOwned, isFetched }) => !isOwned && !isFetched) ?? this.#steal();
+  take(thief: Thief = 'needed'): Window | undefined {
+    const window =
+      this.windows.find(({ isOwned, isFetched }) => !isOwned && !isFetched) ?? this.#steal(thief);
     if (window) window.isOwned = true;
     return window;
   }
@@ -147,9 +154,9 @@ export class Plan {
     );
   }
 
-  #steal(): Window | undefined {
+  #steal(thief: Thief): Window | undefined {
     const victims = this.windows.filter(
-      ({ isFetched, estimatedLeft }) => !isFetched && estimatedLeft >= minStolenRows,
+      ({ isFetched, estimatedLeft }) => !isFetched && estimatedLeft >= minStolenRows[thief],
     );
     const victim = victims.reduce<Window | undefined>(
       (most, window) => (!most || window.estimatedLeft > most.estimatedLeft ? window : most),
@@ -175,21 +182,26 @@ function cutOf(window: Window): number | undefined {
   return cut > window.gte && cut <= lastCreated ? cut : undefined;
 }
 
-/** Start of Stripe's service (public beta of 2010 included); the first scan's equal windows begin here. */
-const earliestCreated = Date.UTC(2010, 0, 1) / 1_000;
+/**
+ * First windows of a scan that knows nothing of the account, as ages in seconds: young rows are the likeliest, and a window that is
+ * empty costs a call. From the first page on thieves make up for what is wrong with them.
+ */
+const firstAges = [8, 4, 2, 1, 0.5].map((years) => years * 365.25 * 86_400);
 
 /**
- * First windows of a scan, tiling `[0, ∞)`: cut at the quantiles of what is known of the account's spread, otherwise in equal
- * parts of the time since Stripe began.
+ * First windows of a scan, tiling `[0, ∞)`: cut at the quantiles of what is known of the account's spread.
+ * @param count at most so many
  * @param known some values of `created`, drawn at random from the mirror
  */
 export function firstWindows(count: number, known: readonly number[], now: number): Window[] {
   const sorted = [...known].sort((a, b) => a - b);
-  const cuts = Array.from({ length: count - 1 }, (_, index) => {
-    const share = (index + 1) / count;
-    if (sorted.length === 0) return Math.floor(earliestCreated + share * (now - earliestCreated));
-    return sorted[Math.floor(share * sorted.length)] ?? 0;
-  });
+  const cuts =
+    sorted.length === 0
+      ? firstAges.map((age) => Math.floor(now - age)).slice(0, count - 1)
+      : Array.from(
+          { length: count - 1 },
+          (_, index) => sorted[Math.floor(((index + 1) / count) * sorted.length)] ?? 0,
+        );
   const bounds = [0, ...new Set(cuts.filter((cut) => cut > 0))];
   return bounds.map((gte, index) => new Window({ gte, lt: bounds[index + 1] })).reverse();
 }

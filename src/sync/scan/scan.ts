@@ -58,7 +58,12 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     const removalsHeld = await runPhases(options, saver, tally);
     const { scanId, pages } = checkpoint;
     const isHeld = removalsHeld > 0;
-    await state.end(runId, { scanId, isComplete: !isHeld, heldFor: isHeld ? requestId : undefined });
+    await state.end(runId, {
+      scanId,
+      isComplete: !isHeld,
+      heldFor: isHeld ? requestId : undefined,
+      heldCount: removalsHeld,
+    });
     options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
     return { result: tally.result(isHeld ? { removalsHeld } : {}), pages, isResumed: resumed !== undefined };
   } catch (error) {
@@ -103,12 +108,13 @@ async function runPhases(options: ScanOptions, saver: Checkpointer, tally: Tally
   return 0;
 }
 
-async function firstPlan({ mirror, concurrency }: ScanOptions): Promise<Plan> {
+async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
   const known = await mirror.sampleCreated(knownSamples);
+  const most = source.listsAtOnce();
   // A small account is not worth more windows than it has pages.
-  const windows =
-    known.length === 0 || known.length === knownSamples ? concurrency : Math.ceil(known.length / 300);
-  return new Plan(firstWindows(Math.max(1, Math.min(concurrency, windows)), known, Date.now() / 1_000));
+  const isSmall = known.length > 0 && known.length < knownSamples;
+  const count = isSmall ? Math.min(most, Math.ceil(known.length / 300)) : most;
+  return new Plan(firstWindows(count, known, Date.now() / 1_000));
 }
 
 /** Lists all windows of a plan and reconciles them; on any end a last checkpoint is tried. */
@@ -119,14 +125,13 @@ async function list(
   tally: Tally,
   onProgress?: (estimatedLeft: number) => void,
 ): Promise<void> {
-  const { source, mirror, state, concurrency, signal } = options;
+  const { source, mirror, state, signal } = options;
   const { checkpoint } = saver;
   const isCatchUp = checkpoint.phase === 'catch_up';
   try {
     await listWindows(plan, {
       source,
       mirror,
-      concurrency,
       signal,
       // What is absent below T0 the windows tell, above it the catch-up.
       conclusive: () => (isCatchUp ? { gte: checkpoint.t0 } : { lt: checkpoint.t0 ?? 0 }),

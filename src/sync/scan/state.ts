@@ -20,7 +20,7 @@ export interface ScanState {
    */
   end(
     runId: string,
-    end: { scanId: string; isComplete: boolean; heldFor: string | undefined },
+    end: { scanId: string; isComplete: boolean; heldFor: string | undefined; heldCount?: number },
   ): Promise<void>;
   /** The scan whose candidates are held for approval, and the request it was for; undefined when none are. */
   held(): Promise<HeldRemovals | undefined>;

@@ -1,0 +1,27 @@
+// `requests show`: everything about one request, for a person or as JSON.
+import { mongo } from 'mongoose';
+import { persistently } from '../mongo-faults.js';
+import { exitCodes, type ExitCode } from './exit-code.js';
+import { missingRequest } from './missing-request.js';
+import { detailText } from './request-details.js';
+import { requestJson } from './summary.js';
+import type { Terminal } from './terminal.js';
+import { databaseTime, withQueue } from './with-queue.js';
+
+export async function showRequest(
+  terminal: Terminal,
+  id: string,
+  { json }: { readonly json?: true },
+): Promise<ExitCode> {
+  const _id = mongo.ObjectId.createFromHexString(id);
+  return withQueue(terminal, async (queue, signal) => {
+    const { requests, db, patienceMs } = queue;
+    const read = () => requests.findOne({ _id });
+    const found = await persistently('reading the request', read, { withinMs: patienceMs, signal });
+    if (!found) throw missingRequest(id, queue);
+    terminal.result(
+      json ? requestJson(found) : detailText(found, await databaseTime(db), terminal.screen?.columns),
+    );
+    return exitCodes.succeeded;
+  });
+}

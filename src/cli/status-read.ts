@@ -1,0 +1,215 @@
+// What `status` tells, read part by part: who may not read one part is told the others. Every question goes along an index or to one
+// document.
+import type { mongo } from 'mongoose';
+import { isUnauthorized } from '../collections.js';
+import { isFault } from '../errors.js';
+import { persistently } from '../mongo-faults.js';
+import type { Filter } from '../requests/expressions.js';
+import { resources } from '../resources/registry.js';
+import { CronSlots, validateSchedule } from '../schedule/cron.js';
+import { callsThisMonth } from '../store/limiter-month.js';
+import { factorNow } from '../store/limiter-pipeline.js';
+import { countDeleted } from '../store/mirror.js';
+import type { MirrorDocument } from '../store/mirror-operations.js';
+import { readReplicas, type Replica } from '../store/replicas.js';
+import { stateOf } from '../store/state.js';
+import type { RequestCollection, RequestView } from './follow.js';
+import { insertedAt, rowProjection, soundView } from './request-view.js';
+
+/** The user who asks may not read it. */
+export const notPermitted = 'not permitted';
+export type Part<T> = T | typeof notPermitted;
+
+export interface Waiting {
+  readonly count: number;
+  /** Those that could be claimed. */
+  readonly due: number;
+  /** When the one that has been due for the longest could have been claimed first; null when none is due. */
+  readonly oldestSince: Date | null;
+}
+
+export interface Binding {
+  readonly accountId: string | null;
+  readonly livemode: boolean;
+}
+
+export interface Schedule {
+  /** Empty: off. */
+  readonly expression: string;
+  readonly timezone: string;
+  readonly next: readonly Date[];
+}
+
+export interface Rate {
+  /** Calls a second that all replicas made together, in the last ten seconds or so. */
+  readonly callsPerSecond: number;
+  /** What they keep to; 0: unlimited, null: no replica tells. */
+  readonly limit: number | null;
+  readonly limitPerEndpoint: number | null;
+  /** Share of the limit that Stripe's refusals have left for now, 0 to 1. */
+  readonly share: number;
+  /** When Stripe refused a call last for being too many. */
+  readonly slowedAt: Date | null;
+  readonly callsThisMonth: number;
+}
+
+export interface Status {
+  readonly database: string;
+  /** MongoDB's time. */
+  readonly at: Date;
+  readonly mirrorOf: Part<Binding | null>;
+  readonly replicas: Part<readonly Replica[]>;
+  readonly running: Part<readonly RequestView[]>;
+  readonly waiting: Part<Waiting>;
+  /** Requests that are kept, by how they ended. */
+  readonly kept: Part<{ readonly failed: number; readonly partial: number }>;
+  readonly lastCompleteScanAt: Part<Date | null>;
+  readonly schedule: Part<Schedule | null>;
+  readonly mirror: Part<Readonly<Record<string, { readonly live: number; readonly deleted: number }>>>;
+  readonly rate: Part<Rate>;
+}
+
+export interface StatusSource {
+  readonly db: mongo.Db;
+  readonly requests: RequestCollection;
+  readonly database: string;
+  /** MongoDB's time. */
+  readonly at: Date;
+  readonly signal: AbortSignal;
+}
+
+/** @throws Fault `mongodb_unavailable`, `mongodb_rejected` for another reason than a missing right */
+export async function readStatus(source: StatusSource): Promise<Status> {
+  const { db, requests, database, at, signal } = source;
+  const states = stateOf(db);
+  const part = <T>(read: () => Promise<T>): Promise<Part<T>> => permitted(read, signal);
+  const [mirrorOf, replicas, running, waiting, kept, lastCompleteScanAt, mirror] = await Promise.all([
+    part(async () => bindingOf(await states.findOne({ _id: 'account-binding' }))),
+    part(() => readReplicas(states)),
+    part(() => readRunning(requests)),
+    part(() => readWaiting(requests)),
+    part(async () => ({
+      failed: await requests.countDocuments({ status: 'failed' }),
+      partial: await requests.countDocuments({ status: 'partial' }),
+    })),
+    part(async () => dateOf((await states.findOne({ _id: 'scan-completed:customer' }))?.['at'])),
+    part(() => readMirror(db)),
+  ]);
+  const alive = replicas === notPermitted ? [] : replicas.filter(({ isAlive }) => isAlive);
+  const [schedule, rate] = await Promise.all([
+    part(async () => scheduleOf(alive, await states.findOne({ _id: 'schedule:syncAll' }), at)),
+    part(async () => rateOf(alive, await readLimiter(states))),
+  ]);
+  return {
+    database,
+    at,
+    mirrorOf,
+    replicas,
+    running,
+    waiting,
+    kept,
+    lastCompleteScanAt,
+    schedule,
+    mirror,
+    rate,
+  };
+}
+
+/** Reads, or says that the user may not. */
+async function permitted<T>(read: () => Promise<T>, signal: AbortSignal): Promise<Part<T>> {
+  try {
+    return await persistently('reading the status', read, { signal });
+  } catch (error) {
+    if (isFault(error) && isUnauthorized(error.cause)) return notPermitted;
+    throw error;
+  }
+}
+
+const dateOf = (value: unknown): Date | null => (value instanceof Date ? value : null);
+
+function bindingOf(found: mongo.Document | null): Binding | null {
+  if (!found) return null;
+  const accountId: unknown = found['accountId'];
+  return {
+    accountId: typeof accountId === 'string' ? accountId : null,
+    livemode: found['livemode'] === true,
+  };
+}
+
+const mostRunning = 50;
+
+async function readRunning(requests: RequestCollection): Promise<readonly RequestView[]> {
+  const options = { projection: rowProjection, limit: mostRunning };
+  const found = await requests.find({ status: 'running' }, options).toArray();
+  return found.map(soundView);
+}
+
+const isWaiting: Filter = { status: { $in: ['pending', null] } };
+
+/** By index: those that are to be claimed at once are found apart from those that have a time of their own. */
+async function readWaiting(requests: RequestCollection): Promise<Waiting> {
+  const isDueLater: Filter = { runAt: { $ne: null }, $expr: { $lte: ['$runAt', '$$NOW'] } };
+  const projection = { createdAt: 1, runAt: 1 };
+  const [count, prompt, late, oldest, oldestLate] = await Promise.all([
+    requests.countDocuments(isWaiting),
+    requests.countDocuments({ ...isWaiting, runAt: null }),
+    requests.countDocuments({ ...isWaiting, ...isDueLater }),
+    requests.find({ ...isWaiting, runAt: null }, { projection, sort: { _id: 1 }, limit: 1 }).next(),
+    requests.find({ ...isWaiting, ...isDueLater }, { projection, sort: { runAt: 1 }, limit: 1 }).next(),
+  ]);
+  const since = [oldest, oldestLate].flatMap((found) => (found ? (dueSince(soundView(found)) ?? []) : []));
+  const [first] = since.sort((a, b) => a.getTime() - b.getTime());
+  return { count, due: prompt + late, oldestSince: first ?? null };
+}
+
+function dueSince(request: RequestView): Date | undefined {
+  const inserted = insertedAt(request);
+  const { runAt } = request;
+  return runAt && (!inserted || runAt > inserted) ? runAt : inserted;
+}
+
+async function readMirror(db: mongo.Db): Promise<Record<string, { live: number; deleted: number }>> {
+  const counts: Record<string, { live: number; deleted: number }> = {};
+  for (const { object, collection } of resources) {
+    const mirror = db.collection<MirrorDocument>(collection);
+    const [all, deleted] = [await mirror.estimatedDocumentCount(), await countDeleted(mirror)];
+    counts[object] = { live: Math.max(0, all - deleted), deleted };
+  }
+  return counts;
+}
+
+const slotsTold = 3;
+
+/** As the latest replica has it; where none tells, as it was set up last. */
+function scheduleOf(alive: readonly Replica[], stored: mongo.Document | null, now: Date): Schedule | null {
+  const [latest] = alive;
+  const expression: unknown = latest ? latest.schedule : stored?.['expression'];
+  const timezone: unknown = latest ? latest.timezone : stored?.['timezone'];
+  if (typeof expression !== 'string' || typeof timezone !== 'string') return null;
+  const isUsable = expression !== '' && validateSchedule(expression, timezone) === undefined;
+  return {
+    expression,
+    timezone,
+    next: isUsable ? new CronSlots(expression, timezone).next(slotsTold, now) : [],
+  };
+}
+
+async function readLimiter(states: ReturnType<typeof stateOf>): Promise<mongo.Document | null> {
+  const slowed = { $map: { input: { $objectToArray: '$endpoints' }, in: '$$this.v.slowedAt' } };
+  const slowedAt = { $max: [{ $max: slowed }, '$whole.slowedAt'] };
+  const projection = { share: factorNow('whole'), slowedAt, calls: callsThisMonth };
+  return states.findOne({ _id: 'rate-limiter' }, { projection });
+}
+
+function rateOf(alive: readonly Replica[], limiter: mongo.Document | null): Rate {
+  const limits = alive[0]?.limits;
+  const calls = alive.reduce((sum, { callsPerSecond }) => sum + callsPerSecond, 0);
+  return {
+    callsPerSecond: Number(calls.toFixed(1)),
+    limit: limits?.callsPerSecond ?? null,
+    limitPerEndpoint: limits?.callsPerSecondPerEndpoint ?? null,
+    share: Number(Number(limiter?.['share'] ?? 1).toFixed(2)),
+    slowedAt: typeof limiter?.['slowedAt'] === 'number' ? new Date(limiter['slowedAt']) : null,
+    callsThisMonth: Number(limiter?.['calls'] ?? 0),
+  };
+}

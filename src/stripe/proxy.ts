@@ -1,0 +1,90 @@
+// The egress proxy between this service and Stripe, as the environment names it, and tunnels through it. What a proxy answers is
+// never handed on as if Stripe had said it, and its credentials are in no message and on no property that printing shows.
+import http from 'node:http';
+import https from 'node:https';
+import type { Duplex } from 'node:stream';
+import { getProxyForUrl } from 'proxy-from-env';
+import { Fault } from '../errors.js';
+import type { ProxyFailure } from './failure.js';
+
+/** What is left of a tunnel that did not come to be. */
+export type Tunnel =
+  | { readonly kind: 'open'; readonly socket: Duplex }
+  | { readonly kind: 'failed'; readonly failure: ProxyFailure };
+
+export class Proxy {
+  /** Scheme, host and port; no credentials. */
+  readonly address: string;
+  readonly #url: URL;
+  readonly #authorization: string | undefined;
+
+  /** @throws a fatal Fault `invalid_config` where the address is not of an HTTP proxy */
+  constructor(address: string) {
+    const url = URL.canParse(address) ? new URL(address) : undefined;
+    const authorization = url && basicAuthorization(url);
+    if (!url || !/^https?:$/.test(url.protocol) || url.hostname === '' || authorization === 'malformed') {
+      throw new Fault(
+        'invalid_config',
+        'HTTPS_PROXY (or https_proxy, ALL_PROXY, all_proxy) must be the address of an HTTP proxy such as http://user:password@proxy.example.com:3128, credentials percent-encoded',
+        { kind: 'fatal' },
+      );
+    }
+    this.address = `${url.protocol}//${url.host}`;
+    this.#url = url;
+    this.#authorization = authorization;
+  }
+
+  /**
+   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also after what it returns was destroyed.
+   */
+  open(authority: string, callBack: (tunnel: Tunnel) => void): { destroy(): unknown } {
+    const { protocol, hostname, port } = this.#url;
+    const fail = (failure: { status?: number; code?: string | undefined }): void =>
+      callBack({ kind: 'failed', failure: { kind: 'proxy', proxy: this.address, ...failure } });
+    const request = (protocol === 'https:' ? https : http).request({
+      method: 'CONNECT',
+      host: hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: port === '' ? (protocol === 'https:' ? 443 : 80) : port,
+      path: authority,
+      headers: {
+        host: authority,
+        ...(this.#authorization !== undefined && { 'proxy-authorization': this.#authorization }),
+      },
+      agent: false,
+    });
+    request.once('error', (error: NodeJS.ErrnoException) => fail({ code: error.code }));
+    // Of CONNECT every answer comes this way, whatever its status.
+    request.once('connect', ({ statusCode = 0 }, socket, early) => {
+      // Whoever talks TLS through it hears of its errors; without a listener they would end the process.
+      socket.on('error', () => undefined);
+      // A server of TLS never speaks first.
+      if (statusCode >= 200 && statusCode < 300 && early.length === 0) {
+        callBack({ kind: 'open', socket });
+        return;
+      }
+      socket.destroy();
+      fail({ status: statusCode });
+    });
+    request.end();
+    return request;
+  }
+}
+
+/**
+ * The proxy for calls to this URL, by HTTPS_PROXY or ALL_PROXY and NO_PROXY, lower case first. None for plain HTTP: only a simulator speaks that.
+ * @throws a fatal Fault `invalid_config` where the address is not of an HTTP proxy
+ */
+export function proxyFor(url: URL): Proxy | undefined {
+  const address = url.protocol === 'https:' ? getProxyForUrl(url.href) : '';
+  return address === '' ? undefined : new Proxy(address);
+}
+
+function basicAuthorization({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  try {
+    const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    return `Basic ${Buffer.from(credentials).toString('base64')}`;
+  } catch {
+    return 'malformed';
+  }
+}

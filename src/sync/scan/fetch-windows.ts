@@ -1,0 +1,50 @@
+// Fetches all windows of a plan: as many walks side by side as calls are worth having under way; one that has room takes or steals a window.
+import { Crew } from '../crew.js';
+import type { Source } from '../ports.js';
+import type { Plan, Window } from './plan.js';
+import { fetchPage, type Page } from './walk.js';
+
+/** Of the walks worth having: with fewer the rate would not be used up; the others are there for answers that take long. */
+const neededShare = 0.7;
+
+export interface FetchOptions {
+  readonly source: Source;
+  readonly signal: AbortSignal;
+  /** Resolves when one more page may come. */
+  readonly room: (signal: AbortSignal) => Promise<void>;
+  /** Of one window in the order of its rows. */
+  readonly onPage: (window: Window, page: Page) => void;
+}
+
+/** Resolves when every window is fetched. @throws the first walk's fault once all have ended; the signal's reason on abort */
+export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<void> {
+  const { source, room, onPage } = options;
+  const crew = new Crew(options.signal);
+  const { signal } = crew;
+  const walks = new Set<Promise<void>>();
+
+  const startWalks = (): void => {
+    while (!signal.aborted && walks.size < source.listsAtOnce()) {
+      const window = plan.take(walks.size < source.listsAtOnce() * neededShare ? 'needed' : 'spare');
+      if (!window) return;
+      const walking = crew.guard(walk(window)).finally(() => walks.delete(walking));
+      walks.add(walking);
+    }
+  };
+  const walk = async (window: Window): Promise<void> => {
+    while (!window.isFetched) {
+      await room(signal);
+      const page = await fetchPage(source, window, { priority: 'scan', signal });
+      if (!page) continue;
+      onPage(window, page);
+      startWalks(); // what this page told of its window may make it worth a theft
+    }
+  };
+
+  startWalks();
+  while (walks.size > 0) {
+    await Promise.race(walks);
+    startWalks();
+  }
+  signal.throwIfAborted();
+}

@@ -1,0 +1,72 @@
+// A mix of requests of every command after a few changes at Stripe, drawn from a seed; and what must hold of them in the end, whatever
+// happened to the daemons meanwhile.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { mongo } from 'mongoose';
+import { expect } from 'vitest';
+import { createRandom } from '../simulator/random.js';
+import { type Fleet, leaseMs, pollMs } from './fleet.js';
+import type { Journal } from './journal.js';
+import type { AnyDocument } from './requests.js';
+
+/** How long the machine may take over what the daemon does at once. */
+const slackMs = 10_000;
+
+/** Changes some customers at Stripe and inserts requests, two equal scans and one of a dead holder among them. */
+export async function insertMix({ simulator, user }: Fleet, seed: number): Promise<mongo.ObjectId[]> {
+  const random = createRandom(seed);
+  for (let each = 0; each < 5; each += 1) simulator.create({ metadata: { run: String(seed) } });
+  simulator.updateRandom(10);
+  const deleted = simulator.deleteRandom(4);
+  const ids = simulator.listIds();
+  const pick = (): string => ids[random.below(ids.length)] ?? '';
+  const some = (count: number): string[] => Array.from({ length: count }, pick);
+  const mix: AnyDocument[] = [
+    ...Array.from({ length: 8 }, () => ({ command: 'syncByIds', ids: some(1 + random.below(5)) })),
+    ...Array.from({ length: 4 }, () => ({
+      command: 'syncBatch',
+      batch: some(3).map((id) => simulator.get(id)),
+    })),
+    ...deleted.slice(0, 2).map((stripeId) => ({ command: 'softDelete', stripeId })),
+    { command: 'syncByIds', ids: deleted, status: 'running' },
+    { command: 'syncAll' },
+    { command: 'syncAll', requestedBy: 'another' },
+  ];
+  const order = mix.map((document) => ({ document, at: random.next() })).sort((a, b) => a.at - b.at);
+  return user.insert(...order.map(({ document }) => document));
+}
+
+/**
+ * Waits until all have ended, and fails where one is lost, has ended twice or not well, was stuck with a holder that died at `diedAt`, or
+ * where the mirror is not what Stripe says. Without a journal, where there are no change streams, only the last end is seen.
+ */
+export async function expectAllDone(
+  { user, differences }: Fleet,
+  journal: Journal | undefined,
+  ids: readonly mongo.ObjectId[],
+  diedAt: Date,
+): Promise<void> {
+  const ended = await user.allEnded(ids, 60_000);
+  const unexpected = ended.filter(({ status }) => status !== 'succeeded' && status !== 'coalesced');
+  expect(unexpected).toEqual([]);
+  const ends = await journal?.ends();
+  const notOnce = ids.filter((id) => ends && ends.get(String(id))?.length !== 1);
+  expect(notOnce.map((id) => [String(id), ends?.get(String(id))])).toEqual([]);
+  for (const { history } of ended) {
+    for (const { finishedAt, error } of (history ?? []) as readonly Attempt[]) {
+      if (error?.code !== 'lease_lost') continue;
+      expect(finishedAt.getTime() - diedAt.getTime()).toBeLessThan(leaseMs + pollMs + slackMs);
+    }
+  }
+  expect(await differences()).toEqual([]);
+}
+
+/** As the daemon writes it. */
+interface Attempt {
+  readonly finishedAt: Date;
+  readonly error?: { readonly code: string };
+}
+
+/** Some moment within the given time, drawn by the caller from a seed: when chaos strikes. */
+export async function moment(ms: number): Promise<void> {
+  await sleep(ms);
+}
