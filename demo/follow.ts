@@ -10,6 +10,8 @@ export interface RequestDocument extends mongo.Document {
   status?: string;
   attempts?: number;
   error?: { code: string; message: string };
+  lease?: { owner: string };
+  history?: object[];
   progress?: { done: number; estimated?: number; ratio?: number };
   result?: Record<string, number> & { items: { id: string; outcome: string; code?: string }[] };
 }
@@ -26,7 +28,8 @@ export class Requests {
   /** Inserts the document as it is. */
   async insert(document: Record<string, unknown>): Promise<mongo.ObjectId> {
     const { insertedId } = await this.#collection.insertOne(
-      document as mongo.OptionalUnlessRequiredId<RequestDocument>,
+      // A copy: the driver adds the _id to what it is given.
+      { ...document } as mongo.OptionalUnlessRequiredId<RequestDocument>,
     );
     return insertedId;
   }
@@ -38,6 +41,29 @@ export class Requests {
       timeoutMs: 30_000,
     });
     return found._id;
+  }
+
+  async update(_id: mongo.ObjectId, update: mongo.UpdateFilter<RequestDocument>): Promise<void> {
+    await this.#collection.updateOne({ _id }, update);
+  }
+
+  async read(_id: mongo.ObjectId): Promise<RequestDocument> {
+    const found = await this.#collection.findOne({ _id });
+    if (!found) throw new Error(`There is no request ${String(_id)}`);
+    return found;
+  }
+
+  /** The request once the condition holds. */
+  async reaching(
+    _id: mongo.ObjectId,
+    what: string,
+    condition: (request: RequestDocument) => boolean,
+  ): Promise<RequestDocument> {
+    const reached = async (): Promise<RequestDocument | undefined> => {
+      const found = await this.read(_id);
+      return condition(found) ? found : undefined;
+    };
+    return until(reached, { what: `the request to be ${what}`, timeoutMs: 60_000 });
   }
 
   /** Waits for the end of a request, with a progress bar when its size is told. */

@@ -1,30 +1,37 @@
 // The demo's story on the simulator: backfill by cron, one request of each command, changes, a second sync, metrics, stop.
-import { startSimulator, type StripeSimulator } from '../test/simulator/index.js';
+import { startSimulator } from '../test/simulator/index.js';
 import { atEnd } from '../test/support/cleanup.js';
 import type { Checks } from './checks.js';
 import { type RequestDocument, Requests } from './follow.js';
-import { document, heading, note, panels, samplesOf, total } from './show.js';
-import { cronIn, secondsToSlot, startDaemon, startMongoDB, watchMirror, type World } from './world.js';
+import { counts, customers, type Scene, show } from './scene.js';
+import { heading, note, panels, samplesOf, total } from './show.js';
+import { cancel, dedupe, dryRun } from './steering.js';
+import { takeOver } from './takeover.js';
+import {
+  cronIn,
+  leaseMs,
+  pollIntervalMs,
+  secondsToSlot,
+  startDaemon,
+  startMongoDB,
+  watchMirror,
+  type World,
+} from './world.js';
 
-const customers = 5_000;
 const [changed, removed, added] = [20, 5, 10];
 
 type Stay = (lines: readonly string[]) => Promise<void>;
 
-interface Scene extends World {
-  readonly simulator: StripeSimulator;
-  readonly requests: Requests;
-  readonly checks: Checks;
-}
-
 export async function showAll(checks: Checks, stay?: Stay): Promise<void> {
   const scene = await open(checks);
   await backfill(scene);
-  await oneRequestOfEachCommand(scene);
-  await changeAndSyncAgain(scene);
+  const madeUp = await oneRequestOfEachCommand(scene);
+  const planned = await steering(scene);
+  await changeAndSyncAgain(scene, madeUp + planned);
   await metrics(scene);
-  await stay?.(whatToType(scene));
-  await stop(scene);
+  const left = { ...scene, ...(await takeOver(scene)) };
+  await stay?.(whatToType(left));
+  await stop(left);
 }
 
 async function open(checks: Checks): Promise<Scene> {
@@ -41,15 +48,18 @@ async function open(checks: Checks): Promise<Scene> {
   note(
     `Stripe     ${simulator.url} (a simulator, ${customers} customers, 25 calls/s an endpoint as Stripe allows)`,
   );
-  const { daemon, http } = await startDaemon(mongodbUri, {
+  const settings = {
     STRIPE_API_KEY: simulator.restrictedKey,
     STRIPE_API_BASE: simulator.url,
     STRIPE_CALLS_PER_SECOND: '20',
     STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: '10',
     SYNC_ALL_SCHEDULE: cronIn(secondsToSlot),
-  });
-  note(`daemon     pid ${daemon.pid}, ${http}/metrics`);
-  return { mongodbUri, db, simulator, daemon, http, requests: new Requests(db), checks };
+    REQUESTS_LEASE_MS: String(leaseMs),
+    REQUESTS_POLL_INTERVAL_MS: String(pollIntervalMs),
+  };
+  const replica = await startDaemon(mongodbUri, settings);
+  note(`daemon     pid ${replica.daemon.pid}, ${replica.http}/metrics`);
+  return { mongodbUri, db, simulator, ...replica, requests: new Requests(db), checks, settings };
 }
 
 async function backfill({ requests, checks, db }: Scene): Promise<void> {
@@ -64,13 +74,15 @@ async function backfill({ requests, checks, db }: Scene): Promise<void> {
   );
 }
 
-async function oneRequestOfEachCommand({ requests, checks, simulator }: Scene): Promise<void> {
+/** @returns how many customers differ from Stripe afterwards */
+async function oneRequestOfEachCommand(scene: Scene): Promise<number> {
+  const { requests, checks, simulator } = scene;
   heading('One request of each command, inserted as a service in any language would');
   const [first, second, third] = simulator.listIds();
   simulator.update(String(first), { name: 'Changed in Stripe' });
 
   const byIds = { command: 'syncByIds', ids: [first, second, 'cus_unknown'] };
-  const synced = await show(requests, byIds);
+  const synced = await show(scene, byIds);
   checks.equal(
     'two of three could be synced',
     [synced.status, counts(synced)],
@@ -83,43 +95,39 @@ async function oneRequestOfEachCommand({ requests, checks, simulator }: Scene): 
     { id: third, metadata: { tier: 'gold' } },
   ];
   // Without observedAt a batch counts as observed in the second of its _id, and what was read later in that second would win.
-  const held = await show(requests, { command: 'syncBatch', batch, observedAt: new Date() });
+  const held = await show(scene, { command: 'syncBatch', batch, observedAt: new Date() });
   checks.equal(
     'a whole customer and a part of one were taken without a call to Stripe',
     [held.status, counts(held)],
     ['succeeded', { updated: 2 }],
   );
 
-  const marked = await show(requests, { command: 'softDelete', stripeId: third });
+  const mark = { command: 'softDelete', stripeId: third, dedupeKey: 'ticket-7' };
+  const marked = await show(scene, mark);
   checks.equal(
     'one customer was marked as deleted',
     [marked.status, counts(marked)],
     ['succeeded', { deleted: 1 }],
   );
+  await dedupe(scene, mark);
 
   note("db.sync_requests.insertOne({ command: 'syncByIds', ids: ['../charges', 7] })");
   const refusal = await requests
     .insert({ command: 'syncByIds', ids: ['../charges', 7] })
     .catch((error: unknown) => (error instanceof Error ? error.message : undefined));
   checks.equal('MongoDB refuses nonsense when it is inserted', refusal, 'Document failed validation');
-
-  const all = await show(requests, { command: 'syncAll' });
-  checks.equal(
-    'a full sync sets right what the batch had made up',
-    [all.status, counts(all)],
-    ['succeeded', { updated: 2, unchanged: customers - 2 }],
-  );
+  return batch.length;
 }
 
-async function show(requests: Requests, request: Record<string, unknown>): Promise<RequestDocument> {
-  note(`db.sync_requests.insertOne({ command: '${String(request['command'])}', … })`);
-  const ended = await requests.insertAndFollow(request);
-  const { status, attempts, result, error } = ended;
-  document({ status, attempts, ...(result && { result }), ...(error && { error }) });
-  return ended;
+async function steering(scene: Scene): Promise<number> {
+  heading('A dry run, and a request that is cancelled');
+  const planned = await dryRun(scene);
+  await cancel(scene);
+  return planned;
 }
 
-async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene): Promise<void> {
+/** `owed` customers differ from Stripe before: the sync sets them right as well. */
+async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene, owed: number): Promise<void> {
   heading(`${changed} customers change, ${removed} are deleted, ${added} are new; then a second sync`);
   const ids = simulator.listIds();
   for (const id of ids.slice(100, 100 + changed)) simulator.update(id, { description: 'Changed in Stripe' });
@@ -132,19 +140,19 @@ async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene): P
 
   const expected = {
     created: added,
-    updated: changed,
-    unchanged: customers - changed - removed,
+    updated: changed + owed,
+    unchanged: customers - changed - owed - removed,
     deleted: removed,
   };
   checks.equal('the scan succeeded', request.status, 'succeeded');
   checks.equal(
-    `${changed} updated, ${removed} deleted, ${added} created, the rest unchanged`,
+    `${changed} updated and ${owed} set right, ${removed} deleted, ${added} created, the rest unchanged`,
     counts(request),
     expected,
   );
   checks.equal('MongoDB saw those writes and not one more', writes, {
     insert: added,
-    update: changed + removed,
+    update: changed + owed + removed,
   });
   checks.equal('the mirror has whom Stripe has', await mirroredIds(db), simulator.listIds().sort());
   checks.equal('Stripe refused no call for its rate', simulator.refused, {});
@@ -183,14 +191,6 @@ const whatToType = ({ mongodbUri, http, simulator }: Scene): string[] => [
   `MONGODB_URI="${mongodbUri}" npx tsx src/main.ts sync-all`,
   `curl -s -u ${simulator.key}: "${simulator.url}/v1/customers?limit=1"`,
 ];
-
-/** The outcomes that occurred. */
-function counts({ result }: RequestDocument): Record<string, number> {
-  const names = ['created', 'updated', 'unchanged', 'deleted', 'stale', 'failed'];
-  return Object.fromEntries(
-    names.map((name) => [name, result?.[name] ?? 0] as const).filter(([, count]) => count > 0),
-  );
-}
 
 const codes = ({ result }: RequestDocument): string[] =>
   (result?.items ?? []).flatMap(({ code }) => (code === undefined ? [] : [code]));

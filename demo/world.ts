@@ -7,12 +7,22 @@ import { until } from '../test/support/until.js';
 
 export const databaseName = 'stripe';
 
-export interface World {
-  readonly mongodbUri: string;
-  readonly db: mongo.Db;
+/** So short that a demo can wait for a takeover. */
+export const leaseMs = 3_000;
+export const pollIntervalMs = 1_000;
+
+/** A daemon at work. */
+export interface Replica {
   readonly daemon: RunningProcess;
   /** `http://127.0.0.1:port` of /metrics, /healthz and /readyz. */
   readonly http: string;
+  /** What it calls itself in leases. */
+  readonly owner: string;
+}
+
+export interface World extends Replica {
+  readonly mongodbUri: string;
+  readonly db: mongo.Db;
 }
 
 export async function startMongoDB(): Promise<{ uri: string; db: mongo.Db }> {
@@ -26,8 +36,8 @@ export async function startMongoDB(): Promise<{ uri: string; db: mongo.Db }> {
 /** Starts `stripe-mongo-sync run` and waits until it is ready. */
 export async function startDaemon(
   mongodbUri: string,
-  settings: Record<string, string>,
-): Promise<{ daemon: RunningProcess; http: string }> {
+  settings: Readonly<Record<string, string>>,
+): Promise<Replica> {
   const port = await freePort();
   const http = `http://127.0.0.1:${port}`;
   const daemon = startProcess({
@@ -52,7 +62,8 @@ export async function startDaemon(
   });
   await Promise.race([ready, ended]);
   ended.catch(() => undefined); // from now on its end is awaited where it is stopped
-  return { daemon, http };
+  const started = daemon.lines.find(({ json }) => json?.['msg'] === 'Started');
+  return { daemon, http, owner: String(started?.json?.['owner']) };
 }
 
 /** Time for the daemon to start before its slot comes, on a slow machine too: a slot before its first start is not caught up. */

@@ -1,0 +1,49 @@
+// What each act of the demo is given, and how requests are shown.
+import type { StripeSimulator } from '../test/simulator/index.js';
+import type { Checks } from './checks.js';
+import type { RequestDocument, Requests } from './follow.js';
+import { document, note } from './show.js';
+import type { World } from './world.js';
+
+export interface Scene extends World {
+  readonly simulator: StripeSimulator;
+  readonly requests: Requests;
+  readonly checks: Checks;
+  /** What every replica is started with. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+export const customers = 5_000;
+
+/** Inserts it, and prints what became of it. */
+export async function show(
+  { requests }: Pick<Scene, 'requests'>,
+  request: Record<string, unknown>,
+): Promise<RequestDocument> {
+  const told = Object.keys(request).filter(
+    (field) => !['command', 'batch', 'ids', 'stripeId'].includes(field),
+  );
+  note(
+    `db.sync_requests.insertOne({ command: '${String(request['command'])}', ${[...told.map((field) => fieldText(field, request[field])), '…'].join(', ')} })`,
+  );
+  const ended = await requests.insertAndFollow(request);
+  showEnd(ended);
+  return ended;
+}
+
+export function showEnd({ status, attempts, result, error }: RequestDocument): void {
+  document({ status, attempts, ...(result && { result }), ...(error && { error }) });
+}
+
+const fieldText = (field: string, value: unknown): string =>
+  value instanceof Date
+    ? `${field}: new Date()`
+    : `${field}: ${typeof value === 'string' ? `'${value}'` : String(value)}`;
+
+/** The outcomes that occurred. */
+export function counts({ result }: RequestDocument): Record<string, number> {
+  const names = ['created', 'updated', 'unchanged', 'deleted', 'stale', 'failed'];
+  return Object.fromEntries(
+    names.map((name) => [name, result?.[name] ?? 0] as const).filter(([, count]) => count > 0),
+  );
+}
