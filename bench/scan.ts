@@ -1,11 +1,13 @@
-// `npm run bench:scan -- --customers 100000`: a full sync of simulated customers by the real code in a process of its own, with customers
-// per second and peak memory. Last line JSON. STRIPE_API_BASE (with STRIPE_API_KEY) points it at another server.
+// `npm run bench:scan -- --customers 100000 --rate 25 --latency 300`: one full sync by the real daemon, seen from outside; the last line is
+// JSON. `-- --table` runs every row that the project promises and writes bench/RESULTS.md. STRIPE_API_BASE (with STRIPE_API_KEY) points one
+// scan at another server.
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { atEnd, releaseTo } from '../test/support/cleanup.js';
-import { startReplicaSet } from '../test/support/mongodb.js';
-import { startProcess } from '../test/support/process.js';
-import { spawnSimulator } from '../test/simulator/index.js';
+import { releaseTo } from '../test/support/cleanup.js';
+import { build } from './build.js';
+import { startServer, type Account, type Server } from './scan-place.js';
+import { nodeFlags, runScan, type ScanFigures } from './scan-run.js';
+import { runTable } from './scan-table.js';
 
 const number = z.coerce.number().min(0);
 const optionsSchema = z.object({
@@ -15,63 +17,84 @@ const optionsSchema = z.object({
   latency: number.default(0),
   jitter: number.default(0),
   distribution: z.enum(['uniform', 'growth', 'spike', 'same-second']).default('growth'),
-  'in-flight': z.coerce.number().int().min(1).max(256).default(16),
+  /** Calls in flight at the most; the daemon's own choice by default. */
+  'in-flight': z.coerce.number().int().min(1).max(256).optional(),
+  /** Options of Node for the daemon, in one argument. */
+  'node-options': z.string().optional(),
+  /** Scans one after the other on the same mirror. */
+  times: z.coerce.number().int().min(1).default(1),
+  /** Rows of the table by their names; all by default, and only then the results are kept. */
+  only: z.string().optional(),
 });
+type Options = z.output<typeof optionsSchema>;
 
+const text = { type: 'string' } as const;
 const { values } = parseArgs({
   options: {
-    customers: { type: 'string' },
-    rate: { type: 'string' },
-    latency: { type: 'string' },
-    jitter: { type: 'string' },
-    distribution: { type: 'string' },
-    'in-flight': { type: 'string' },
+    customers: text,
+    rate: text,
+    latency: text,
+    jitter: text,
+    distribution: text,
+    'in-flight': text,
+    'node-options': text,
+    times: text,
+    only: text,
+    table: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
-const { json: isJson, ...given } = values;
+const { json: isJson, table: isTable, ...given } = values;
 const options = optionsSchema.parse(given);
-const say = (text: string): void => void process.stderr.write(isJson ? '' : `${text}\n`);
+const say = (line: string): void => {
+  if (!isJson) process.stderr.write(`${line}\n`);
+};
 
-async function stripeServer(): Promise<{ STRIPE_API_BASE: string; STRIPE_API_KEY: string }> {
-  const { STRIPE_API_BASE, STRIPE_API_KEY } = process.env;
-  if (STRIPE_API_BASE !== undefined)
-    return { STRIPE_API_BASE, STRIPE_API_KEY: STRIPE_API_KEY ?? 'rk_test_bench' };
-  const { customers: count, distribution, latency: ms, jitter: jitterMs } = options;
-  const simulator = await spawnSimulator({
-    seed: { count, distribution },
-    latency: { ms, jitterMs },
-    logSize: 0,
-  });
-  atEnd(() => simulator.close());
-  return { STRIPE_API_BASE: simulator.url, STRIPE_API_KEY: simulator.restrictedKey };
+async function stripeOf(server: Server, account: Account): Promise<Parameters<typeof runScan>[0]['stripe']> {
+  const { STRIPE_API_BASE: url, STRIPE_API_KEY: key } = process.env;
+  if (url !== undefined) return { url, key: key ?? 'rk_test_bench' };
+  const { simulator } = await server.open(account);
+  return { url: simulator.url, key: simulator.restrictedKey };
+}
+
+async function runOnce(chosen: Options): Promise<void> {
+  const { rate, times, 'in-flight': inFlight, 'node-options': nodeOptions } = chosen;
+  say('Compiling the daemon; starting MongoDB and, in a process of its own, Stripe');
+  const { daemon } = await build();
+  const server = await startServer();
+  const stripe = await stripeOf(server, chosen);
+  const mongodb = await server.database();
+  const settings = { rate, inFlight, nodeFlags: nodeOptions?.split(' ') ?? nodeFlags };
+  for (let time = 1; time <= times; time += 1) {
+    say('Scanning');
+    const figures = await runScan({ daemon, stripe, mongodb }, settings, { countsStoredWrites: time > 1 });
+    say(inWords(figures));
+    process.stdout.write(`${JSON.stringify({ ...figures, shareOfCeiling: shareOf(figures, rate) })}\n`);
+  }
+}
+
+const shareOf = ({ customersPerSecond }: ScanFigures, rate: number): number | undefined =>
+  rate === 0 ? undefined : Number((customersPerSecond / (rate * 100)).toFixed(4));
+
+function inWords(figures: ScanFigures): string {
+  const { customersPerSecond, seconds, pages, writes, peakRssMiB, eventLoopDelayP99Ms } = figures;
+  return [
+    `${customersPerSecond} customers a second`,
+    `${seconds} s`,
+    `${pages} pages`,
+    `${writes} writes`,
+    `at most ${peakRssMiB} MiB`,
+    `event loop delayed by ${eventLoopDelayP99Ms} ms (p99)`,
+  ].join(', ');
 }
 
 try {
-  say(`Starting MongoDB and, in a process of its own, Stripe with ${options.customers} customers`);
-  const replicaSet = await startReplicaSet({ enableTestCommands: false });
-  const server = await stripeServer();
-  say('Scanning');
-  const scanning = startProcess({
-    entry: 'bench/scan-process.ts',
-    env: {
-      ...server,
-      MONGODB_URI: replicaSet.uriFor('bench'),
-      STRIPE_CALLS_PER_SECOND: String(options.rate),
-      STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: String(options.rate),
-      STRIPE_MAX_IN_FLIGHT: String(options['in-flight']),
-      LOG_LEVEL: 'error',
-    },
-  });
-  const { code } = await scanning.exit;
-  const last = scanning.lines.at(-1);
-  if (code !== 0 || last?.json === undefined)
-    throw new Error(scanning.lines.map(({ text }) => text).join('\n'));
-  const { customersPerSecond, peakRssMiB, seconds, pages } = last.json;
-  say(
-    `${String(customersPerSecond)} customers a second, ${String(seconds)} s, ${String(pages)} pages, at most ${String(peakRssMiB)} MiB`,
-  );
-  process.stdout.write(`${last.text}\n`);
+  if (isTable) {
+    const areMet = await runTable({ only: options.only?.split(','), say, isJson });
+    if (!areMet) process.exitCode = 1;
+  } else {
+    await runOnce(options);
+  }
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
