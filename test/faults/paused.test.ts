@@ -1,0 +1,89 @@
+// A replica that stands still for longer than its lease, and then wakes up with what it held: it changes nothing any more.
+import { expect, test } from 'vitest';
+import { said } from '../support/daemon.js';
+import { openFleet } from '../support/fleet.js';
+import { keepJournal } from '../support/journal.js';
+import { until } from '../support/until.js';
+
+/** Longer than a busy machine pauses by itself. */
+const leaseMs = 5_000;
+const settings = { REQUESTS_LEASE_MS: String(leaseMs) };
+const isLost = said('Request lost to another holder, nothing written');
+
+test('a daemon paused for longer than its lease ends nothing when it wakes up, and sets no customer back in time', async () => {
+  const fleet = await openFleet({ simulated: { seed: { count: 3 } }, settings });
+  const { simulator, user, db } = fleet;
+  const [id = ''] = simulator.listIds();
+  const journal = await keepJournal(user.requests);
+  const paused = await fleet.start();
+  await user.run({ command: 'syncAll' });
+  simulator.update(id, { metadata: { version: '1' } });
+  const held = simulator.hold({ endpoint: 'GET /v1/customers/{id}', when: 'after-compute' });
+  const [request] = await user.insert({ command: 'syncByIds', ids: [id] });
+  await held.arrived;
+
+  await paused.freeze();
+  held.release(); // what it will read when it wakes up
+  simulator.update(id, { metadata: { version: '2' } });
+  const other = await fleet.start();
+  const ended = await user.ended(request!);
+  expect(ended).toMatchObject({ status: 'succeeded', result: { updated: 1 } });
+  expect(ended['lease']).not.toMatchObject({ fence: 1 });
+  paused.thaw();
+  await paused.waitForLine(isLost, { what: 'the loss of its request', timeoutMs: 30_000 });
+
+  expect(await user.requests.findOne({ _id: request! })).toEqual(ended);
+  expect((await journal.ends()).get(String(request))).toEqual(['succeeded']);
+  expect(await db.collection<{ _id: string }>('stripe_customers').findOne({ _id: id })).toMatchObject({
+    metadata: { version: '2' },
+  });
+  expect(await fleet.differences()).toEqual([]);
+  // It works on: the pause has cost it one request.
+  await other.stop();
+  expect(await user.run({ command: 'syncByIds', ids: [id] })).toMatchObject({ status: 'succeeded' });
+  expect(await paused.stop()).toEqual({ code: 0, signal: null });
+});
+
+test('a daemon paused in the middle of a scan neither ends it nor moves its checkpoint when it wakes up', async () => {
+  const fleet = await openFleet({
+    simulated: { seed: { count: 1_500, distribution: 'growth' }, latency: { ms: 20 } },
+    settings: { ...settings, STRIPE_MAX_IN_FLIGHT: '2' },
+  });
+  const { simulator, user, db } = fleet;
+  const journal = await keepJournal(user.requests);
+  const paused = await fleet.start();
+  const held = [7, 8].map((skip) =>
+    simulator.hold({ endpoint: 'GET /v1/customers', when: 'after-compute', skip }),
+  );
+  const [scan] = await user.insert({ command: 'syncAll' });
+  await Promise.all(held.map(({ arrived }) => arrived));
+  // Nothing but the two answers is under way, so that none of its writes is on its way to MongoDB when it is stopped.
+  let mirrored = 0;
+  await until(
+    async () => mirrored === (mirrored = await db.collection('stripe_customers').countDocuments()),
+    {
+      what: 'the pages before to be mirrored',
+      intervalMs: 500,
+    },
+  );
+
+  await paused.freeze();
+  for (const { release } of held) release();
+  simulator.updateRandom(200);
+  simulator.deleteRandom(20);
+  await fleet.start();
+  const ended = await user.ended(scan!);
+  expect(ended).toMatchObject({ status: 'succeeded' });
+  expect(ended['lease']).not.toMatchObject({ fence: 1 });
+  expect((ended['startedAt'] as Date).getTime()).toBeGreaterThan(
+    scan!.getTimestamp().getTime() + leaseMs - 1_000,
+  );
+  // Changes behind the cursor of the first holder are for the next scan.
+  expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
+  paused.thaw();
+  await paused.waitForLine(isLost, { what: 'the loss of its request', timeoutMs: 30_000 });
+
+  expect(await user.requests.findOne({ _id: scan! })).toEqual(ended);
+  expect((await journal.ends()).get(String(scan))).toEqual(['succeeded']);
+  expect(await fleet.differences()).toEqual([]);
+});
