@@ -1,0 +1,107 @@
+// The chart beside the product: it knows every setting, refuses what does not exist, and names what the image really holds.
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { settings } from '../../src/config-settings.js';
+
+interface Schema {
+  type?: string;
+  properties?: Record<string, Schema>;
+  additionalProperties?: boolean | Schema;
+  description?: string;
+}
+
+const read = (path: string): string =>
+  readFileSync(fileURLToPath(new URL(`../../${path}`, import.meta.url)), 'utf8');
+const chart = 'helm/stripe-mongo-sync';
+const schema = JSON.parse(read(`${chart}/values.schema.json`)) as Schema;
+const values = parse(read(`${chart}/values.yaml`)) as Record<string, unknown>;
+
+const isMapping = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+describe('the schema of values', () => {
+  it('has every setting but the secrets, and no other', () => {
+    const sections = Object.entries(schema.properties?.['config']?.properties ?? {});
+
+    const known = sections.flatMap(([section, { properties = {} }]) =>
+      Object.keys(properties).map((key) => `${section}.${key}`),
+    );
+
+    expect(known).toEqual(settings.filter(({ secret }) => !secret).map(({ path }) => path));
+  });
+
+  it('is closed: no object with keys of its own takes others', () => {
+    const open: string[] = [];
+    const visit = (part: Schema, path: string): void => {
+      const own = Object.entries(part.properties ?? {});
+      if (own.length > 0 && part.additionalProperties !== false) open.push(path);
+      for (const [key, inner] of own) visit(inner, `${path}.${key}`);
+    };
+
+    visit(schema, 'values');
+
+    expect(open).toEqual([]);
+  });
+
+  it('describes every value', () => {
+    const undescribed = Object.entries(schema.properties ?? {}).flatMap(([key, part]) =>
+      part.description !== undefined || part.properties
+        ? Object.entries(part.description === undefined ? (part.properties ?? {}) : {}).flatMap(
+            ([inner, { description, properties }]) =>
+              description === undefined && !properties ? [`${key}.${inner}`] : [],
+          )
+        : [key],
+    );
+
+    expect(undescribed).toEqual([]);
+  });
+
+  it('has the values of values.yaml, and values.yaml has its', () => {
+    const inSchema = (path: string, part: Schema | undefined, given: unknown): string[] => {
+      if (!part) return [path];
+      if (!part.properties || !isMapping(given)) return [];
+      return Object.entries(given).flatMap(([key, value]) =>
+        inSchema(`${path}.${key}`, part.properties?.[key], value),
+      );
+    };
+
+    expect(inSchema('values', schema, values)).toEqual([]);
+    expect(['global', ...Object.keys(values)].sort()).toEqual(Object.keys(schema.properties ?? {}).sort());
+  });
+
+  it('holds no pattern for a secret, as Helm prints what does not match', () => {
+    const { stripe, mongodb, migrate } = schema.properties ?? {};
+
+    for (const secret of [
+      stripe?.properties?.['apiKey'],
+      mongodb?.properties?.['uri'],
+      migrate?.properties?.['mongodb']?.properties?.['uri'],
+    ]) {
+      expect(secret).toMatchObject({ type: 'string' });
+      expect(secret).not.toHaveProperty('pattern');
+    }
+  });
+});
+
+describe('the chart', () => {
+  it('is of the version of the package', () => {
+    const { version } = JSON.parse(read('package.json')) as { version: string };
+
+    expect(parse(read(`${chart}/Chart.yaml`))).toMatchObject({ appVersion: version });
+  });
+
+  it('runs as the user of the image, and the command line where the image has it', () => {
+    const dockerfile = read('Dockerfile');
+    const main = /^ENTRYPOINT \["node", "(.*)"\]$/m.exec(dockerfile)?.[1] ?? 'an entrypoint';
+    const [, user, group] = /^USER (\d+):(\d+)$/m.exec(dockerfile) ?? [];
+
+    expect(read(`${chart}/templates/tests/request.yaml`)).toContain(`args: [${main}, `);
+    expect(read(`${chart}/templates/NOTES.txt`)).toContain(`node ${main} sync-all`);
+    expect(values['podSecurityContext']).toMatchObject({
+      runAsUser: Number(user),
+      runAsGroup: Number(group),
+    });
+  });
+});
