@@ -26,7 +26,7 @@ export interface TestProxy {
   /** Connections of clients that are open now. */
   readonly connections: () => number;
   readonly mostConnections: () => number;
-  /** How it behaves from now on; it opens tunnels at first. */
+  /** How it behaves from now on, and that alone: tunnels that are open are closed. It opens tunnels at first. */
   behave: (conduct: ProxyConduct) => void;
 }
 
@@ -89,6 +89,8 @@ export async function startProxy(options: ProxyOptions = {}): Promise<TestProxy>
     mostConnections: () => most,
     behave: (next) => {
       conduct = next;
+      // A tunnel that a client has kept would go on to serve it, whatever the proxy answers to new ones.
+      for (const connection of connections) connection.destroy();
     },
   };
 }
