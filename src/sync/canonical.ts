@@ -34,15 +34,24 @@ function withoutOwnFields(object: StripeObject): StripeObject {
 
 /** JSON with sorted keys. Input is what JSON.parse gives: no cycles, no undefined, no dates. */
 export function canonicalJson(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
-  const record = value as Record<string, unknown>; // neither null nor array: an object of JSON
+  if (typeof value === 'string') return quoted(value);
+  if (typeof value !== 'object' || value === null) return String(value); // of these JSON and JavaScript write all alike
   let json = '';
+  if (Array.isArray(value)) {
+    for (const item of value) json += `${json === '' ? '' : ','}${canonicalJson(item)}`;
+    return `[${json}]`;
+  }
+  const record = value as Record<string, unknown>; // neither null nor array: an object of JSON
   for (const key of Object.keys(record).sort()) {
-    json += `${json === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(record[key])}`;
+    json += `${json === '' ? '' : ','}${quoted(key)}:${canonicalJson(record[key])}`;
   }
   return `{${json}}`;
 }
+
+const needsNoEscape = /^[ !#-[\]-~]*$/;
+
+/** A string of JSON. JSON.stringify is a call out of JavaScript; for nearly every string of a customer two quotes will do. */
+const quoted = (text: string): string => (needsNoEscape.test(text) ? `"${text}"` : JSON.stringify(text));
 
 function toWellFormed(value: unknown): unknown {
   if (typeof value === 'string') return wellFormed(value);

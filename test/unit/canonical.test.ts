@@ -25,6 +25,15 @@ describe('the hash of a customer', () => {
     );
   });
 
+  it('is of the JSON that JSON.stringify would write, but for the order of keys', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ stringUnit: 'binary' }), (value) => {
+        expect(JSON.parse(canonicalJson(value))).toEqual(JSON.parse(JSON.stringify(value)));
+        expect(canonicalJson(value)).toHaveLength(JSON.stringify(value).length);
+      }),
+    );
+  });
+
   it('tells any two different values apart', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.jsonValue(), (a, b) => {
