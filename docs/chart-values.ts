@@ -4,6 +4,8 @@ import { z } from 'zod';
 
 const labels = z.record(z.string(), z.string());
 const name = z.string().regex(/^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$/);
+/** Part of the name of a Service, which takes no dot. */
+const label = z.string().regex(/^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$/);
 const port = z.int().min(1).max(65_535);
 const seconds = z.int().min(1);
 const numberOrPercentage = z.union([z.int().min(0), z.string().regex(/^\d+%$/)]);
@@ -109,8 +111,8 @@ const monitor = z.strictObject({
 
 /** Every value but `config`, which is made of the settings, in the order of values.yaml. */
 export const chartValues = {
-  nameOverride: name,
-  fullnameOverride: name,
+  nameOverride: label,
+  fullnameOverride: label,
   commonLabels: labels,
   image: z.strictObject({
     registry: z.string().regex(/^([A-Za-z0-9][A-Za-z0-9.:/_-]*)?$/),
@@ -212,6 +214,7 @@ export const chartValues = {
     annotations: labels,
     alertLabels: labels,
     disabledAlerts: z.array(z.string()),
+    runbookUrl: z.string().regex(/^(https?:\/\/\S+)?$/),
   }),
   dashboards: z.strictObject({ enabled: z.boolean(), namespace: name, labels, annotations: labels }),
   networkPolicy: z.strictObject({

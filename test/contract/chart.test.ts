@@ -7,6 +7,8 @@ import { settings } from '../../src/config-settings.js';
 
 interface Schema {
   type?: string;
+  anyOf?: Schema[];
+  items?: Schema;
   properties?: Record<string, Schema>;
   additionalProperties?: boolean | Schema;
   description?: string;
@@ -17,6 +19,9 @@ const read = (path: string): string =>
 const chart = 'helm/stripe-mongo-sync';
 const schema = JSON.parse(read(`${chart}/values.schema.json`)) as Schema;
 const values = parse(read(`${chart}/values.yaml`)) as Record<string, unknown>;
+
+const isSchema = (part: boolean | Schema | undefined): part is Schema =>
+  typeof part === 'object' && Object.keys(part).length > 0;
 
 const isMapping = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -38,11 +43,44 @@ describe('the schema of values', () => {
       const own = Object.entries(part.properties ?? {});
       if (own.length > 0 && part.additionalProperties !== false) open.push(path);
       for (const [key, inner] of own) visit(inner, `${path}.${key}`);
+      for (const inner of part.anyOf ?? []) visit(inner, path);
+      if (part.items) visit(part.items, `${path}[]`);
     };
 
     visit(schema, 'values');
 
-    expect(open).toEqual([]);
+    // Of a volume and its mount the chart knows no more than the names; the rest is for Kubernetes to judge.
+    expect(open).toEqual(['values.extraVolumes[]', 'values.extraVolumeMounts[]']);
+  });
+
+  it('is open only where keys are free or Kubernetes knows them better', () => {
+    const open: string[] = [];
+    const visit = (part: Schema, path: string): void => {
+      const isFree = part.type === 'object' && part.additionalProperties !== false;
+      const hasNone = Object.keys(part.properties ?? {}).length === 0;
+      if (isFree && hasNone && !isSchema(part.additionalProperties)) open.push(path);
+      for (const [key, inner] of Object.entries(part.properties ?? {})) visit(inner, `${path}.${key}`);
+      for (const inner of part.anyOf ?? []) visit(inner, path);
+      if (part.items) visit(part.items, `${path}[]`);
+    };
+
+    visit(schema, 'values');
+
+    expect([...new Set(open.map((path) => path.replace(/^.*\./, '')))].sort()).toEqual([
+      'configMapRef',
+      'global',
+      'matchExpressions[]',
+      'metricRelabelings[]',
+      'nodeAffinity',
+      'podAffinity',
+      'podAntiAffinity',
+      'ports[]',
+      'relabelings[]',
+      'secretRef',
+      'sysctls[]',
+      'valueFrom',
+      'windowsOptions',
+    ]);
   });
 
   it('describes every value', () => {
@@ -86,6 +124,15 @@ describe('the schema of values', () => {
 });
 
 describe('the chart', () => {
+  it('waits longer for the daemon to listen than the daemon waits for MongoDB', () => {
+    const { failureThreshold, periodSeconds } = values['startupProbe'] as Record<string, number>;
+    const defaults = parse(read('config/default.yaml')) as { mongodb: { connectDeadlineMs: number } };
+
+    expect((failureThreshold ?? 0) * (periodSeconds ?? 0) * 1_000).toBeGreaterThan(
+      defaults.mongodb.connectDeadlineMs,
+    );
+  });
+
   it('is of the version of the package', () => {
     const { version } = JSON.parse(read('package.json')) as { version: string };
 

@@ -47,6 +47,20 @@
 {{- $faults = append $faults (printf "terminationGracePeriodSeconds must be above config.shutdown.timeoutMs, got %d s for %d ms: the daemon would be killed before it has stopped" $graceSeconds $timeoutMs) -}}
 {{- end -}}
 
+{{- /* The settings' own default is for a process on a desk; whoever copies all of them here has copied it, too. */ -}}
+{{- $host := dig "http" "host" "0.0.0.0" .Values.config -}}
+{{- if regexMatch "^(localhost|127\\..*|::1)$" $host -}}
+{{- $faults = append $faults (printf "config.http.host must be an address that probes and Prometheus can reach, such as 0.0.0.0 or ::, got %s" $host) -}}
+{{- end -}}
+
+{{- $replicas := int .Values.replicaCount -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- $least := toString .minAvailable -}}
+{{- if and .enabled (gt $replicas 1) (regexMatch "^\\d+$" $least) (ge (int $least) $replicas) -}}
+{{- $faults = append $faults (printf "podDisruptionBudget.minAvailable must be below replicaCount, got %s of %d: no node with a pod of it could be drained" $least $replicas) -}}
+{{- end -}}
+{{- end -}}
+
 {{- $instead := dict
   "CONFIG_FILE" "config"
   "HTTP_HOST" "config.http.host"

@@ -4,7 +4,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 50 characters, so that names that end in -test-script are names too. */}}
+{{/* At most 50 characters, so that what is named after it has a name of at most 63, too. */}}
 {{- define "stripe-mongo-sync.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
