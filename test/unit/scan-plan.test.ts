@@ -108,7 +108,7 @@ describe('the windows of a scan', () => {
     const plan = new Plan([new Window({ gte: 0, lt: undefined })]);
     const window = plan.take();
     if (!window) throw new Error('the window is free');
-    afterPage(window, 20, 10);
+    afterPage(window, 19, 10);
     expect(plan.take()).toBeUndefined();
 
     window.gte = 20;

@@ -5,7 +5,7 @@ import type { Plan, Window } from './plan.js';
 import { fetchPage, type Page } from './walk.js';
 
 /** Of the walks worth having: with fewer the rate would not be used up; the others are there for answers that take long. */
-const neededShare = 0.7;
+const neededShare = 0.6;
 
 export interface FetchOptions {
   readonly source: Source;

@@ -101,10 +101,10 @@ export class Window {
 
 const pageRows = 100;
 /**
- * Estimated rows a window must have left to be split. Every window ends with a page that is half empty, so splitting less costs more
- * calls than it saves time; and who would only be to spare splits nothing but what is large.
+ * Estimated rows a window must have left to be split, besides the page that is on its way. Every window ends with a page that is half
+ * empty; near the end of a scan that costs less than a rate that goes unused. Who would only be to spare splits nothing but what is large.
  */
-const minStolenRows = { needed: 300, spare: 10_000 };
+const minStolenRows = { needed: 100, spare: 10_000 };
 /** A last page so much denser than the window is an import: what is left lies near. */
 const importRatio = 4;
 
@@ -124,10 +124,6 @@ export class Plan {
       this.windows.find(({ isOwned, isFetched }) => !isOwned && !isFetched) ?? this.#steal(thief);
     if (window) window.isOwned = true;
     return window;
-  }
-
-  get isFetched(): boolean {
-    return this.windows.every(({ isFetched }) => isFetched);
   }
 
   get isDone(): boolean {
