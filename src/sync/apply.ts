@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../errors.js';
 import { prepare } from './canonical.js';
-import { decide, maxAnswerAgeMs } from './decide.js';
+import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
 import type { ItemResult } from './outcome.js';
 import type {
   Answer,
@@ -64,7 +64,7 @@ export async function applyReads(
     const writes: MirrorWrite[] = [];
     const writing: WholeRead[] = [];
     for (const read of open) {
-      const decision = isTooOld(read) ? 'overlap' : decide(known.get(read.id), read);
+      const decision = decisionOn(known.get(read.id), read);
       switch (decision) {
         case 'insert':
         case 'replace':
@@ -112,6 +112,13 @@ async function writeAll(
 }
 
 const pick = ({ id, object, hash, observed, source }: WholeRead) => ({ id, object, hash, observed, source });
+
+/** What is too old to be written is read again; that it changes nothing, or comes too late, is true of an old answer as well. */
+function decisionOn(head: Head | undefined, read: WholeRead): Decision {
+  const decision = decide(head, read);
+  const isWrite = decision === 'insert' || decision === 'replace';
+  return isWrite && isTooOld(read) ? 'overlap' : decision;
+}
 
 const isTooOld = (read: Answer): boolean => performance.now() - read.receivedAtMs > maxAnswerAgeMs;
 

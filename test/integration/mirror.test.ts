@@ -2,7 +2,7 @@ import { type mongo } from 'mongoose';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { prepare } from '../../src/sync/canonical.js';
-import { applyReads, toReads } from '../../src/sync/apply.js';
+import { applyReads, toReads, type WholeRead } from '../../src/sync/apply.js';
 import { softDelete } from '../../src/sync/soft-delete.js';
 import type { StripeObject } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
@@ -24,6 +24,9 @@ const customer = (id: string, fields: object = {}): StripeObject => ({
   livemode: false,
   ...fields,
 });
+/** Reads as of 1,000 to 1,010 whose answers came half a minute ago. */
+const thirtySecondsOld = (...objects: StripeObject[]): WholeRead[] =>
+  toReads(objects, { ...answered(1_000, 1_010), receivedAtMs: performance.now() - 30_001 }, 'list');
 const outcomeOf = ({ results, unsettled }: Awaited<ReturnType<TestMirror['read']>>): string | undefined =>
   results[0]?.outcome ?? (unsettled.length > 0 ? 'unsettled' : undefined);
 
@@ -175,17 +178,26 @@ describe('the mirror', () => {
 
   it('reads again what was answered more than 30 seconds before it is written', async () => {
     const id = newId();
-    const [read] = toReads(
-      [customer(id)],
-      { ...answered(1_000, 1_010), receivedAtMs: performance.now() - 30_001 },
-      'list',
-    );
-    if (!read) throw new Error('one read was made');
-
-    const applied = await applyReads(m.mirror, [read], new Map());
+    const applied = await applyReads(m.mirror, thirtySecondsOld(customer(id)), new Map());
 
     expect(applied).toEqual({ results: [], unsettled: [id] });
     expect(await m.stored(id)).toBeUndefined();
+  });
+
+  it('reads nothing again because of its age that need not be written', async () => {
+    const [same, late] = [newId(), newId()];
+    await m.read(customer(same), 1_000);
+    await m.read(customer(late, { name: 'newer' }), 2_000);
+    const reads = thirtySecondsOld(customer(same), customer(late));
+
+    const applied = await applyReads(
+      m.mirror,
+      reads,
+      await m.mirror.headsOf([stripeId(same), stripeId(late)]),
+    );
+
+    expect(applied.unsettled).toEqual([]);
+    expect(applied.results.map(({ outcome }) => outcome)).toEqual(['unchanged', 'stale']);
   });
 
   it('counts a stale write of fifty at once as stale, not as a fault, and keeps the newest', async () => {
