@@ -250,7 +250,7 @@ export const catalog = {
   },
   rate_limiter_calls_per_second: {
     type: 'gauge',
-    help: 'Rate that the limiter keeps at present, one budget for all replicas: take the max, not the sum. +Inf: unlimited.',
+    help: 'Rate that the limiter keeps at present over all endpoints, one budget for all replicas: take the max, not the sum. That of one endpoint may be lower. +Inf: unlimited.',
     unit: 'calls per second',
     scope: 'process',
     labels: {},

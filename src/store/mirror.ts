@@ -96,7 +96,8 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
       return persistently('sampling the mirror', () =>
         collection
           .find(
-            { '_sync.deletedAt': { $exists: false } },
+            // Batches and marks may name customers that Stripe has never had.
+            { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
             { projection: { _id: 1 }, sort: { created: -1 }, limit: count },
           )
           .map(({ _id }) => _id)

@@ -145,7 +145,7 @@ export interface Mirror {
   suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]>;
   /** How many stored objects are not marked as deleted. */
   countLive(): Promise<number>;
-  /** Some ids of the mirror that are alive, the newest first; for checking that a key belongs to this mirror. */
+  /** Some ids of the mirror that are alive and were read from Stripe, the newest first; for checking that a key belongs to this mirror. */
   sampleIds(count: number): Promise<readonly StripeId[]>;
   /** Some values of `created`, drawn at random, to see how the account is spread over time. */
   sampleCreated(count: number): Promise<readonly number[]>;
