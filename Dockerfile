@@ -1,31 +1,37 @@
 # The image of stripe-mongo-sync: Node, what was compiled, and the packages that it needs at run time. Another base, such as a pinned
 # digest or a mirror's copy, by --build-arg BASE_IMAGE=registry.example.com/node:24-bookworm-slim@sha256:…
 ARG BASE_IMAGE=node:24-bookworm-slim
+# BuildKit sets it. Builders that do not know it take "linux" for their own platform.
+ARG BUILDPLATFORM=${BUILDPLATFORM:-linux}
 
 # No package here is native, so what is built on one platform runs on all: the last stage only copies, and needs no emulator for arm64.
 FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS packages
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-# Types, source maps and manuals are for those who compile against a package.
-RUN npm ci --ignore-scripts --omit=dev \
- && find node_modules -type f ! -iname 'license*' \
-      \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -iname '*.md' -o -name '*.markdown' \) -delete
-
-FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS build
-WORKDIR /build
-COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
+
+FROM packages AS build
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
-RUN npx tsc -p tsconfig.build.json --declaration false --sourceMap false --inlineSources false
+RUN npx tsc -p tsconfig.build.json --declaration false --sourceMap false --inlineSources false --outDir /app/dist
+WORKDIR /app
+COPY package.json LICENSE CHANGELOG.md image/healthcheck.js ./
+COPY config/default.yaml config/
+# Any user may run it and none may change it, whatever the umask that the checkout was made under.
+RUN chmod -R a+rX,go-w .
+
+FROM packages AS production
+# Without `optional`, types that are a development dependency as well as somebody's optional peer would stay. Sources, types, source maps
+# and manuals are for those who compile against a package, or debug it.
+RUN npm prune --ignore-scripts --omit=dev --omit=optional \
+ && find node_modules -type f ! -iname 'license*' ! -iname 'notice*' \
+      \( -name '*.ts' -o -name '*.mts' -o -name '*.cts' -o -name '*.map' -o -iname '*.md' -o -name '*.markdown' \) -delete \
+ && chmod -R a+rX,go-w node_modules
 
 FROM ${BASE_IMAGE}
 WORKDIR /app
-COPY --from=packages /build/node_modules node_modules
-COPY config config
-COPY LICENSE package.json CHANGELOG.md ./
-COPY image/healthcheck.js ./
-COPY --from=build /build/dist dist
+COPY --from=production /build/node_modules node_modules
+COPY --from=build /app ./
 
 # Of a process that works in bounded buffers: measured in docs/deploy.md. Raise both where requests carry batches of megabytes.
 ENV NODE_ENV=production \

@@ -1,8 +1,11 @@
-// Three suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself.
+// Five suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself, `prometheus` needs a
+// Prometheus on the PATH, `image` needs an engine and is run by .ci/image.
 import { defineConfig } from 'vitest/config';
 
 const withoutMongo = ['test/{unit,contract,simulator}/**/*.test.ts'];
 const harmful = ['test/faults/**/*.test.ts'];
+const ofImage = ['test/image/**/*.test.ts'];
+const ofPrometheus = ['test/prometheus/**/*.test.ts'];
 /** Also in the suite `faults`, with more and other seeds. */
 const laws = ['test/property/convergence.test.ts'];
 const sharedReplicaSet = ['test/support/global-setup.ts'];
@@ -24,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'mongodb',
           include: ['test/**/*.test.ts'],
-          exclude: [...withoutMongo, ...harmful],
+          exclude: [...withoutMongo, ...harmful, ...ofImage, ...ofPrometheus],
           globalSetup: sharedReplicaSet,
         },
       },
@@ -39,6 +42,16 @@ export default defineConfig({
           setupFiles: ['test/support/use-build.ts'],
         },
       },
+      {
+        extends: true,
+        test: {
+          name: 'prometheus',
+          include: ofPrometheus,
+          globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
+          setupFiles: ['test/support/use-build.ts'],
+        },
+      },
+      { extends: true, test: { name: 'image', include: ofImage, globalSetup: sharedReplicaSet } },
     ],
   },
 });
