@@ -51,7 +51,7 @@ module.exports = {
 
     onlyIn(
       ['mongoose', 'mongodb'],
-      '^src/(store|requests|schedule|cli)/|^src/(collections|daemon|migration|mongo-faults|services|stripe-customer-action)\\.ts$',
+      '^src/(store|requests|schedule|cli)/|^src/(collections|daemon|migration|mongo-database|mongo-faults|services|stripe-customer-action)\\.ts$',
       'The mirror is behind src/store; the queue and its schedule are MongoDB through and through.',
     ),
     onlyIn(['stripe'], '^src/(stripe|resources)/', "Stripe's SDK is behind src/stripe."),

@@ -16,13 +16,11 @@ export const runnerOf = (action: StripeCustomerAction): CommandRunner => ({
       beforeWrite: () => context.assertHeld(),
       onProgress: (progress: Parameters<typeof context.onProgress>[0]) => context.onProgress(progress),
     };
+    // A dry run keeps nothing: its next attempt starts from zero, so that attempts must count.
+    const checkpoints = dryRun ? {} : { onCheckpoint: () => context.onCheckpoint() };
     switch (command.command) {
       case 'syncAll':
-        return action.scanNow({
-          ...options,
-          requestId: String(context.requestId),
-          onCheckpoint: () => context.onCheckpoint(),
-        });
+        return action.scanNow({ ...options, ...checkpoints, requestId: String(context.requestId) });
       case 'syncByIds':
         return action.syncByIds(command.ids, options);
       case 'syncBatch':
@@ -30,7 +28,7 @@ export const runnerOf = (action: StripeCustomerAction): CommandRunner => ({
       case 'softDelete':
         return resultOf(await action.softDelete(command.stripeId, options));
       case 'approveRemovals':
-        return action.approveRemovals(command.request, options);
+        return action.approveRemovalsNow(command.request, { ...options, ...checkpoints });
       default:
         return assertNever(command);
     }

@@ -1,5 +1,6 @@
 // Types and limits of every setting, each once. Defaults live in config/default.yaml and nowhere else; loading lives in config.ts.
 import { z } from 'zod';
+import { maxLeaseMs } from './requests/document.js';
 
 /** What loading and the docs need to know of a setting beyond its type. */
 export interface SettingTraits {
@@ -124,7 +125,7 @@ export const configSchema = z.strictObject({
     concurrency: wholeNumber(1, 1_000),
     pollIntervalMs: wholeNumber(50, 60_000),
     changeStream: flag(),
-    leaseMs: wholeNumber(500, 300_000),
+    leaseMs: wholeNumber(500, maxLeaseMs),
     maxAttempts: wholeNumber(1, 100),
     retryBaseMs: wholeNumber(1, 3_600_000),
     retryMaxMs: wholeNumber(1, 86_400_000),

@@ -1,7 +1,7 @@
 // The scan lease for those who scan without a request: waits until no other scan runs on the database, and keeps the lease while the task runs.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from './errors.js';
 import { toMongoFault } from './mongo-faults.js';
+import { pause } from './pause.js';
 import type { ScanLease, ScanRight } from './requests/scan-lease.js';
 
 /**
@@ -50,7 +50,7 @@ async function acquire(lease: ScanLease, signal: AbortSignal): Promise<ScanRight
       throw toMongoFault(error, 'asking for the right to scan');
     });
     if (right) return right;
-    await passed(retryMs, signal);
+    await pause(retryMs, signal);
   }
 }
 
@@ -62,7 +62,7 @@ async function renew(
   leaseMs: number,
   done: AbortSignal,
 ): Promise<void> {
-  while (await passed(leaseMs / 3, done)) {
+  while (await pause(leaseMs / 3, done)) {
     const sentAtMs = performance.now();
     const isHeld = await lease.renew(right, null).catch(() => undefined);
     if (isHeld === false) throw leaseLost();
@@ -74,12 +74,7 @@ async function renew(
 async function watch(held: { readonly untilMs: number }, done: AbortSignal): Promise<void> {
   do {
     if (performance.now() >= held.untilMs) throw leaseLost();
-  } while (await passed(held.untilMs - performance.now(), done));
+  } while (await pause(held.untilMs - performance.now(), done));
 }
 
 const leaseLost = (): Fault => new Fault('lease_lost', 'The lease on scans was lost', { kind: 'retryable' });
-
-/** True when the time has passed, false when the signal ended the wait. */
-async function passed(ms: number, signal: AbortSignal): Promise<boolean> {
-  return sleep(ms, true, { signal }).catch(() => false);
-}

@@ -5,8 +5,8 @@ import { Fault } from './errors.js';
 import { ensureRequestIndexes, requestsPlan, statePlan } from './requests/indexes.js';
 import { ensureRequestValidator, type ValidationSetting } from './requests/ensure-validator.js';
 import { resources } from './resources/registry.js';
-import { databaseOf } from './store/connection.js';
 import { ensureMirror, mirrorPlan } from './store/ensure.js';
+import { databaseOf } from './mongo-database.js';
 import { persistently } from './mongo-faults.js';
 
 /**

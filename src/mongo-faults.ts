@@ -2,14 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import mongoose, { mongo } from 'mongoose';
 import { Fault, isFault } from './errors.js';
-
-/**
- * Codes that pass although the driver gives them no label: time limits, lost and changing primaries, a write concern that was late.
- * Source: https://www.mongodb.com/docs/manual/reference/error-codes/
- */
-const passingCodes = new Set<unknown>([
-  6, 7, 50, 64, 89, 91, 100, 112, 133, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
-]);
+import { hasCode, passingCodes, tooLargeCodes } from './mongo-codes.js';
 
 /** True for a fault of the network, of an election or of time: the same step may be tried again. */
 export function isPassing(error: unknown): boolean {
@@ -31,10 +24,7 @@ export function isPassing(error: unknown): boolean {
 }
 
 export const isDuplicateKey = (error: unknown): boolean =>
-  error instanceof mongo.MongoServerError && error.code === 11_000;
-
-/** Codes of an update whose result would be above 16 MiB. */
-const tooLargeCodes = new Set<unknown>([10_334, 17_419, 17_420]);
+  error instanceof mongo.MongoServerError && hasCode(error, 'duplicateKey');
 
 export const isTooLarge = (error: unknown): boolean =>
   error instanceof mongo.MongoServerError && tooLargeCodes.has(error.code);

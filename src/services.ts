@@ -11,7 +11,8 @@ import { checkMigrated, migrate } from './migration.js';
 import { ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
 import { createBindingStore } from './store/binding-state.js';
-import { openConnection, databaseOf } from './store/connection.js';
+import { databaseOf } from './mongo-database.js';
+import { openConnection } from './store/connection.js';
 import { createLimiterState } from './store/limiter-state.js';
 import { createMirror } from './store/mirror.js';
 import { createMongoClock } from './store/mongo-clock.js';
@@ -58,6 +59,8 @@ export interface Services {
   readonly removals: RemovalLimits;
   /** Calls to Stripe that are worth having under way at once. */
   readonly concurrency: number;
+  /** How long a scan that is stopped may go on writing what it has listed, in milliseconds. */
+  readonly settleWithinMs: number;
   /** Runs a task under the scan lease, for those who scan without a request. */
   readonly exclusively: Exclusively;
   readonly close: () => Promise<void>;
@@ -70,6 +73,11 @@ const silentObserver: MirrorObserver & StripeObserver = {
   slotWaited: ignore,
   writeFinished: ignore,
 };
+
+/** Of the time to stop: the checkpoint and the release of the request come after it. */
+const settlingShare = 0.2;
+/** The buffer holds no more than MongoDB usually takes in a fraction of a second. */
+const longestSettlingMs = 3_000;
 
 /** Each try has retried for `stripe.callDeadlineMs` already. */
 const startRetryMs = 5_000;
@@ -150,6 +158,7 @@ function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Service
     clock,
     removals: config.removals,
     concurrency: limitsFor(config.stripe, livemode).maxInFlight,
+    settleWithinMs: Math.min(longestSettlingMs, config.shutdown.timeoutMs * settlingShare),
     exclusively: exclusivelyBy(new ScanLease(connection, owner, leaseMs), leaseMs),
   };
   return services;

@@ -15,7 +15,7 @@ import type { ItemResult, Progress, SyncResult } from './sync/outcome.js';
 import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
-import { volatileScanState } from './sync/scan/state.js';
+import { readOnlyScanState, volatileScanState } from './sync/scan/state.js';
 import { softDelete } from './sync/soft-delete.js';
 
 export interface ActionOptions {
@@ -104,29 +104,24 @@ export class StripeCustomerAction {
 
   /**
    * Pages through every customer of the account and brings the mirror in line, removals included. Waits while another scan runs on
-   * this database.
+   * this database. On abort what was listed by then is written before it ends, which takes 3 s at the most.
    * @throws besides, a retryable Fault `read_allowance_used` while `stripe.monthlyReadAllowance` is used up
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
-    return this.#services.exclusively(signalOf(options), (signal, assertHeld) => {
-      const beforeWrite = (): void => {
-        options.beforeWrite?.();
-        assertHeld();
-      };
-      return this.scanNow({ ...options, signal, beforeWrite });
-    });
+    return this.#exclusively(options, (held) => this.scanNow({ ...options, ...held }));
   }
 
   /** `syncAll` for those who hold the scan lease already. */
   async scanNow(options: ScanActionOptions & { readonly signal: AbortSignal }): Promise<SyncResult> {
-    const { source, scanState, removals, concurrency } = this.#services;
+    const { source, scanState, removals, concurrency, settleWithinMs } = this.#services;
     const requestId = options.requestId ?? `direct:${randomUUID()}`;
     const report = await scan({
       source,
       mirror: this.#mirror(options),
       state: options.dryRun === true ? volatileScanState() : scanState,
       removals,
-      concurrency,
+      retrievesAtOnce: concurrency,
+      settleWithinMs,
       requestId,
       signal: options.signal,
       ...(options.onProgress && { onProgress: options.onProgress }),
@@ -172,24 +167,48 @@ export class StripeCustomerAction {
 
   /**
    * Retrieves the candidates for removal that a scan has held (`removalsHeld`), and marks those of which Stripe says that they are
-   * deleted. `heldFor` is the scan's request id, or the name it was given.
+   * deleted. `heldFor` is the scan's request id, or the name it was given. Waits while a scan runs on this database. One that was interrupted
+   * is gone on with, and the result tells of both.
    */
   async approveRemovals(heldFor: string, options: ActionOptions = {}): Promise<SyncResult> {
-    const { source, scanState: state, concurrency } = this.#services;
+    return this.#exclusively(options, (held) => this.approveRemovalsNow(heldFor, { ...options, ...held }));
+  }
+
+  /** `approveRemovals` for those who hold the scan lease already. */
+  async approveRemovalsNow(
+    heldFor: string,
+    options: Omit<ScanActionOptions, 'requestId' | 'onEnd'> & { readonly signal: AbortSignal },
+  ): Promise<SyncResult> {
+    const { source, scanState, concurrency } = this.#services;
     return approveRemovals({
       source,
       mirror: this.#mirror(options),
-      state,
+      state: options.dryRun === true ? readOnlyScanState(scanState) : scanState,
       heldFor,
-      concurrency,
-      signal: signalOf(options),
+      retrievesAtOnce: concurrency,
+      signal: options.signal,
       ...(options.onProgress && { onProgress: options.onProgress }),
+      ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
     });
   }
 
   /** Ends calls under way and closes what `connect` opened. */
   async close(): Promise<void> {
     await this.#services.close();
+  }
+
+  /** Runs a task under the scan lease: it may write while that is held. */
+  async #exclusively<T>(
+    options: ActionOptions,
+    task: (held: { readonly signal: AbortSignal; readonly beforeWrite: () => void }) => Promise<T>,
+  ): Promise<T> {
+    return this.#services.exclusively(signalOf(options), (signal, assertHeld) => {
+      const beforeWrite = (): void => {
+        options.beforeWrite?.();
+        assertHeld();
+      };
+      return task({ signal, beforeWrite });
+    });
   }
 
   #loggerFor({ logger }: ActionOptions): Logger {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type mongoose from 'mongoose';
 import { Fault } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { databaseOf } from '../mongo-database.js';
 import { toMongoFault } from '../mongo-faults.js';
 
 export interface ConnectOptions {
@@ -84,13 +85,6 @@ function databaseName({ uri, database }: { uri: string; database: string }): str
   if (database !== '') return database;
   const path = /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(uri)?.[1];
   return path === undefined ? 'stripe' : decodeURIComponent(path);
-}
-
-/** The driver's handle of the connection's database. @throws Fault where the connection is not open */
-export function databaseOf(connection: mongoose.Connection): mongoose.mongo.Db {
-  if (!connection.db)
-    throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open', { kind: 'retryable' });
-  return connection.db;
 }
 
 /** True when the server answers within the given time. */

@@ -1,6 +1,9 @@
 // Numbers that are the same from every replica, read through indexes or sync_state so that a scrape stays cheap.
 import type { mongo } from 'mongoose';
 import { persistently } from '../mongo-faults.js';
+import { requestsCollectionName } from '../requests/document.js';
+import { isPending } from '../requests/expressions.js';
+import { oldestDueAt } from '../requests/waiting.js';
 import { readCallsThisMonth } from './limiter-state.js';
 import { countDeleted } from './mirror.js';
 import type { MirrorDocument } from './mirror-operations.js';
@@ -9,7 +12,7 @@ import { stateOf } from './state.js';
 export interface DatabaseStats {
   readonly requestsPending: number;
   readonly requestsRunning: number;
-  /** Time from which the longest waiting request could have been claimed; undefined when none waits. */
+  /** Time since which the longest waiting request could have been claimed; undefined when none waits. */
   readonly oldestPendingAt: Date | undefined;
   /** By kind of object; without an entry until its first complete scan. */
   readonly lastCompleteScanAt: Readonly<Record<string, Date>>;
@@ -31,15 +34,11 @@ export interface StatsOf {
 /** @throws Fault `mongodb_unavailable` or `mongodb_rejected` */
 export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[]): Promise<DatabaseStats> {
   return persistently('reading statistics', async () => {
-    const requests = db.collection('sync_requests');
-    const due = {
-      status: { $in: [null, 'pending'] },
-      $or: [{ runAt: null }, { $expr: { $lte: ['$runAt', '$$NOW'] } }],
-    };
-    const [requestsPending, requestsRunning, oldest] = await Promise.all([
-      requests.countDocuments({ status: { $in: [null, 'pending'] } }),
+    const requests = db.collection(requestsCollectionName);
+    const [requestsPending, requestsRunning, oldestPendingAt] = await Promise.all([
+      requests.countDocuments(isPending),
       requests.countDocuments({ status: 'running' }),
-      requests.find(due, { projection: { _id: 1, runAt: 1 }, sort: { _id: 1 }, limit: 1 }).next(),
+      oldestDueAt(requests),
     ]);
     const mirrorObjects: Record<string, { live: number; deleted: number }> = {};
     const lastCompleteScanAt: Record<string, Date> = {};
@@ -60,7 +59,7 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
     return {
       requestsPending,
       requestsRunning,
-      oldestPendingAt: oldest ? waitingSince(oldest) : undefined,
+      oldestPendingAt,
       lastCompleteScanAt,
       mirrorObjects,
       removalsHeld,
@@ -68,12 +67,4 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
       boundAt: binding?.['boundAt'] instanceof Date ? binding['boundAt'] : undefined,
     };
   });
-}
-
-/** A request waits since it was inserted (its ObjectId tells), or since the time it asked for. */
-function waitingSince({ _id, runAt }: mongo.WithId<mongo.Document>): Date | undefined {
-  const inserted =
-    (_id as unknown) instanceof Object && 'getTimestamp' in _id ? _id.getTimestamp() : undefined;
-  if (runAt instanceof Date && (!inserted || runAt > inserted)) return runAt;
-  return inserted;
 }

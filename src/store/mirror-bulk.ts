@@ -2,16 +2,15 @@
 // race and one document that MongoDB will not take each concern that write alone.
 import { mongo } from 'mongoose';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import { serverCodes, tooLargeCodes } from '../mongo-codes.js';
 import { isPassing, persistently } from '../mongo-faults.js';
 import type { MirrorDocument, MirrorOperation } from './mirror-operations.js';
 
 type Collection = mongo.Collection<MirrorDocument>;
 type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
 
-const duplicateKey = 11_000;
 /** MongoDB's limit on a document, less what the operation around it takes (https://www.mongodb.com/docs/manual/reference/limits/). */
 const maxDocumentBytes = 16 * 1024 * 1024 - 4_096;
-const tooLargeCodes = new Set([10_334, 17_280, 17_419, 17_420]);
 
 /** @returns one result a write, in order */
 export async function bulkWrite(
@@ -68,7 +67,7 @@ async function sendAll(
     } else if (only !== undefined) {
       if (
         cause instanceof mongo.MongoServerError &&
-        !tooLargeCodes.has(Number(cause.code)) &&
+        !tooLargeCodes.has(cause.code) &&
         !isOversized(operations[only])
       )
         throw error;
@@ -79,7 +78,7 @@ async function sendAll(
 
 /** A duplicate `_id`: another writer was first. A duplicate of an index that users made is no race: trying again would not help. */
 const isLostRace = ({ code, errmsg }: mongo.WriteError): boolean =>
-  code === duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
+  code === serverCodes.duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
 
 /** Errors of single documents: a duplicate key is a lost race, anything else a document that MongoDB will not take. */
 function recordWriteErrors(

@@ -1,11 +1,19 @@
 // Scan state in sync_state: one checkpoint a kind of object, candidates for removal in chunks, the last complete scan.
 import { mongo } from 'mongoose';
 import type { StripeId } from '../sync/ports.js';
-import { type Checkpoint, type ScanState, supersededRun } from '../sync/scan/state.js';
+import {
+  type Candidates,
+  type Checkpoint,
+  type HeldRemovals,
+  type ScanState,
+  supersededRun,
+} from '../sync/scan/state.js';
 import { persistently } from '../mongo-faults.js';
 import type { StateDocument } from './state.js';
 
 const chunkSize = 1_000;
+/** Of them that are read at once: a batch of MongoDB's own choice would be 16 MB, half a million ids. */
+const chunksAtOnce = 10;
 
 /** Documents: `scan:<object>`, `scan-candidates:<object>:<scanId>:<chunk>`, `scan-completed:<object>`,
  * `scan-held:<object>`, `absent:<object>:<id>`. */
@@ -13,6 +21,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
   const scanId = `scan:${object}`;
   const heldId = `scan-held:${object}`;
   const completedId = `scan-completed:${object}`;
+  const whereHeld = ({ scanId: scan, requestId: request }: HeldRemovals) => ({ _id: heldId, scan, request });
   const absentId = (id: StripeId): string => `absent:${object}:${id}`;
   const candidatePrefix = (id: string): string => `scan-candidates:${object}:${id}:`;
 
@@ -39,10 +48,11 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       ]);
     },
 
-    async addCandidates(id, ids) {
+    async addCandidates(id, run, ids) {
       for (let start = 0; start < ids.length; start += chunkSize) {
         const chunk = {
           _id: `${candidatePrefix(id)}${new mongo.ObjectId().toHexString()}`,
+          run,
           ids: ids.slice(start, start + chunkSize),
         };
         await persistently('keeping candidates', () =>
@@ -51,12 +61,24 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async *candidates(id) {
-      const cursor = state.find(withPrefix(candidatePrefix(id)));
-      try {
-        for await (const { ids } of cursor) yield ids as StripeId[]; // written by addCandidates alone
-      } finally {
-        await cursor.close();
+    async dropCandidates(id, { next, open }) {
+      await persistently('dropping candidates', () =>
+        state.deleteMany({
+          ...withPrefix(candidatePrefix(id)),
+          $or: [{ run: { $gte: next } }, { run: { $in: [...open] } }],
+        }),
+      );
+    },
+
+    async *candidates(id, after) {
+      const prefix = candidatePrefix(id);
+      // No cursor stays open: proving what it gave may take longer than MongoDB would keep it.
+      for (let position = after ?? prefix; ;) {
+        const from = position;
+        const found = await persistently('reading candidates', () => someAfter(state, prefix, from));
+        if (!found) return;
+        yield found;
+        position = found.upTo;
       }
     },
 
@@ -67,7 +89,10 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         await (isHeld
           ? state.updateOne(
               { _id: heldId },
-              [{ $set: { scan: id, request: { $literal: heldFor }, count: heldCount, at: '$$NOW' } }],
+              [
+                { $set: { scan: id, request: { $literal: heldFor }, count: heldCount, at: '$$NOW' } },
+                { $unset: ['runId', 'approval'] },
+              ],
               { upsert: true },
             )
           : state.deleteOne({ _id: heldId }));
@@ -84,12 +109,33 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
 
     async held() {
       const found = await persistently('reading held removals', () => state.findOne({ _id: heldId }));
-      return found ? { scanId: String(found['scan']), requestId: String(found['request']) } : undefined;
+      if (!found) return undefined;
+      return {
+        scanId: String(found['scan']),
+        requestId: String(found['request']),
+        count: Number(found['count']),
+      };
     },
 
-    async endHeld({ scanId: id, requestId }) {
+    async beginApproval(runId, held) {
+      const found = await persistently('beginning an approval', () =>
+        state.findOneAndUpdate(whereHeld(held), { $set: { runId } }, { returnDocument: 'after' }),
+      );
+      if (!found) throw supersededRun();
+      return found['approval'];
+    },
+
+    async saveApproval(runId, approval) {
+      const { matchedCount } = await persistently('saving an approval', () =>
+        state.updateOne({ _id: heldId, runId }, [{ $set: { approval: { $literal: approval } } }]),
+      );
+      if (matchedCount === 0) throw supersededRun();
+    },
+
+    async endHeld(held) {
+      const { scanId: id } = held;
       await persistently('ending held removals', async () => {
-        const found = await state.findOne({ _id: heldId, scan: id, request: requestId });
+        const found = await state.findOne(whereHeld(held));
         if (!found) return;
         // Complete as of when it was listed, not of when somebody approved it.
         const at = { $max: ['$at', { $literal: found['at'] }] };
@@ -117,6 +163,30 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       );
     },
   };
+}
+
+/** Chunks from a position on, until they hold `chunkSize` ids or more; undefined where there are none. */
+async function someAfter(
+  state: mongo.Collection<StateDocument>,
+  prefix: string,
+  position: string,
+): Promise<Candidates | undefined> {
+  const ids: StripeId[] = [];
+  let upTo = position;
+  const cursor = state.find(
+    { _id: { $regex: startsWith(prefix), $gt: position } },
+    { sort: { _id: 1 }, batchSize: chunksAtOnce },
+  );
+  try {
+    for await (const chunk of cursor) {
+      ids.push(...(chunk['ids'] as StripeId[])); // written by addCandidates alone
+      upTo = chunk._id;
+      if (ids.length >= chunkSize) break;
+    }
+  } finally {
+    await cursor.close();
+  }
+  return upTo === position ? undefined : { ids, upTo };
 }
 
 /** An id that Stripe does not know in this account is asked for again after 30 days. */

@@ -1,16 +1,15 @@
 // The daemon's own collection: account binding, limiter, leases, checkpoints, schedules. Nothing that a user may write is in it.
 import type { mongo } from 'mongoose';
+import { stateCollectionName } from '../mongo-database.js';
 
 export interface StateDocument {
   _id: string;
   [field: string]: unknown;
 }
 
-const stateCollection = 'sync_state';
-
 /** What every acknowledgement and every decision rests on, whatever the connection string or an application's own connection says. */
 export const durable = { writeConcern: { w: 'majority' }, readPreference: 'primary' } as const;
 
 /** The collection `sync_state`. */
 export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>
-  db.collection<StateDocument>(stateCollection, durable);
+  db.collection<StateDocument>(stateCollectionName, durable);

@@ -16,10 +16,6 @@ export class KeyGate {
     this.#now = now;
   }
 
-  get isClosed(): boolean {
-    return this.#closed.size > 0;
-  }
-
   /** What Stripe refuses the key for at present, once each. */
   get refusals(): readonly Fault['code'][] {
     return [...new Set([...this.#closed.values()].map(({ fault }) => fault.code))];

@@ -88,8 +88,10 @@ function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnsw
   if (!isRecord(body) || !Array.isArray(body['data'])) throw new InvalidAnswer('no data array');
   const { data, has_more: hasMore } = body;
   if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
-  if (hasMore && data.length === 0) throw new InvalidAnswer('an empty page that says there is more');
   const objects = data.filter((entry) => isObjectOf(entry, resource));
+  // Without a cursor to go on from the same page would be asked for for ever.
+  if (hasMore && objects.length === 0)
+    throw new InvalidAnswer('a page without a usable entry that says there is more');
   for (const object of objects) requireMode(object, livemode);
   return {
     kind: 'page',

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { applyReads, settledResult, type WholeRead } from './apply.js';
 import { prepare } from './canonical.js';
 import { decide } from './decide.js';
-import { type ItemResult, type SyncResult, Tally } from './outcome.js';
+import { type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
 import {
   isStripeId,
   type Mirror,
@@ -35,6 +35,7 @@ const entrySchema = z.looseObject({
 /**
  * Applies each entry in order; several of one id follow each other. An entry that cannot be taken is `failed` with its code
  * (`invalid_object`, `deletion_unverified`, `wrong_mode`), the others are applied all the same.
+ * @throws Fault where MongoDB cannot be reached; the signal's reason on abort, at most 500 entries later. What was done is attached.
  */
 export async function syncBatch(
   mirror: Mirror,
@@ -48,11 +49,15 @@ export async function syncBatch(
     if (refused) tally.add(refused);
     else accepted.push(entry as StripeObject); // refusal() has parsed it
   }
-  for (const round of roundsById(accepted)) {
-    context.signal.throwIfAborted();
-    for (const result of await applyRound(mirror, round, context)) tally.add(result);
+  try {
+    for (const round of roundsById(accepted)) {
+      context.signal.throwIfAborted();
+      for (const result of await applyRound(mirror, round, context)) tally.add(result);
+    }
+    return tally.result();
+  } catch (error) {
+    throw withResult(error, tally.result());
   }
-  return tally.result();
 }
 
 function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {

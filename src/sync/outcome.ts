@@ -62,8 +62,8 @@ export class Tally {
   }
 
   /** Counts without listing. */
-  count(outcome: Outcome, by = 1): void {
-    this.#counts[outcome] += by;
+  count(outcome: Outcome): void {
+    this.#counts[outcome] += 1;
   }
 
   get done(): number {

@@ -51,6 +51,37 @@ describe('a full scan', () => {
     expect(await bench.differences()).toEqual([]);
   });
 
+  test('misses nobody who is created while the first page of the newest is on its way for minutes, and others come first', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 900, distribution: 'growth' } });
+    const fiveMinutes = 300;
+    let others = 0;
+    let created: string | undefined;
+    const source: ScanBench['source'] = {
+      ...bench.source,
+      list: async (query, options) => {
+        const isNewest = query.lt === undefined && query.startingAfter === undefined;
+        if (!isNewest) await until(() => created, { what: 'the newest to be computed' });
+        const answer = await bench.source.list(query, options);
+        if (answer.kind === 'cursor_gone') return answer;
+        if (isNewest && created === undefined) {
+          // Stripe has computed it; minutes pass until it is here.
+          created = bench.simulator.create({ created: bench.simulator.clock.seconds() + 100 }).id;
+          bench.simulator.clock.setOffset(fiveMinutes * 1_000);
+          await until(() => others > 0, { what: 'another page to come first' });
+        } else if (created !== undefined) {
+          others += 1;
+        }
+        const lateMs = created === undefined ? 0 : fiveMinutes * 1_000;
+        return { ...answer, receivedAtMs: answer.receivedAtMs + lateMs };
+      },
+    };
+
+    await bench.scan({ source, listsAtOnce: 4 });
+
+    expect(await bench.stored(String(created))).toMatchObject({ id: created });
+    expect(await bench.differences()).toEqual([]);
+  });
+
   test('lists the minute before its start once more, as the list may lag behind', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 300 } });
     const seconds = bench.simulator.clock.seconds();

@@ -86,10 +86,11 @@ describe('a scan that is held', () => {
       ids.push(id!);
     }
 
-    const statuses = await Promise.all(ids.map(async (id) => (await lab.read(id))['status']));
+    const requests = await Promise.all(ids.map((id) => lab.read(id)));
 
-    expect(statuses).toEqual(['coalesced', 'coalesced', 'coalesced', 'pending']);
-    expect((await lab.read(ids[2]!))['coalescedInto']).toEqual(ids[3]);
+    expect(requests.map(({ status }) => status)).toEqual(['pending', 'pending', 'pending', 'pending']);
+    const last = ids[3];
+    expect(requests.map(({ waitsFor }) => waitsFor)).toEqual([last, last, last, undefined]);
   });
 });
 

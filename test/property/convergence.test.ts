@@ -9,7 +9,7 @@ import { syncByIds } from '../../src/sync/by-ids.js';
 import { isStripeId } from '../../src/sync/ports.js';
 import { softDelete } from '../../src/sync/soft-delete.js';
 import { freshDatabase } from '../support/database.js';
-import { openScanBench, type ScanBench } from '../support/scan.js';
+import { Life, openScanBench, type ScanBench } from '../support/scan.js';
 
 type Step =
   | { readonly kind: 'create'; readonly age: number }
@@ -114,28 +114,33 @@ function take(bench: ScanBench, step: Step): Promise<unknown> | undefined {
   }
 }
 
-/** A scan that may be cut off after some writes, as by a crash: no last checkpoint is waited for. */
+/** A scan whose process may be killed after some writes: it saves nothing more, and never learns that the last write was done. */
 async function scanOrDie(
   bench: ScanBench,
   { windows, dieAfter }: Extract<Step, { kind: 'scan' }>,
 ): Promise<void> {
-  const stop = new AbortController();
+  const life = new Life();
   let written = 0;
   const mirror: typeof bench.mirror = {
     ...bench.mirror,
     write: async (writes) => {
       const results = await bench.mirror.write(writes);
       written += writes.length;
-      if (dieAfter !== undefined && written >= dieAfter)
-        stop.abort(new Fault('shutdown', 'Died', { kind: 'retryable' }));
+      if (dieAfter !== undefined && written >= dieAfter) life.end();
       return results;
     },
   };
   try {
-    await bench.scan({ mirror, concurrency: windows, signal: stop.signal, requestId: `scan ${windows}` });
+    await bench.scan({
+      source: life.portOf(bench.source),
+      mirror: life.portOf(mirror),
+      state: life.portOf(bench.state),
+      listsAtOnce: windows,
+      requestId: `scan ${windows}`,
+    });
   } catch (error) {
-    // Another scan of this run took over, or it died as it was told to.
-    if (!(error instanceof Fault) || (error.code !== 'shutdown' && error.code !== 'lease_lost')) throw error;
+    // Another scan of this run took over, or it was killed as it was told to be.
+    if (!life.isOver && !(error instanceof Fault && error.code === 'lease_lost')) throw error;
   }
 }
 

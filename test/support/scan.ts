@@ -2,6 +2,7 @@
 import { type mongo } from 'mongoose';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/config.js';
+import { Fault } from '../../src/errors.js';
 import { customer } from '../../src/resources/customer.js';
 import { createLimiterState } from '../../src/store/limiter-state.js';
 import { createMongoClock } from '../../src/store/mongo-clock.js';
@@ -10,13 +11,18 @@ import { stateOf } from '../../src/store/state.js';
 import { createStripeGateway } from '../../src/stripe/gateway.js';
 import type { SharedClock, Source } from '../../src/sync/ports.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
-import { approveRemovals } from '../../src/sync/scan/approve-removals.js';
+import { approveRemovals, type ApproveOptions } from '../../src/sync/scan/approve-removals.js';
 import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
 import type { ScanState } from '../../src/sync/scan/state.js';
 import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 import { openMirror, type TestMirror } from './mirror.js';
+
+export interface BenchScanOptions extends Partial<ScanOptions> {
+  /** How many windows are walked side by side, instead of what the gateway finds worth having. */
+  listsAtOnce?: number;
+}
 
 export interface ScanBench extends TestMirror {
   simulator: StripeSimulator;
@@ -26,13 +32,48 @@ export interface ScanBench extends TestMirror {
   /** Ends its calls and counts the last of them. */
   closeGateway: () => Promise<void>;
   /** One scan to its end. */
-  scan: (options?: Partial<ScanOptions>) => Promise<ScanReport>;
+  scan: (options?: BenchScanOptions) => Promise<ScanReport>;
   /** Goes on with the removals that the scan of this request has held. */
-  approve: (heldFor: string) => Promise<SyncResult>;
+  approve: (heldFor: string, options?: Partial<ApproveOptions>) => Promise<SyncResult>;
   /** Whom the mirror has and Stripe has not confirmed as deleted, sorted. */
   mirroredIds: () => Promise<string[]>;
   /** Fails unless the mirror holds exactly what a complete listing of the simulator returns. */
   differences: () => Promise<string[]>;
+}
+
+/**
+ * The life of a process that is killed: from its end on nothing that it asks of its ports is done, and what was done meanwhile it never
+ * learns of.
+ */
+export class Life {
+  #isOver = false;
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  end(): void {
+    this.#isOver = true;
+  }
+
+  /** The port as this process has it. */
+  portOf<T extends object>(port: T): T {
+    return new Proxy(port, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name);
+        if (typeof member !== 'function') return member;
+        return (...args: unknown[]): unknown => {
+          this.#check();
+          const answer: unknown = Reflect.apply(member, target, args);
+          return answer instanceof Promise ? answer.finally(() => this.#check()) : answer;
+        };
+      },
+    });
+  }
+
+  #check(): void {
+    if (this.#isOver) throw new Fault('internal', 'The process was killed', { kind: 'retryable' });
+  }
 }
 
 /** Limits are off unless the settings say otherwise. */
@@ -79,25 +120,30 @@ export async function openScanBench(
     clock,
     state,
     closeGateway: () => gateway.close(),
-    scan: (options = {}) =>
+    scan: ({ listsAtOnce, ...options } = {}) =>
       scan({
-        source,
         mirror: opened.mirror,
         state,
         removals: { maxRatio: 0.01, maxCount: 100 },
-        concurrency: 4,
+        retrievesAtOnce: 4,
+        settleWithinMs: 10_000,
         requestId: 'test',
         signal: new AbortController().signal,
         ...options,
+        source: {
+          ...(options.source ?? source),
+          ...(listsAtOnce !== undefined && { listsAtOnce: () => listsAtOnce }),
+        },
       }),
-    approve: (heldFor) =>
+    approve: (heldFor, options = {}) =>
       approveRemovals({
         source,
         mirror: opened.mirror,
         state,
         heldFor,
-        concurrency: 4,
+        retrievesAtOnce: 4,
         signal: new AbortController().signal,
+        ...options,
       }),
     mirroredIds: async () => {
       const found = await documents.find(living, { projection: { _id: 1 } }).toArray();

@@ -94,6 +94,38 @@ describe('a page', () => {
     expect(page).toMatchObject({ invalid: 5, objects: [{ id: 'cus_good' }] });
   });
 
+  test('that says there is more, but has no usable entry to go on after, is asked for again', async () => {
+    simulator.seed({ count: 5 });
+    const bad = (data: unknown[]) => ({ object: 'list', data, has_more: true, url: '/v1/customers' });
+    simulator.fault({
+      kind: 'status',
+      status: 200,
+      body: bad([null, 7, { id: '../x', object: 'customer' }]),
+    });
+    simulator.fault({ kind: 'status', status: 200, body: bad([]) });
+    const { customers, observed } = startGateway(simulator);
+
+    const page = await customers.list({ limit: 3 }, calm);
+
+    expect(page).toMatchObject({ hasMore: true, objects: simulator.list().slice(0, 3) });
+    expect(observed.calls.map(({ outcome }) => outcome)).toEqual([
+      'invalid_response',
+      'invalid_response',
+      'succeeded',
+    ]);
+  });
+
+  test('that says there is more, but never has a usable entry, is a fault that may pass', async () => {
+    const body = { object: 'list', data: [{ id: 'in_1', object: 'invoice' }], has_more: true };
+    simulator.fault({ kind: 'status', status: 200, body, times: Infinity });
+    const { customers } = startGateway(simulator, { callDeadlineMs: 1_500 });
+
+    await expect(customers.list({ limit: 3 }, calm)).rejects.toMatchObject({
+      code: 'stripe_invalid_response',
+      kind: 'retryable',
+    });
+  });
+
   test('whose cursor was deleted is told apart', async () => {
     const { id: gone } = simulator.create();
     simulator.delete(gone);

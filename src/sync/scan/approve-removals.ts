@@ -1,44 +1,67 @@
 // approveRemovals: goes on with the candidates for removal that a scan held, without a new scan. Each is still proven by Stripe.
+import { randomUUID } from 'node:crypto';
 import { Fault } from '../../errors.js';
 import { type Progress, type SyncResult, Tally, withResult } from '../outcome.js';
-import { findSuspects, proveRemovals, type ProveOptions } from './removals.js';
+import { Checkpointer } from './checkpointer.js';
+import { type ProveOptions, proveRemovals, RemovalsProgress } from './removals.js';
+import { type Approval, approvalOf, type HeldRemovals, isLeaseLost, type ScanState } from './state.js';
 
-export interface ApproveOptions extends Omit<ProveOptions, 'onResult'> {
+export interface ApproveOptions extends Omit<ProveOptions, 'scanId' | 'progress' | 'onResult'> {
   /** The scan's request, whose result says `removalsHeld`. */
   readonly heldFor: string;
   readonly onProgress?: (progress: Progress) => void;
+  /** More is safe than when this run began. */
+  readonly onCheckpoint?: () => void;
 }
 
 /**
- * Retrieves every held candidate and marks those of which Stripe says `deleted: true`. Can be repeated after a fault: what was
- * proven is not asked for again.
- * @throws Fault `not_found` (terminal) when no removals are held for that request, also because a later scan superseded them
+ * Retrieves every held candidate and marks those of which Stripe says `deleted: true`. Can be repeated after an interruption: what was
+ * proven is not asked for again, and the result tells of all of them.
+ * @throws Fault `not_found` (terminal) when no removals are held for that request, also because a later scan superseded them;
+ *   `lease_lost` when another run has taken over; the signal's reason on abort
  */
 export async function approveRemovals(options: ApproveOptions): Promise<SyncResult> {
-  const { mirror, state, heldFor, signal, onProgress } = options;
-  const held = await state.held();
-  if (held?.requestId !== heldFor) {
-    throw new Fault(
-      'not_found',
-      `No removals are held for request ${heldFor}; a later scan may have superseded them`,
-      {
-        kind: 'terminal',
-      },
-    );
-  }
-  const tally = new Tally();
+  const { state, heldFor, onProgress, onCheckpoint } = options;
+  const held = await heldRemovals(state, heldFor);
+  const runId = randomUUID();
+  const approval = approvalOf(await state.beginApproval(runId, held));
+  const progress = new RemovalsProgress(approval.removals);
+  const tally = new Tally(approval.result);
+  const saver = new Checkpointer<Approval>({
+    snapshot: () => ({ removals: progress.save(), result: tally.result() }),
+    save: (snapshot) => state.saveApproval(runId, snapshot),
+    reached: ({ removals }) => `${removals.after} ${removals.proven.length}`,
+    onMoved: () => onCheckpoint?.(),
+  });
   try {
-    const suspects = await findSuspects(mirror, state, held.scanId, signal);
-    await proveRemovals(suspects, {
+    await proveRemovals({
       ...options,
-      onResult: (result) => {
+      scanId: held.scanId,
+      progress,
+      onResult: async (result) => {
         tally.add(result);
-        onProgress?.({ done: tally.done, estimated: suspects.length, ratio: tally.done / suspects.length });
+        onProgress?.({
+          done: tally.done,
+          estimated: held.count,
+          ratio: Math.min(1, tally.done / held.count),
+        });
+        await saver.saveSometimes();
       },
     });
     await state.endHeld(held);
     return tally.result();
   } catch (error) {
+    if (!isLeaseLost(error)) await saver.save().catch(() => undefined);
     throw withResult(error, tally.result());
   }
+}
+
+async function heldRemovals(state: ScanState, heldFor: string): Promise<HeldRemovals> {
+  const held = await state.held();
+  if (held?.requestId === heldFor) return held;
+  throw new Fault(
+    'not_found',
+    `No removals are held for request ${heldFor}; a later scan may have superseded them`,
+    { kind: 'terminal' },
+  );
 }

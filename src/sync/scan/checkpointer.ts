@@ -1,41 +1,53 @@
-// Keeps the checkpoint of a running scan current, at most one write a second.
-import type { Tally } from '../outcome.js';
-import type { Plan } from './plan.js';
-import type { Checkpoint, ScanState } from './state.js';
+// Keeps what is settled of a long run safe, at most one write a second, and tells when more of it is safe than before.
 
 const minIntervalMs = 1_000;
 
-export class Checkpointer {
-  #savedAtMs = 0;
+export interface CheckpointerOptions<T> {
+  /** What is settled now: a copy, as the run goes on while it is saved. */
+  readonly snapshot: () => T;
+  readonly save: (snapshot: T) => Promise<void>;
+  /** How far a snapshot has come: the same as long as nothing more is settled. */
+  readonly reached: (snapshot: T) => string;
+  /** More is safe than at the last call, or than when this was made. */
+  readonly onMoved: () => void;
+  /** Milliseconds of a clock that never goes back. */
+  readonly now?: () => number;
+}
+
+export class Checkpointer<T> {
+  readonly #options: CheckpointerOptions<T>;
+  readonly #now: () => number;
+  #savedAtMs = -Infinity;
   #saving: Promise<void> | undefined;
+  #reached: string;
 
-  constructor(
-    private readonly state: ScanState,
-    private readonly runId: string,
-    /** The living checkpoint; its result is filled in at each save. */
-    readonly checkpoint: Checkpoint,
-    private readonly tally: Tally,
-    private readonly onSaved: () => void,
-  ) {}
-
-  /** Saves unless the last save is younger than a second or still under way. */
-  async saveSometimes(plan?: Plan): Promise<void> {
-    if (this.#saving || performance.now() - this.#savedAtMs < minIntervalMs) return;
-    await this.save(plan);
+  constructor(options: CheckpointerOptions<T>) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#reached = options.reached(options.snapshot());
   }
 
-  /** Saves now, with the plan's windows where one is given. What is saved is settled in the mirror already. */
-  async save(plan?: Plan): Promise<void> {
-    await this.#saving;
-    if (plan) this.checkpoint.windows = plan.windows.map((window) => window.save());
-    this.checkpoint.result = this.tally.result();
-    this.#saving = this.state.save(this.runId, this.checkpoint);
+  /** Saves unless the last save is younger than a second or still under way. */
+  async saveSometimes(): Promise<void> {
+    if (this.#saving || this.#now() - this.#savedAtMs < minIntervalMs) return;
+    await this.save();
+  }
+
+  /** Saves now. */
+  async save(): Promise<void> {
+    while (this.#saving) await this.#saving;
+    const { snapshot, save, reached, onMoved } = this.#options;
+    const settled = snapshot();
+    this.#saving = save(settled);
     try {
       await this.#saving;
     } finally {
       this.#saving = undefined;
-      this.#savedAtMs = performance.now();
+      this.#savedAtMs = this.#now();
     }
-    this.onSaved();
+    const now = reached(settled);
+    if (now === this.#reached) return;
+    this.#reached = now;
+    onMoved();
   }
 }

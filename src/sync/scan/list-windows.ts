@@ -1,8 +1,10 @@
 // Fetchers and writers of one plan at work side by side: fetchers walk and steal windows, writers reconcile what they brought.
 import { Crew } from '../crew.js';
 import type { ItemResult } from '../outcome.js';
-import type { CreatedRange, Mirror, Source, StripeId } from '../ports.js';
+import type { CreatedRange, Mirror, Source } from '../ports.js';
+import type { MissedByRun } from './candidate-log.js';
 import { fetchWindows } from './fetch-windows.js';
+import { graceAfter } from './grace.js';
 import { PageBuffer } from './page-buffer.js';
 import type { Plan } from './plan.js';
 import { reconcile } from './reconcile.js';
@@ -12,11 +14,13 @@ export interface ListOptions {
   readonly source: Source;
   readonly mirror: Mirror;
   readonly signal: AbortSignal;
+  /** After an abort: how long what was listed may still be written, in milliseconds. */
+  readonly settleWithinMs: number;
   /** Range in which the absence of an object means something; asked for at each run of pages. */
   readonly conclusive: () => CreatedRange;
   readonly onPage: (page: Page) => void;
-  /** Makes missing ids safe; runs before the pages count as settled, so that a crash brings them again. */
-  readonly onMissing: (ids: readonly StripeId[]) => Promise<void>;
+  /** Keeps what a run misses; it is kept before the run counts as settled, so that a crash brings it again. */
+  readonly missedByRun: () => MissedByRun;
   readonly onResults: (results: readonly ItemResult[]) => void;
   /** What came before is settled: a checkpoint taken now holds it. */
   readonly onSettled: () => Promise<void>;
@@ -26,38 +30,61 @@ const writers = 2;
 
 /**
  * Lists every window of the plan to its end and reconciles all of it. The first fault ends all workers; it is thrown when they
- * have ended, so that nothing writes afterwards.
+ * have ended, so that nothing writes afterwards. On abort the fetchers end at once and the writers when all that was listed is in the
+ * mirror, or `settleWithinMs` later; where the lease is lost, with what they are at.
  */
 export async function listWindows(plan: Plan, options: ListOptions): Promise<void> {
-  const crew = new Crew(options.signal);
-  const { signal } = crew;
+  const { signal, settleWithinMs } = options;
+  const grace = graceAfter(signal, settleWithinMs);
+  const crew = new Crew(grace.signal);
   const buffer = new PageBuffer();
-  const writer = async (): Promise<void> => {
-    for (let run = await buffer.take(signal); run; run = await buffer.take(signal)) {
-      const context = {
-        source: options.source,
-        mirror: options.mirror,
-        conclusive: options.conclusive(),
-        signal,
-      };
-      const { results, missing, settle } = await reconcile(run.window, run.pages, context);
-      if (missing.length > 0) await options.onMissing(missing);
-      settle();
-      options.onResults(results);
-      buffer.release(run);
-      await options.onSettled();
-    }
-  };
-  const fetching = fetchWindows(plan, {
-    source: options.source,
-    signal,
-    room: (aborted) => buffer.room(aborted),
-    onPage: (window, page) => {
-      options.onPage(page);
-      buffer.put(window, page);
-    },
-  }).then(() => {
-    buffer.close();
-  });
-  await crew.finish([fetching, ...Array.from({ length: writers }, writer)]);
+  try {
+    const fetching = fetchInto(buffer, plan, options, crew);
+    await crew.finish([fetching, ...Array.from({ length: writers }, () => write(buffer, options, crew))]);
+  } finally {
+    grace.end();
+  }
+  signal.throwIfAborted();
+}
+
+async function fetchInto(
+  buffer: PageBuffer,
+  plan: Plan,
+  { source, signal, onPage }: ListOptions,
+  crew: Crew,
+): Promise<void> {
+  try {
+    await fetchWindows(plan, {
+      source,
+      signal: AbortSignal.any([signal, crew.signal]),
+      room: (aborted) => buffer.room(aborted),
+      onPage: (window, page) => {
+        onPage(page);
+        buffer.put(window, page);
+      },
+    });
+  } catch (error) {
+    // Fetchers that were asked to stop leave the writers to end with what there is.
+    if (!signal.aborted) throw error;
+  }
+  buffer.close();
+}
+
+async function write(buffer: PageBuffer, options: ListOptions, { signal }: Crew): Promise<void> {
+  const { source, mirror, conclusive, missedByRun, onResults, onSettled } = options;
+  for (let run = await buffer.take(signal); run; run = await buffer.take(signal)) {
+    const missed = missedByRun();
+    const { results, settle } = await reconcile(run.window, run.pages, {
+      source,
+      mirror,
+      conclusive: conclusive(),
+      onMissing: (ids) => missed.add(ids),
+      signal,
+    });
+    settle();
+    missed.settle();
+    onResults(results);
+    buffer.release(run);
+    await onSettled();
+  }
 }

@@ -8,9 +8,7 @@ import { createdOf, type Page } from './walk.js';
 
 export interface Reconciled {
   readonly results: readonly ItemResult[];
-  /** Stored, alive, and not listed where they would have to be. No more than suspects: absence is no proof. */
-  readonly missing: readonly StripeId[];
-  /** Moves the window's settled part on; to be called once results and missing ids are safe. */
+  /** Moves the window's settled part on. */
   readonly settle: () => void;
 }
 
@@ -19,8 +17,16 @@ export interface ReconcileContext {
   readonly mirror: Mirror;
   /** Only what was created in this range may be found missing. */
   readonly conclusive: CreatedRange;
+  /**
+   * Keeps ids that are stored, alive, and not listed where they would have to be, at most `maxMissing` at once. They are no more than
+   * suspects: absence is no proof.
+   */
+  readonly onMissing: (ids: readonly StripeId[]) => Promise<void>;
   readonly signal: AbortSignal;
 }
+
+/** Of an interval that has lost everybody the mirror may hold any number: so many are told before more are read. */
+const maxMissing = 1_000;
 
 /**
  * Reconciles consecutive pages. Idempotent: after a fault the same pages can come again.
@@ -39,7 +45,7 @@ export async function reconcile(
   const isLast = pages.at(-1)?.isLast ?? false;
   const lastCreated =
     createdOf(pages.flatMap(({ objects }) => objects.slice(-1)).at(-1)) ?? window.openSecond;
-  const { heads, missing } = await readHeads(window, reads, { isLast, lastCreated }, context);
+  const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
   const applied = await applyReads(mirror, [...reads.values()], heads);
   const results = [...applied.results];
@@ -59,7 +65,7 @@ export async function reconcile(
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
-  return { results, missing, settle };
+  return { results, settle };
 }
 
 interface Reach {
@@ -68,24 +74,26 @@ interface Reach {
   readonly lastCreated: number | undefined;
 }
 
-/** One pass over the stored heads of the interval: keeps those that were listed, names those that were not. */
+/** One pass over the stored heads of the interval: returns those that were listed, tells of those that were not. */
 async function readHeads(
   window: Window,
   reads: ReadonlyMap<StripeId, WholeRead>,
   { isLast, lastCreated }: Reach,
-  { mirror, conclusive, signal }: ReconcileContext,
-): Promise<{ heads: Map<StripeId, Head>; missing: StripeId[] }> {
+  { mirror, conclusive, onMissing, signal }: ReconcileContext,
+): Promise<Map<StripeId, Head>> {
   const heads = new Map<StripeId, Head>();
   const missing: StripeId[] = [];
-  if (!isLast && lastCreated === undefined) return { heads, missing };
+  if (!isLast && lastCreated === undefined) return heads;
   const gte = isLast ? window.gte : lastCreated;
   // All of a second is known once the walk has left it.
   const knownFrom = isLast ? window.gte : (lastCreated ?? 0) + 1;
   for await (const head of mirror.heads({ gte, lt: window.settledFrom }, signal)) {
     if (reads.has(head.id)) heads.set(head.id, head);
     else if (isMissing(head, window, knownFrom, conclusive)) missing.push(head.id);
+    if (missing.length === maxMissing) await onMissing(missing.splice(0));
   }
-  return { heads, missing };
+  await onMissing(missing);
+  return heads;
 }
 
 function isMissing(head: Head, window: Window, knownFrom: number, conclusive: CreatedRange): boolean {

@@ -1,4 +1,5 @@
 // Walks one window of `created` page by page, newest first; survives that the object used as cursor is deleted meanwhile.
+import { Fault } from '../../errors.js';
 import type { Answer, CallOptions, Source, StripeId, StripeObject } from '../ports.js';
 import type { Window } from './plan.js';
 
@@ -22,6 +23,7 @@ const maxCursorFailures = 3;
 /**
  * Fetches the next page of the window and moves the window's fetching on.
  * @returns undefined when the cursor was gone and the window stepped back: call again
+ * @throws Fault `stripe_invalid_response` (retryable) for a page that says there is more and does not lead there: the walk would never end
  */
 export async function fetchPage(
   source: Source,
@@ -41,9 +43,15 @@ export async function fetchPage(
     stepBack(window);
     return undefined;
   }
+  const last = answer.objects.at(-1);
+  if (answer.hasMore && (last === undefined || last.id === window.cursor)) {
+    throw new Fault('stripe_invalid_response', 'Stripe says that more follows a page, but not after whom', {
+      kind: 'retryable',
+    });
+  }
   window.cursorFailures = 0;
   const newest = createdOf(answer.objects[0]);
-  const oldest = createdOf(answer.objects.at(-1));
+  const oldest = createdOf(last);
   const objects = answer.objects.filter((object) => isNew(window, object));
   const isBelow = oldest !== undefined && oldest < window.gte; // the rest was stolen while this page was on its way
   advance(window, answer.objects, objects);
