@@ -1,7 +1,8 @@
 // Collections with their indexes: created where they are missing, or found missing. Nothing is ever dropped or changed: what else is there is
 // the user's.
-import type { mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import { Fault } from './errors.js';
+import { hasCode } from './mongo-codes.js';
 
 export interface CollectionPlan {
   readonly name: string;
@@ -17,19 +18,6 @@ export interface Change {
   readonly note?: string;
 }
 
-/** Source: https://www.mongodb.com/docs/manual/reference/error-codes/ */
-const serverCodes = {
-  unauthorized: 13,
-  namespaceNotFound: 26,
-  namespaceExists: 48,
-  indexOptionsConflict: 85,
-  indexKeySpecsConflict: 86,
-  duplicateKey: 11_000,
-} as const;
-
-const hasCode = (error: unknown, code: keyof typeof serverCodes): boolean =>
-  error instanceof Error && 'code' in error && error.code === serverCodes[code];
-
 export const isUnauthorized = (error: unknown): boolean => hasCode(error, 'unauthorized');
 
 const indexText = (index: string, collection: string): string => `index ${index} of ${collection}`;
@@ -43,6 +31,8 @@ export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Prom
   for (const index of plan.indexes) {
     const what = indexText(index.name, plan.name);
     const isThere = before?.some(isSame(index)) ?? false;
+    // MongoDB takes one with other options for the same where only these differ, and says nothing.
+    if (!isThere && before?.some(({ name }) => name === index.name)) throw conflict(what, otherIndex);
     const { key, ...options } = index;
     if (!isThere) {
       await allowed(`create the ${what}`, () => db.collection(plan.name).createIndex(key, options, {})).catch(
@@ -78,10 +68,17 @@ export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan)
   return indexes.filter((index) => !found.some(isSame(index))).map((index) => indexText(index.name, name));
 }
 
-interface FoundIndex {
-  readonly name?: unknown;
-  readonly key?: unknown;
-}
+/** What an index does: one that differs in any of these is another. */
+const traits = [
+  'key',
+  'unique',
+  'sparse',
+  'expireAfterSeconds',
+  'partialFilterExpression',
+  'collation',
+] as const;
+
+type FoundIndex = { readonly [trait in 'name' | (typeof traits)[number]]?: unknown };
 
 /** Undefined where there is no such collection. */
 async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundIndex[] | undefined> {
@@ -97,8 +94,11 @@ async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundInde
 /** The order of an index's keys counts. */
 const isSame =
   (wanted: CollectionPlan['indexes'][number]) =>
-  ({ name, key }: FoundIndex): boolean =>
-    name === wanted.name && JSON.stringify(key) === JSON.stringify(wanted.key);
+  (found: FoundIndex): boolean =>
+    found.name === wanted.name && traits.every((trait) => textOf(found[trait]) === textOf(wanted[trait]));
+
+const textOf = (trait: unknown): string =>
+  mongo.BSON.EJSON.stringify({ trait: trait === false ? undefined : trait });
 
 async function createOnce(
   db: mongo.Db,
@@ -113,20 +113,19 @@ async function createOnce(
   }
 }
 
+const otherIndex = 'another index has its name or its fields';
+
 /** What stands in the way of an index is for the user to settle. */
 function conflictOf(error: unknown, what: string): Fault | undefined {
-  const isOther = hasCode(error, 'indexOptionsConflict') || hasCode(error, 'indexKeySpecsConflict');
-  const reason = isOther
-    ? 'another index has its name or its fields'
-    : hasCode(error, 'duplicateKey')
-      ? 'documents that are there share a key'
-      : undefined;
-  if (reason === undefined) return undefined;
-  return new Fault('mongodb_rejected', `The ${what} cannot be created: ${reason}`, {
-    kind: 'fatal',
-    cause: error,
-  });
+  if (hasCode(error, 'indexOptionsConflict') || hasCode(error, 'indexKeySpecsConflict')) {
+    return conflict(what, otherIndex, error);
+  }
+  if (hasCode(error, 'duplicateKey')) return conflict(what, 'documents that are there share a key', error);
+  return undefined;
 }
+
+const conflict = (what: string, reason: string, cause?: unknown): Fault =>
+  new Fault('mongodb_rejected', `The ${what} cannot be created: ${reason}`, { kind: 'fatal', cause });
 
 /** Makes of a missing right a fault that says what to do. */
 async function allowed<T>(doing: string, step: () => Promise<T>): Promise<T> {

@@ -32,16 +32,21 @@ type Request struct {
 	} `bson:"result"`
 }
 
+var holdsKey = bson.A{nil, "pending", "running", "succeeded", "partial", "coalesced"}
 var ended = bson.A{"succeeded", "partial", "failed", "cancelled", "coalesced"}
 
 // Insert once, however often the producer tries
-func insertOnce(ctx context.Context, requests *mongo.Collection, dedupeKey string, request bson.M) error {
-	held := bson.M{"dedupeKey": dedupeKey, "status": bson.M{"$nin": bson.A{"failed", "cancelled"}}}
-	_, err := requests.UpdateOne(ctx, held, bson.M{"$setOnInsert": request}, options.UpdateOne().SetUpsert(true))
+func insertOnce(ctx context.Context, requests *mongo.Collection, dedupeKey string, request bson.M) (any, error) {
+	// Just these statuses: MongoDB then finds it by its index.
+	held := bson.M{"dedupeKey": dedupeKey, "status": bson.M{"$in": holdsKey}}
+	updated, err := requests.UpdateOne(ctx, held, bson.M{"$setOnInsert": request}, options.UpdateOne().SetUpsert(true))
 	if mongo.IsDuplicateKeyError(err) {
-		return nil // another one was quicker: it is there
+		return nil, nil // another one was quicker
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return updated.UpsertedID, nil // nil: it is there already
 }
 
 // Wait for the end
@@ -107,7 +112,9 @@ func main() {
 	inserted, err := requests.InsertOne(ctx, bson.M{"command": "syncByIds", "ids": bson.A{"cus_1"}})
 	check(err)
 
-	check(insertOnce(ctx, requests, "invoice-7", bson.M{"command": "softDelete", "stripeId": "cus_none"}))
+	deletion := bson.M{"command": "softDelete", "stripeId": "cus_none"}
+	deletionID, err := insertOnce(ctx, requests, "invoice-7", deletion)
+	check(err)
 	request, err := wait(ctx, requests, inserted.InsertedID)
 	check(err)
 	fmt.Println("inserted", request.Status, request.Result.Items)
@@ -119,13 +126,11 @@ func main() {
 	check(err)
 	fmt.Println("cancelled", request.Status)
 
-	var deletion Request
-	check(requests.FindOne(ctx, bson.M{"dedupeKey": "invoice-7"}).Decode(&deletion))
-	_, err = wait(ctx, requests, deletion.ID)
+	_, err = wait(ctx, requests, deletionID)
 	check(err)
-	again, err := retry(ctx, requests, deletion.ID)
+	again, err := retry(ctx, requests, deletionID)
 	check(err)
-	request, err = wait(ctx, requests, deletion.ID)
+	request, err = wait(ctx, requests, deletionID)
 	check(err)
 	fmt.Println("retried", again, request.Error.Code)
 

@@ -11,14 +11,17 @@ const { insertedId } = await requests.insertOne({ command: 'syncByIds', ids: ['c
 
 // Insert once, however often the producer tries
 async function insertOnce(dedupeKey, request) {
-  const held = { dedupeKey, status: { $nin: ['failed', 'cancelled'] } };
+  const holds = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
+  const held = { dedupeKey, status: { $in: holds } }; // just so: MongoDB then finds it by its index
   try {
-    await requests.updateOne(held, { $setOnInsert: request }, { upsert: true });
+    const { upsertedId } = await requests.updateOne(held, { $setOnInsert: request }, { upsert: true });
+    return upsertedId; // null: it is there already
   } catch (error) {
-    if (error.code !== 11000) throw error; // another one was quicker: it is there
+    if (error.code !== 11000) throw error;
+    return null; // another one was quicker
   }
 }
-await insertOnce('invoice-7', { command: 'softDelete', stripeId: 'cus_none' });
+const deletionId = await insertOnce('invoice-7', { command: 'softDelete', stripeId: 'cus_none' });
 
 // Wait for the end
 async function ended(_id, timeoutMs = 60_000) {
@@ -56,9 +59,8 @@ async function retry(_id) {
   const { matchedCount } = await requests.updateOne({ _id, status: isOver }, { $set: { status: 'pending' } });
   return matchedCount === 1; // E11000: its dedupeKey was taken meanwhile
 }
-const deletion = await requests.findOne({ dedupeKey: 'invoice-7' });
-await ended(deletion._id);
-console.log('retried', await retry(deletion._id), (await ended(deletion._id)).error?.code);
+await ended(deletionId);
+console.log('retried', await retry(deletionId), (await ended(deletionId)).error?.code);
 
 // List failures
 const failures = await requests

@@ -5,9 +5,11 @@
 const { insertedId } = db.sync_requests.insertOne({ command: 'syncByIds', ids: ['cus_1'] });
 
 // Insert once, however often the producer tries
-const held = { dedupeKey: 'invoice-7', status: { $nin: ['failed', 'cancelled'] } };
+const holds = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
+const held = { dedupeKey: 'invoice-7', status: { $in: holds } }; // just so: MongoDB then finds it by its index
 const deletion = { command: 'softDelete', stripeId: 'cus_none' };
-db.sync_requests.updateOne(held, { $setOnInsert: deletion }, { upsert: true });
+// null where it is there already
+const { upsertedId } = db.sync_requests.updateOne(held, { $setOnInsert: deletion }, { upsert: true });
 
 // Wait for the end
 function ended(_id, timeoutMs = 60_000) {
@@ -27,11 +29,10 @@ db.sync_requests.updateOne({ _id: later.insertedId }, { $set: { cancel: true } }
 print('cancelled', ended(later.insertedId).status);
 
 // Retry
-const { _id } = db.sync_requests.findOne({ dedupeKey: 'invoice-7' });
-ended(_id);
-const isOver = { $in: ['partial', 'failed', 'cancelled'] };
-const { matchedCount } = db.sync_requests.updateOne({ _id, status: isOver }, { $set: { status: 'pending' } });
-print('retried', matchedCount === 1, ended(_id).error?.code);
+ended(upsertedId);
+const isOver = { _id: upsertedId, status: { $in: ['partial', 'failed', 'cancelled'] } };
+const { matchedCount } = db.sync_requests.updateOne(isOver, { $set: { status: 'pending' } });
+print('retried', matchedCount === 1, ended(upsertedId).error?.code);
 
 // List failures
 db.sync_requests

@@ -8,6 +8,7 @@ from pymongo.errors import DuplicateKeyError
 client = MongoClient(os.environ["MONGODB_URI"])
 requests = client.get_default_database().sync_requests  # of the database that the URI names
 
+HOLDS_KEY = [None, "pending", "running", "succeeded", "partial", "coalesced"]
 ENDED = ["succeeded", "partial", "failed", "cancelled", "coalesced"]
 
 # Insert
@@ -16,14 +17,16 @@ request_id = requests.insert_one({"command": "syncByIds", "ids": ["cus_1"]}).ins
 
 # Insert once, however often the producer tries
 def insert_once(dedupe_key, request):
-    held = {"dedupeKey": dedupe_key, "status": {"$nin": ["failed", "cancelled"]}}
+    # Just these statuses: MongoDB then finds it by its index.
+    held = {"dedupeKey": dedupe_key, "status": {"$in": HOLDS_KEY}}
     try:
-        requests.update_one(held, {"$setOnInsert": request}, upsert=True)
+        # None: it is there already.
+        return requests.update_one(held, {"$setOnInsert": request}, upsert=True).upserted_id
     except DuplicateKeyError:
-        pass  # another one was quicker: it is there
+        return None  # another one was quicker
 
 
-insert_once("invoice-7", {"command": "softDelete", "stripeId": "cus_none"})
+deletion_id = insert_once("invoice-7", {"command": "softDelete", "stripeId": "cus_none"})
 
 
 # Wait for the end
@@ -58,13 +61,12 @@ def retry(_id):
     return requests.update_one(over, {"$set": {"status": "pending"}}).matched_count == 1
 
 
-deletion = requests.find_one({"dedupeKey": "invoice-7"})
-ended(deletion["_id"])
-print("retried", retry(deletion["_id"]), ended(deletion["_id"])["error"]["code"])
+ended(deletion_id)
+print("retried", retry(deletion_id), ended(deletion_id)["error"]["code"])
 
 # List failures
 failed = {"status": {"$in": ["failed", "partial"]}}
 for each in requests.find(failed).sort("_id", DESCENDING).limit(10):
-    print("failure", each["command"], each.get("error", {}).get("code"), each["attempts"])
+    print("failure", each["command"], each.get("error", {}).get("code"), each.get("attempts", 0))
 
 client.close()

@@ -11,7 +11,10 @@ export function addApproveRemovals({ program, terminal, action }: CommandLine): 
       'Retrieve each customer whose removal a scan has held (more than removals.maxCount and removals.maxRatio allow), ' +
         'and mark those that Stripe says are deleted. Find out first why there are so many.',
     )
-    .argument('<request>', 'id of the request of that scan, as "requests list" shows it')
+    .argument(
+      '<request>',
+      'id of the request of that scan, as "requests list" shows it, or the name of a scan of the library',
+    )
     .action(
       action(async (id: string, options: RequestCommandOptions) => {
         const [request = ''] = checkedRequestIds([id]);

@@ -1,11 +1,11 @@
 // Follows requests to their ends by their documents: a change stream says when to look, where MongoDB has one, and polling finds
 // what it does not tell. Reads alone; stopping to follow changes nothing.
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../errors.js';
 import type { typedRequestsOf } from '../requests/collection.js';
 import { isEndStatus, type RequestId, type SyncRequestDocument } from '../requests/document.js';
 import { persistently } from '../mongo-faults.js';
+import { pause } from '../pause.js';
 
 export type RequestCollection = ReturnType<typeof typedRequestsOf>;
 
@@ -30,8 +30,8 @@ const pauseMsWithStream = 2_000;
 const unseen = { batch: 0, ids: 0 } as const;
 
 /**
- * Waits until all have ended, and returns them in the order of the ids. For one that ended `coalesced` the scan that runs for it is
- * followed and returned.
+ * Waits until all have ended, and returns them in the order of the ids. While another scan runs for one, that one is what is looked at:
+ * its progress is both's.
  * @throws Fault `not_found` when one is no longer there, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort
  */
 export async function followToEnd(
@@ -39,17 +39,17 @@ export async function followToEnd(
   ids: readonly RequestId[],
   { signal, onLook, patienceMs }: FollowOptions,
 ): Promise<readonly RequestView[]> {
-  const slots: Slot[] = ids.map((id) => ({ id, request: undefined }));
+  const slots: Slot[] = ids.map((id) => ({ id, request: undefined, other: undefined }));
   const changes = watchChanges(requests, ids);
   try {
     let longestMs = shortestPauseMs;
     for (;;) {
       await look(requests, slots, { signal, patienceMs });
-      const seen = slots.flatMap(({ request }) => request ?? []);
-      await onLook(seen);
-      if (slots.every(hasEnded)) return seen;
+      await onLook(slots.flatMap(({ other, request }) => other ?? request ?? []));
+      if (slots.every(hasEnded)) return slots.flatMap(({ request }) => request ?? []);
       await changes.next(longestMs, signal);
-      const isTold = changes.isOpen() && slots.every(({ isRedirected }) => !isRedirected);
+      // Of another request than the one that was asked for the change stream knows nothing.
+      const isTold = changes.isOpen() && slots.every(({ other }) => other === undefined);
       longestMs = Math.min(longestMs * 2, isTold ? pauseMsWithStream : pauseMs);
     }
   } finally {
@@ -58,10 +58,10 @@ export async function followToEnd(
 }
 
 interface Slot {
-  id: RequestId;
+  readonly id: RequestId;
   request: RequestView | undefined;
-  /** It is another request than the one that was asked for: the change stream knows nothing of it. */
-  isRedirected?: boolean;
+  /** The scan that runs for it, while it does. */
+  other: RequestView | undefined;
 }
 
 const hasEnded = ({ request }: Slot): boolean => isEndStatus(request?.status);
@@ -72,19 +72,20 @@ async function look(
   { signal, patienceMs }: Pick<FollowOptions, 'signal' | 'patienceMs'>,
 ): Promise<void> {
   const open = slots.filter((slot) => !hasEnded(slot));
-  const query = { _id: { $in: open.map(({ id }) => id) } };
-  const read = () => requests.find(query, { projection: unseen }).toArray();
-  const doing = 'reading the request';
-  const found = await orAborted(persistently(doing, read, { withinMs: patienceMs, signal }), signal);
-  const byId = new Map(found.map((request) => [String(request._id), request]));
+  const readAll = async (ids: readonly RequestId[]): Promise<ReadonlyMap<string, RequestView>> => {
+    const read = () => requests.find({ _id: { $in: ids } }, { projection: unseen }).toArray();
+    const doing = 'reading the request';
+    const found = await orAborted(persistently(doing, read, { withinMs: patienceMs, signal }), signal);
+    return new Map(found.map((request) => [String(request._id), request]));
+  };
+  const byId = await readAll(open.map(({ id }) => id));
+  const awaited = [...byId.values()].flatMap(({ waitsFor }) => waitsFor ?? []);
+  const others = awaited.length > 0 ? await readAll(awaited) : undefined;
   for (const slot of open) {
     const request = byId.get(String(slot.id));
     if (!request) throw removed(slot.id);
-    const target = request.status === 'coalesced' ? request.coalescedInto : undefined;
     slot.request = request;
-    // Equal scans end as one: its end is what was asked for.
-    if (target && !target.equals(slot.id))
-      Object.assign(slot, { id: target, request: undefined, isRedirected: true });
+    slot.other = others?.get(String(request.waitsFor));
   }
 }
 
@@ -116,8 +117,8 @@ function watchChanges(requests: RequestCollection, ids: readonly RequestId[]): C
   return {
     isOpen: () => isOpen,
     next: async (longestMs, signal) => {
-      await pause(shortestPauseMs, [signal]);
-      await pause(longestMs - shortestPauseMs, [signal, news.signal]);
+      await pause(shortestPauseMs, signal);
+      await pause(longestMs - shortestPauseMs, signal, news.signal);
       signal.throwIfAborted();
       news = new AbortController();
     },
@@ -125,10 +126,6 @@ function watchChanges(requests: RequestCollection, ids: readonly RequestId[]): C
       await stream.close().catch(() => undefined);
     },
   };
-}
-
-async function pause(ms: number, signals: readonly AbortSignal[]): Promise<void> {
-  await sleep(ms, undefined, { signal: AbortSignal.any([...signals]) }).catch(() => undefined);
 }
 
 /** A read from a server that hangs must not hold up an interruption. */

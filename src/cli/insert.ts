@@ -1,6 +1,8 @@
 // Inserts requests, each exactly once: their ids are made here, so an insertion whose answer was lost is found again.
 import type { NewRequest } from '../requests/commands.js';
-import { isDuplicateKey, persistently } from '../mongo-faults.js';
+import { duplicateFields } from '../mongo-codes.js';
+import { persistently } from '../mongo-faults.js';
+import { insertionFault } from '../requests/insertion-fault.js';
 import type { RequestCollection } from './follow.js';
 
 export interface InsertOptions {
@@ -11,7 +13,7 @@ export interface InsertOptions {
   readonly onInserted: (inserted: number) => void;
 }
 
-/** @throws Fault `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort. Those before stay inserted. */
+/** @throws Fault `invalid_request` where MongoDB's own rules refuse one, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort. Those before stay inserted. */
 export async function insertRequests(
   collection: RequestCollection,
   requests: readonly NewRequest[],
@@ -20,7 +22,8 @@ export async function insertRequests(
   for (const [index, request] of requests.entries()) {
     const insert = async (): Promise<void> => {
       await collection.insertOne(request).catch((error: unknown) => {
-        if (!isDuplicateKey(error)) throw error;
+        // An earlier try whose answer was lost.
+        if (!duplicateFields(error).includes('_id')) throw insertionFault(error) ?? error;
       });
     };
     await persistently('inserting the request', insert, { withinMs: patienceMs, signal });

@@ -1,7 +1,8 @@
 // Opens the queue for a command: MongoDB alone to insert and to follow; for `--in-process` everything that works on a request too.
 import mongoose from 'mongoose';
+import { databaseOf } from '../mongo-database.js';
 import { typedRequestsOf } from '../requests/collection.js';
-import { databaseOf, openConnection } from '../store/connection.js';
+import { openConnection } from '../store/connection.js';
 import { serviceName } from '../version.js';
 import type { RequestCollection } from './follow.js';
 import type { RequestWork } from './open-worker.js';

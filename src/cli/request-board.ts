@@ -1,10 +1,10 @@
 // What happens to requests as one looks on: what runs, what waits, what ended last, and what has changed since the last look. A change
 // stream tells which to look at, where there is one; looking at the newest and at all that was open finds the rest.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type mongo } from 'mongoose';
 import { persistently } from '../mongo-faults.js';
+import { pause } from '../pause.js';
 import { isEndStatus } from '../requests/document.js';
-import type { Filter } from '../requests/expressions.js';
+import { type Filter, isPending } from '../requests/expressions.js';
 import type { RequestCollection, RequestView } from './follow.js';
 import { idOf, rowProjection, soundView } from './request-view.js';
 import { newestFirst, withoutCron } from './requests-query.js';
@@ -82,8 +82,8 @@ class Watch {
     this.#news = new AbortController();
     const [running, waiting, waitingCount] = await Promise.all([
       this.#find({ status: 'running' }, mostRunning, { _id: -1 }),
-      this.#find(isWaiting, mostWaiting, { _id: 1 }),
-      this.#step(() => this.#options.requests.countDocuments(isWaiting)),
+      this.#find(isPending, mostWaiting, { _id: 1 }),
+      this.#step(() => this.#options.requests.countDocuments(isPending)),
     ]);
     const others = await this.#others([...running, ...waiting]);
     const changed = [...others, ...running, ...waiting].filter((request) => this.#remember(request));
@@ -96,9 +96,8 @@ class Watch {
 
   async pause(): Promise<void> {
     const { signal } = this.#options;
-    const either = AbortSignal.any([signal, this.#news.signal]);
-    await sleep(shortestPauseMs, undefined, { signal }).catch(() => undefined);
-    if (this.#told.size === 0) await sleep(pauseMs, undefined, { signal: either }).catch(() => undefined);
+    await pause(shortestPauseMs, signal);
+    if (this.#told.size === 0) await pause(pauseMs, signal, this.#news.signal);
     signal.throwIfAborted();
   }
 
@@ -164,8 +163,8 @@ class Watch {
   }
 }
 
-const isWaiting: Filter = { status: { $in: ['pending', null] } };
-
 /** What of a request is worth telling when it changes. */
-const stateOf = ({ status, attempts, cancel, runAt, progress, finishedAt }: RequestView): string =>
-  JSON.stringify([status ?? 'pending', attempts, cancel, runAt, progress?.done, finishedAt]);
+const stateOf = (request: RequestView): string => {
+  const { status, attempts, cancel, runAt, waitsFor, progress, finishedAt } = request;
+  return JSON.stringify([status ?? 'pending', attempts, cancel, runAt, waitsFor, progress?.done, finishedAt]);
+};

@@ -25,6 +25,15 @@ export function parseSeconds(text: string): number {
   return seconds;
 }
 
+/** A time of an option. @throws InvalidArgumentError */
+export function parseTime(text: string): Date {
+  const time = new Date(text);
+  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(time.getTime())) {
+    throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.');
+  }
+  return time;
+}
+
 /** Timers hold no more milliseconds than 31 bits. */
 const longestTimeoutSeconds = 2_000_000;
 

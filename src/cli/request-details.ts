@@ -49,7 +49,8 @@ function factLines(request: RequestView, stored: SyncRequestDocument, now: Date)
     ['progress as of', at(isEndStatus(request.status) ? undefined : request.progress?.updatedAt)],
     ['worked on by', lease && `${lease.owner} (fence ${lease.fence})`],
     ['lease until', at(lease?.expiresAt)],
-    ['ran as', request.coalescedInto?.toHexString()],
+    ['runs as', request.waitsFor && String(request.waitsFor)],
+    ['ran as', request.coalescedInto && String(request.coalescedInto)],
     ['kept until', at(isEndStatus(request.status) ? request.expireAt : undefined)],
   ];
   const known = facts.flatMap(([name, value]) => (value ? [[name, value] as const] : []));

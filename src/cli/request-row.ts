@@ -63,8 +63,10 @@ function runningText(request: RequestView): string {
   return [...(request.cancel ? ['to be cancelled'] : []), ...(isTold ? [`${far}${text}`] : [])].join(', ');
 }
 
-function waitText({ attempts = 0, cancel, runAt, error, history }: RequestView, now: Date): string {
+function waitText(request: RequestView, now: Date): string {
+  const { attempts = 0, cancel, runAt, waitsFor, error, history } = request;
   if (cancel) return 'to be cancelled';
+  if (waitsFor) return `runs as ${String(waitsFor)}`;
   // A scan that is held says why; of others the last attempt tells.
   const code = error?.code ?? (attempts > 0 ? history?.at(-1)?.error?.code : undefined);
   const after = code === undefined ? '' : ` after ${code}`;
@@ -73,10 +75,10 @@ function waitText({ attempts = 0, cancel, runAt, error, history }: RequestView, 
 }
 
 function endText({ error, result, coalescedInto }: RequestView): string {
-  if (coalescedInto) return `ran as ${coalescedInto.toHexString()}`;
   const counts = result ? countsText(result) : [];
   const code = error ? [error.cause ? `${error.code} (${error.cause.code})` : error.code] : [];
-  return [...code, ...counts].join(', ');
+  const other = coalescedInto ? [`ran as ${String(coalescedInto)}`] : [];
+  return [...code, ...counts, ...other].join(', ');
 }
 
 /** The counts that are not zero. */

@@ -18,6 +18,7 @@ export const rowProjection = {
   createdAt: 1,
   startedAt: 1,
   finishedAt: 1,
+  waitsFor: 1,
   coalescedInto: 1,
   lease: 1,
   progress: 1,
@@ -33,6 +34,8 @@ const longestText = 256;
 const text = z.string().transform((value) => value.slice(0, longestText));
 const message = z.string().transform((value) => value.slice(0, 2_000));
 const number = z.number();
+/** Users choose the type of `_id`; these two can be typed. */
+const id = z.union([z.instanceof(mongo.ObjectId), text]);
 
 const report = z.object({
   code: text,
@@ -91,7 +94,8 @@ const viewSchema = z.object({
   startedAt: ifSound(z.date()),
   finishedAt: ifSound(z.date()),
   expireAt: ifSound(z.date()),
-  coalescedInto: ifSound(z.instanceof(mongo.ObjectId)),
+  waitsFor: ifSound(id),
+  coalescedInto: ifSound(id),
   history: ifSound(z.array(entry)),
   lease: ifSound(lease),
   progress: ifSound(progress),

@@ -1,6 +1,5 @@
 // `requests cancel`: has requests end that wait or run.
-import type { mongo } from 'mongoose';
-import { isEndStatus } from '../requests/document.js';
+import { isEndStatus, type RequestId } from '../requests/document.js';
 import { exitCodes, type ExitCode } from './exit-code.js';
 import { followHere } from './follow-here.js';
 import type { RequestView } from './follow.js';
@@ -20,7 +19,9 @@ export async function cancelRequests(
   { wait = true, json, timeout }: SteerOptions,
 ): Promise<ExitCode> {
   return withQueue(terminal, async (queue, signal) => {
-    const { requests, exitCode } = await steerEach(terminal, ids, (_id) => wish(queue, _id, signal));
+    const { requests, exitCode } = await steerEach(terminal, queue, ids, signal, (_id) =>
+      wish(queue, _id, signal),
+    );
     if (!wait || requests.length === 0) {
       for (const each of requests) {
         terminal.result(
@@ -50,7 +51,7 @@ const askedText = ({ status }: RequestView): string =>
       ? 'is cancelled'
       : 'is to end';
 
-const wish = (queue: Queue, _id: mongo.ObjectId, signal: AbortSignal): Promise<RequestView> =>
+const wish = (queue: Queue, _id: RequestId, signal: AbortSignal): Promise<RequestView> =>
   steer(
     queue,
     _id,

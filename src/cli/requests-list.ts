@@ -2,9 +2,10 @@
 import { persistently } from '../mongo-faults.js';
 import type { RequestStatus } from '../requests/document.js';
 import { exitCodes, type ExitCode } from './exit-code.js';
+import type { RequestCollection } from './follow.js';
 import { requestCells, requestColumns } from './request-row.js';
 import { soundView } from './request-view.js';
-import { mostLookedAt, newestFirst } from './requests-query.js';
+import { mayBeHidden, mostLookedAt, newestFirst, type Wanted, wantedOfAll } from './requests-query.js';
 import { jsonOf, rowOf } from './summary.js';
 import { tableLines } from './table.js';
 import type { Terminal } from './terminal.js';
@@ -37,11 +38,14 @@ export async function listRequests(terminal: Terminal, options: ListOptions): Pr
       const rows = shown.map((request) => requestCells(request, now));
       terminal.result(tableLines(requestColumns, rows, terminal.screen?.columns).join('\n'));
     }
-    const isCronHidden = !wanted.all && requestedBy !== 'cron' && statuses.length === 0;
-    const hidden = isCronHidden ? ' (--all shows the successes of cron too)' : '';
-    if (shown.length === 0 && !json) terminal.note(`There are no such requests in ${database}${hidden}`);
-    if (found.length > limit && !json) terminal.note(`There are more: --limit shows more than ${limit}`);
-    if (requestedBy !== undefined && found.length <= limit) noteBound(terminal);
+    if (json) return exitCodes.succeeded;
+    const hidden = mayBeHidden(wanted) ? ' (--all shows the successes of cron too)' : '';
+    if (shown.length === 0) terminal.note(`There are no such requests in ${database}${hidden}`);
+    else if (hidden !== '' && statuses.length > 0) terminal.note('Without the successes of cron: --all');
+    if (found.length > limit) terminal.note(`There are more: --limit shows more than ${limit}`);
+    else if (requestedBy !== undefined && (await isBounded(requests, wanted))) {
+      terminal.note(`Looked at no more than the newest ${count(mostLookedAt)} for --requested-by`);
+    }
     return exitCodes.succeeded;
   });
 }
@@ -50,5 +54,6 @@ interface Row {
   readonly _id: unknown;
 }
 
-const noteBound = (terminal: Terminal): void =>
-  terminal.note(`Looked at no more than the newest ${count(mostLookedAt)} for --requested-by`);
+/** Whether there are more than are looked at for one `requestedBy`. */
+const isBounded = async (requests: RequestCollection, wanted: Wanted): Promise<boolean> =>
+  (await requests.countDocuments(wantedOfAll(wanted), { limit: mostLookedAt + 1 })) > mostLookedAt;

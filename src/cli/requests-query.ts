@@ -16,16 +16,32 @@ export interface Wanted {
 /** Requests that are looked at for one `requestedBy`, which no index knows. */
 export const mostLookedAt = 10_000;
 
+const cronSuccesses: readonly RequestStatus[] = ['succeeded', 'coalesced'];
+
 /** Cron's successes: they come every day, and tell nothing. */
 export const withoutCron: Filter = {
-  $nor: [{ requestedBy: requestedByCron, status: { $in: ['succeeded', 'coalesced'] } }],
+  $nor: [{ requestedBy: requestedByCron, status: { $in: cronSuccesses } }],
 };
+
+/** Whether successes of cron's are left out: not for whoever asks for cron's. */
+const isCronHidden = ({ all, requestedBy }: Wanted): boolean => !all && requestedBy !== requestedByCron;
+
+/** Whether what is left out could be among what is asked for. */
+export const mayBeHidden = (wanted: Wanted): boolean =>
+  isCronHidden(wanted) &&
+  (wanted.statuses.length === 0 || wanted.statuses.some((status) => cronSuccesses.includes(status)));
+
+/** What is asked for, whoever asked for it. */
+export const wantedOfAll = (wanted: Wanted): Filter => ({
+  ...ofStatus(wanted),
+  ...(isCronHidden(wanted) && withoutCron),
+});
 
 /** The newest that are wanted, at most `limit`. */
 export function newestFirst(wanted: Wanted, limit: number): mongo.Document[] {
-  const { requestedBy, all } = wanted;
+  const { requestedBy } = wanted;
   const sort = { $sort: { _id: -1 } };
-  const found = { $match: { ...ofStatus(wanted), ...(!all && withoutCron) } };
+  const found = { $match: wantedOfAll(wanted) };
   const some =
     requestedBy === undefined
       ? [{ $limit: limit }]

@@ -1,9 +1,8 @@
 // `requests retry`: has requests that have ended run again.
-import { type mongo } from 'mongoose';
 import { isFault } from '../errors.js';
-import { isDuplicateKey } from '../mongo-faults.js';
-import { endStatuses, isEndStatus } from '../requests/document.js';
-import { withoutEnd } from '../requests/expressions.js';
+import { isDuplicateKey, persistently } from '../mongo-faults.js';
+import { endStatuses, isEndStatus, keyHolders, type RequestId } from '../requests/document.js';
+import { type Filter, withoutEnd } from '../requests/expressions.js';
 import { type ExitCode } from './exit-code.js';
 import { followHere } from './follow-here.js';
 import type { RequestView } from './follow.js';
@@ -17,13 +16,26 @@ import { jsonOf, rowOf } from './summary.js';
 import type { Terminal } from './terminal.js';
 import { withQueue } from './with-queue.js';
 
+export interface RetryOptions extends SteerOptions {
+  /** All that failed, instead of ids. */
+  readonly failed?: true;
+  readonly command?: string;
+  readonly requestedBy?: string;
+  readonly since?: Date;
+}
+
 export async function retryRequests(
   terminal: Terminal,
   ids: readonly string[],
-  { wait = false, json, timeout }: SteerOptions,
+  options: RetryOptions,
 ): Promise<ExitCode> {
+  const { wait = false, json, timeout } = options;
   return withQueue(terminal, async (queue, signal) => {
-    const { requests, exitCode } = await steerEach(terminal, ids, (_id) => setBack(queue, _id, signal));
+    const chosen = options.failed ? await failedIds(queue, options, signal) : ids;
+    if (chosen.length === 0) terminal.note(`There are no such requests in ${queue.database}`);
+    const { requests, exitCode } = await steerEach(terminal, queue, chosen, signal, (_id) =>
+      setBack(queue, _id, signal),
+    );
     if (!wait || requests.length === 0) {
       for (const each of requests)
         terminal.result(json ? jsonOf(rowOf(each)) : `${nameOf(each)} waits again`);
@@ -42,6 +54,23 @@ export async function retryRequests(
   });
 }
 
+/** Of those that failed, wholly or in part, the oldest first. */
+async function failedIds(
+  { requests, patienceMs }: Queue,
+  { command, requestedBy, since }: RetryOptions,
+  signal: AbortSignal,
+): Promise<readonly RequestId[]> {
+  const failed: Filter = {
+    status: { $in: ['failed', 'partial'] },
+    ...(command !== undefined && { command: { $eq: command } }),
+    ...(requestedBy !== undefined && { requestedBy: { $eq: requestedBy } }),
+    ...(since && { finishedAt: { $gte: since } }),
+  };
+  const read = () => requests.find(failed, { projection: { _id: 1 }, sort: { _id: 1 } }).toArray();
+  const found = await persistently('looking for requests', read, { withinMs: patienceMs, signal });
+  return found.map(({ _id }) => _id);
+}
+
 const nameOf = (request: RequestView): string => `request ${idOf(request)} (${request.command})`;
 
 /** What is left of a batch that succeeded are its ids. */
@@ -55,7 +84,7 @@ const again = [
   { $unset: ['attempts', 'cancel'] },
 ];
 
-async function setBack(queue: Queue, _id: mongo.ObjectId, signal: AbortSignal): Promise<RequestView> {
+async function setBack(queue: Queue, _id: RequestId, signal: AbortSignal): Promise<RequestView> {
   try {
     return await steer(
       queue,
@@ -89,12 +118,12 @@ function refusalOf(found: RequestView): Refusal {
 }
 
 /** Names the request that holds the key by now. */
-async function keyTaken({ requests }: Queue, _id: mongo.ObjectId): Promise<Refusal> {
-  const id = _id.toHexString();
+async function keyTaken({ requests }: Queue, _id: RequestId): Promise<Refusal> {
+  const id = String(_id);
   const own = await requests.findOne({ _id }, { projection: { dedupeKey: 1 } });
-  const held = {
+  const held: Filter = {
     dedupeKey: { $eq: own?.dedupeKey ?? '' },
-    status: { $nin: ['failed', 'cancelled'] as const },
+    status: { $in: keyHolders },
   };
   const holder = await requests.findOne(
     { ...held, _id: { $ne: _id } },

@@ -1,7 +1,7 @@
 // `requests show`: everything about one request, for a person or as JSON.
-import { mongo } from 'mongoose';
 import { persistently } from '../mongo-faults.js';
 import { exitCodes, type ExitCode } from './exit-code.js';
+import { findRequestId } from './find-request.js';
 import { missingRequest } from './missing-request.js';
 import { detailText } from './request-details.js';
 import { requestJson } from './summary.js';
@@ -13,9 +13,9 @@ export async function showRequest(
   id: string,
   { json }: { readonly json?: true },
 ): Promise<ExitCode> {
-  const _id = mongo.ObjectId.createFromHexString(id);
   return withQueue(terminal, async (queue, signal) => {
     const { requests, db, patienceMs } = queue;
+    const _id = await findRequestId(queue, id, signal);
     const read = () => requests.findOne({ _id });
     const found = await persistently('reading the request', read, { withinMs: patienceMs, signal });
     if (!found) throw missingRequest(id, queue);

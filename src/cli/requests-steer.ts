@@ -1,8 +1,10 @@
 // What retrying and cancelling share: one request after the other, those that cannot be steered told by name, the rest followed.
-import { mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import { persistently } from '../mongo-faults.js';
+import type { RequestId } from '../requests/document.js';
 import { complain } from './complaint.js';
 import { exitCodes, type ExitCode } from './exit-code.js';
+import { findRequestId } from './find-request.js';
 import type { RequestView } from './follow.js';
 import { missingRequest } from './missing-request.js';
 import type { Queue } from './open-queue.js';
@@ -29,14 +31,16 @@ export interface Steered {
  */
 export async function steerEach(
   terminal: Terminal,
-  ids: readonly string[],
-  step: (_id: mongo.ObjectId) => Promise<RequestView>,
+  queue: Queue,
+  ids: readonly (string | RequestId)[],
+  signal: AbortSignal,
+  step: (_id: RequestId) => Promise<RequestView>,
 ): Promise<Steered> {
   const requests: RequestView[] = [];
   let exitCode: ExitCode = exitCodes.succeeded;
   for (const id of ids) {
     try {
-      requests.push(await step(mongo.ObjectId.createFromHexString(id)));
+      requests.push(await step(typeof id === 'string' ? await findRequestId(queue, id, signal) : id));
     } catch (error) {
       const isItsOwn = error instanceof Refusal || (isFault(error) && error.code === 'not_found');
       if (!isItsOwn) throw error;
@@ -58,7 +62,7 @@ export interface Update {
 /** One guarded update, and the request after it. */
 export async function steer(
   queue: Queue,
-  _id: mongo.ObjectId,
+  _id: RequestId,
   { doing, filter, pipeline, otherwise }: Update,
   signal: AbortSignal,
 ): Promise<RequestView> {
@@ -74,6 +78,6 @@ export async function steer(
   };
   const { updated, found } = await persistently(doing, step, { withinMs: patienceMs, signal });
   if (updated) return updated;
-  if (!found) throw missingRequest(_id.toHexString(), queue);
+  if (!found) throw missingRequest(String(_id), queue);
   return otherwise(found, tries > 1);
 }

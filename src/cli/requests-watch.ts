@@ -1,11 +1,10 @@
 // `requests watch`: what runs, waits and ends, as it changes; with an id that request alone, until it has ended.
-import { mongo } from 'mongoose';
 import { exitCodes, type ExitCode } from './exit-code.js';
+import { findRequestId } from './find-request.js';
 import { followToEnd, type RequestView } from './follow.js';
 import { followHere } from './follow-here.js';
 import { Interrupted } from './interruption.js';
 import { LiveDisplay } from './live-display.js';
-import { missingRequest } from './missing-request.js';
 import type { Queue } from './open-queue.js';
 import { endCode, printEnded } from './print-ended.js';
 import { type Board, watchBoard } from './request-board.js';
@@ -47,9 +46,8 @@ async function watchOne(
   { json }: WatchOptions,
   signal: AbortSignal,
 ): Promise<ExitCode> {
-  const _id = mongo.ObjectId.createFromHexString(id);
   const { requests, patienceMs } = queue;
-  if (!(await requests.findOne({ _id }, { projection: { _id: 1 } }))) throw missingRequest(id, queue);
+  const _id = await findRequestId(queue, id, signal);
   if (!json) {
     const following = { ids: [_id], entries: undefined, signal, canRunHere: false };
     return printEnded(terminal, queue, await followHere(terminal, queue, following), {});

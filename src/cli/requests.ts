@@ -2,11 +2,13 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { requestStatuses, type RequestStatus } from '../requests/document.js';
 import type { CommandLine } from './command-line.js';
-import { parseSeconds } from './request-command.js';
+import { parseSeconds, parseTime } from './request-command.js';
 import { checkedRequestIds } from './request-ids.js';
+import type { RetryOptions } from './requests-retry.js';
 import type { ListOptions } from './requests-list.js';
 import type { SteerOptions } from './requests-steer.js';
 import type { WatchOptions } from './requests-watch.js';
+import { UsageFault } from './usage-fault.js';
 
 export function addRequests(line: CommandLine): void {
   const program = line.program
@@ -71,17 +73,30 @@ function addRetry({ program, terminal, action }: CommandLine): void {
     .description(
       'Have requests that have ended run again, at once: their attempts begin anew, and a wish to cancel is forgotten.',
     )
-    .argument('<id...>', 'ids of requests')
+    .argument('[id...]', 'ids of requests')
+    .option('--failed', 'all that failed, wholly or in part, instead of ids')
+    .option('--command <name>', 'with --failed: only those of this command')
+    .option('--requested-by <text>', 'with --failed: only those that say so')
+    .option('--since <time>', 'with --failed: only those that have ended since then (ISO 8601)', parseTime)
     .option('--wait', 'follow them to their ends; the exit code then tells how they ended')
     .option('--json', 'print each request document as JSON, one line each')
     .option('--timeout <seconds>', 'with --wait: stop following after so long', parseSeconds)
     .action(
-      action(async (ids: readonly string[], options: SteerOptions) => {
+      action(async (ids: readonly string[], options: RetryOptions) => {
         const checked = checkedRequestIds(ids);
+        refuseMixed(ids, options);
         const { retryRequests } = await import('./requests-retry.js');
         return retryRequests(terminal, checked, options);
       }),
     );
+}
+
+/** @throws UsageFault */
+function refuseMixed(ids: readonly string[], { failed, ...filters }: RetryOptions): void {
+  const given = [filters.command, filters.requestedBy, filters.since].some((filter) => filter !== undefined);
+  const isEither = failed ? ids.length === 0 : ids.length > 0 && !given;
+  if (isEither) return;
+  throw new UsageFault(['Which ones: either ids, or --failed with --command, --requested-by and --since']);
 }
 
 function addCancel({ program, terminal, action }: CommandLine): void {

@@ -4,7 +4,8 @@ import type { mongo } from 'mongoose';
 import { isUnauthorized } from '../collections.js';
 import { isFault } from '../errors.js';
 import { persistently } from '../mongo-faults.js';
-import type { Filter } from '../requests/expressions.js';
+import { isPending } from '../requests/expressions.js';
+import { countDue, oldestDueAt } from '../requests/waiting.js';
 import { resources } from '../resources/registry.js';
 import { CronSlots, validateSchedule } from '../schedule/cron.js';
 import { callsThisMonth } from '../store/limiter-month.js';
@@ -14,7 +15,7 @@ import type { MirrorDocument } from '../store/mirror-operations.js';
 import { readReplicas, type Replica } from '../store/replicas.js';
 import { stateOf } from '../store/state.js';
 import type { RequestCollection, RequestView } from './follow.js';
-import { insertedAt, rowProjection, soundView } from './request-view.js';
+import { rowProjection, soundView } from './request-view.js';
 
 /** The user who asks may not read it. */
 export const notPermitted = 'not permitted';
@@ -144,28 +145,13 @@ async function readRunning(requests: RequestCollection): Promise<readonly Reques
   return found.map(soundView);
 }
 
-const isWaiting: Filter = { status: { $in: ['pending', null] } };
-
-/** By index: those that are to be claimed at once are found apart from those that have a time of their own. */
 async function readWaiting(requests: RequestCollection): Promise<Waiting> {
-  const isDueLater: Filter = { runAt: { $ne: null }, $expr: { $lte: ['$runAt', '$$NOW'] } };
-  const projection = { createdAt: 1, runAt: 1 };
-  const [count, prompt, late, oldest, oldestLate] = await Promise.all([
-    requests.countDocuments(isWaiting),
-    requests.countDocuments({ ...isWaiting, runAt: null }),
-    requests.countDocuments({ ...isWaiting, ...isDueLater }),
-    requests.find({ ...isWaiting, runAt: null }, { projection, sort: { _id: 1 }, limit: 1 }).next(),
-    requests.find({ ...isWaiting, ...isDueLater }, { projection, sort: { runAt: 1 }, limit: 1 }).next(),
+  const [count, due, oldestSince] = await Promise.all([
+    requests.countDocuments(isPending),
+    countDue(requests),
+    oldestDueAt(requests),
   ]);
-  const since = [oldest, oldestLate].flatMap((found) => (found ? (dueSince(soundView(found)) ?? []) : []));
-  const [first] = since.sort((a, b) => a.getTime() - b.getTime());
-  return { count, due: prompt + late, oldestSince: first ?? null };
-}
-
-function dueSince(request: RequestView): Date | undefined {
-  const inserted = insertedAt(request);
-  const { runAt } = request;
-  return runAt && (!inserted || runAt > inserted) ? runAt : inserted;
+  return { count, due, oldestSince: oldestSince ?? null };
 }
 
 async function readMirror(db: mongo.Db): Promise<Record<string, { live: number; deleted: number }>> {

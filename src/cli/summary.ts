@@ -1,16 +1,21 @@
 // How requests ended, for a person (text) and for a script (JSON). Of customers there are ids alone.
 import { mongo } from 'mongoose';
 import type { RequestStatus, SyncRequestDocument } from '../requests/document.js';
-import { outcomes, type Outcome } from '../sync/outcome.js';
+import { outcomes, type Outcome, statusOf } from '../sync/outcome.js';
 import type { RequestView } from './follow.js';
 import { serviceName } from '../version.js';
 import { count, counted, duration } from './wording.js';
 
 /** How they ended together: as one does if that is how all did, otherwise `partial`. */
 export function overallStatus(requests: readonly RequestView[]): RequestStatus {
-  const statuses = new Set(requests.map(({ status }) => status ?? 'pending'));
+  const statuses = new Set(requests.map(statusOfOne));
   const [only] = statuses;
   return statuses.size === 1 && only !== undefined ? only : 'partial';
+}
+
+/** Of one that ended with another scan, as that one did. */
+function statusOfOne({ status = 'pending', result }: RequestView): RequestStatus {
+  return status === 'coalesced' && result ? statusOf(result) : status;
 }
 
 /** The result in a few lines: how it ended, a count an outcome, what failed. */
@@ -26,7 +31,9 @@ export function summaryText(requests: readonly RequestView[]): string {
 
 export function headline(requests: readonly RequestView[]): string {
   const [first] = requests;
-  const name = requests.length === 1 ? `request ${String(first?._id)}` : counted(requests.length, 'request');
+  const other = first?.coalescedInto ? `, ran as ${String(first.coalescedInto)}` : '';
+  const name =
+    requests.length === 1 ? `request ${String(first?._id)}${other}` : counted(requests.length, 'request');
   const seconds = secondsOf(requests);
   const dry = requests.some(({ dryRun }) => dryRun === true) ? ', a dry run: nothing was written' : '';
   const time = seconds === undefined ? '' : ` in ${duration(seconds)}`;
@@ -58,12 +65,12 @@ export function countsTable(requests: readonly RequestView[]): string[] {
   ].map((line) => `  ${line}`);
 }
 
-export function heldLines({ _id, result }: RequestView): string[] {
+export function heldLines({ _id, coalescedInto, result }: RequestView): string[] {
   const held = result?.removalsHeld ?? 0;
   if (held === 0) return [];
   return [
     `  ${counted(held, 'removal')} held for approval: more than removals.maxCount and removals.maxRatio allow`,
-    `  find out why; then: ${serviceName} approve-removals ${String(_id)}`,
+    `  find out why; then: ${serviceName} approve-removals ${String(coalescedInto ?? _id)}`,
   ];
 }
 

@@ -1,10 +1,9 @@
 // `sync-batch`: requests with customers that the user already holds, split into as many as they need.
-import { InvalidArgumentError } from 'commander';
 import { parseBatch } from './batch-input.js';
 import type { CommandLine } from './command-line.js';
 import { inputName, readInput } from './read-input.js';
 import type { RequestCommandOptions } from './job.js';
-import { submit, withRequestOptions } from './request-command.js';
+import { parseTime, submit, withRequestOptions } from './request-command.js';
 
 interface SyncBatchOptions extends RequestCommandOptions {
   readonly observedAt?: Date;
@@ -32,12 +31,4 @@ export function addSyncBatch({ program, terminal, action }: CommandLine): void {
         return submit(terminal, options, batchJob(entries, { name, observedAt: options.observedAt }));
       }),
     );
-}
-
-function parseTime(text: string): Date {
-  const time = new Date(text);
-  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(time.getTime())) {
-    throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z.');
-  }
-  return time;
 }

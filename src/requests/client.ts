@@ -2,7 +2,8 @@
 import { Fault } from '../errors.js';
 import { newRequest } from './commands.js';
 import { requestsCollectionName, type RequestId, type RequestInput } from './document.js';
-import { clientFault, codeOf, type EndedRequest, EndWatcher } from './end-watcher.js';
+import { clientFault, type EndedRequest, EndWatcher } from './end-watcher.js';
+import { insertionFault } from './insertion-fault.js';
 import type { RequestsDatabase } from './requests-database.js';
 
 export interface ResultOptions {
@@ -19,16 +20,21 @@ const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
  * Inserts a request and returns its id. The right to insert into sync_requests is enough.
  * @param db a `Db` of the `mongodb` driver, or `connection.db` of mongoose
  * @throws Fault `invalid_request` with every fault named, before anything is inserted; `duplicate_request` when one with the same `dedupeKey`
- * waits, runs or is kept; `mongodb_unavailable` (it may have been inserted: with a `dedupeKey`, insert it again); `mongodb_rejected`
+ * waits, runs or is kept, or one with the same `_id` is there; `mongodb_unavailable` (it may have been inserted: with a `dedupeKey` or an `_id`,
+ * insert it again); `mongodb_rejected`
  */
-async function insert(db: RequestsDatabase, request: RequestInput): Promise<RequestId> {
-  // The driver that inserts makes the id: one of another version refuses ours.
+async function insert<Id = RequestId>(
+  db: RequestsDatabase,
+  request: RequestInput & { readonly _id?: Id },
+): Promise<Id> {
+  // The driver that inserts makes the id, where none is given: one of another version refuses ours.
   const { _id: _, ...document } = newRequest(request);
+  if (request._id !== undefined) Object.assign(document, { _id: request._id });
   try {
     const { insertedId } = await db.collection(requestsCollectionName).insertOne(document, durable);
-    return insertedId as RequestId; // made by the driver, which makes ObjectIds
+    return insertedId as Id; // as given, or made by the driver, which makes ObjectIds
   } catch (error) {
-    throw insertionFault(error);
+    throw insertionFault(error) ?? clientFault(error, 'inserting a request');
   }
 }
 
@@ -40,7 +46,7 @@ async function insert(db: RequestsDatabase, request: RequestInput): Promise<Requ
  */
 async function result(
   db: RequestsDatabase,
-  id: RequestId,
+  id: RequestId | string,
   { timeoutMs, signal }: ResultOptions = {},
 ): Promise<EndedRequest> {
   signal?.throwIfAborted();
@@ -51,7 +57,10 @@ async function result(
     late.abort(new Fault('timeout', text, { kind: 'retryable' }));
   }
   try {
-    return await watcherOf(db).wait(id, signal ? AbortSignal.any([late.signal, signal]) : late.signal);
+    return await watcherOf(db).wait(
+      id as RequestId,
+      signal ? AbortSignal.any([late.signal, signal]) : late.signal,
+    );
   } finally {
     clearTimeout(timer);
   }
@@ -71,22 +80,6 @@ function watcherOf(db: RequestsDatabase): EndWatcher {
   const watcher = ofClient.get(databaseName) ?? new EndWatcher(db, () => ofClient.delete(databaseName));
   ofClient.set(databaseName, watcher);
   return watcher;
-}
-
-/** Source: https://www.mongodb.com/docs/manual/reference/error-codes/ */
-const serverCodes = { duplicateKey: 11_000, documentValidationFailure: 121 } as const;
-
-function insertionFault(error: unknown): Fault {
-  const code = codeOf(error);
-  if (code === serverCodes.duplicateKey) {
-    const text = 'A request with this dedupeKey waits, runs or is kept';
-    return new Fault('duplicate_request', text, { kind: 'terminal', cause: error });
-  }
-  if (code === serverCodes.documentValidationFailure) {
-    const text = "MongoDB refused the request by the rules of another version's validator";
-    return new Fault('invalid_request', text, { kind: 'terminal', cause: error });
-  }
-  return clientFault(error, 'inserting a request');
 }
 
 /** For Node services that ask for work: `await requests.result(db, await requests.insert(db, { command: 'syncAll' }))`. */

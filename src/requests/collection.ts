@@ -1,10 +1,7 @@
 // The two collections that requests live by, with the write concern that every acknowledgement here stands for.
 import type { Connection, mongo } from 'mongoose';
-import { Fault } from '../errors.js';
+import { databaseOf, stateCollectionName } from '../mongo-database.js';
 import { requestsCollectionName, type SyncRequestDocument } from './document.js';
-
-/** The daemon's own collection: leases, schedules. Users have no business in it. */
-export const stateCollectionName = 'sync_state';
 
 /** A write that the majority does not acknowledge in time counts as a passing fault; every step here can be repeated. */
 const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 }, readPreference: 'primary' } as const;
@@ -14,14 +11,6 @@ export type StoredRequest = mongo.BSON.Document & { _id: mongo.ObjectId };
 
 /** A document of sync_state. */
 export type StateDocument = mongo.BSON.Document & { _id: string };
-
-/** The driver's own database: mongoose's collections would queue commands while MongoDB is away. */
-export function databaseOf(connection: Connection): mongo.Db {
-  if (!connection.db) {
-    throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open', { kind: 'retryable' });
-  }
-  return connection.db;
-}
 
 /** @throws Fault where the connection was never opened */
 export const requestsOf = (connection: Connection): mongo.Collection<StoredRequest> =>

@@ -25,7 +25,7 @@ export type SyncCommand =
       readonly observedAt: Date | undefined;
     }
   | { readonly command: 'softDelete'; readonly stripeId: StripeId }
-  /** `request` is the scan's request, as hexadecimal digits. */
+  /** `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its hexadecimal digits. */
   | { readonly command: 'approveRemovals'; readonly request: string };
 
 export type CommandName = SyncCommand['command'];
@@ -86,17 +86,19 @@ const options = {
     .describe('True or false: true ends it, a waiting one at once, a running one at its next checkpoint'),
 };
 
-const requestIdText = 'the _id of a request';
+const requestIdText = `the _id of a request: an ObjectId, or a text of 1 to ${maxTextLength} characters`;
 const requestId = z
   .custom<mongo.ObjectId | string>(
     (value) =>
-      value instanceof mongo.ObjectId || (typeof value === 'string' && /^[0-9a-f]{24}$/i.test(value)),
+      value instanceof mongo.ObjectId ||
+      (typeof value === 'string' && value.length >= 1 && value.length <= maxTextLength),
     requestIdText,
   )
   .meta({
-    description: `${upperFirst(requestIdText)}: an ObjectId, or its 24 hexadecimal digits as a text`,
+    description: `${upperFirst(requestIdText)}, or the hexadecimal digits of an ObjectId`,
     type: 'string',
-    pattern: '^[0-9A-Fa-f]{24}$',
+    minLength: 1,
+    maxLength: maxTextLength,
     bsonType: ['objectId', 'string'],
   });
 
@@ -278,8 +280,14 @@ function commandOf(input: CommandInput): SyncCommand {
     case 'softDelete':
       return { command: input.command, stripeId: input.stripeId as StripeId };
     case 'approveRemovals':
-      return { command: input.command, request: String(input.request) };
+      return { command: input.command, request: nameOf(input.request) };
   }
+}
+
+/** As it is typed: an ObjectId's digits in lower case. */
+function nameOf(request: mongo.ObjectId | string): string {
+  const name = String(request);
+  return /^[0-9a-f]{24}$/i.test(name) ? name.toLowerCase() : name;
 }
 
 /**

@@ -26,6 +26,9 @@ export const endStatuses = requestStatuses.filter(
 export const isEndStatus = (status: unknown): status is EndStatus =>
   endStatuses.some((end) => end === status);
 
+/** Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes along the index. */
+export const keyHolders = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'] as const;
+
 /** Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it. */
 export const requestedByCron = 'cron';
 
@@ -94,7 +97,12 @@ export interface DaemonFields {
   readonly progress?: StoredProgress;
   readonly result?: SyncResult;
   readonly error?: StoredError;
-  readonly coalescedInto?: mongo.ObjectId;
+  /** The scan that runs for this one, while it does. */
+  readonly waitsFor?: RequestId;
+  /** The scan that ran for this one, whose result this is. */
+  readonly coalescedInto?: RequestId;
+  /** When a daemon first saw it waiting that does not know its command. */
+  readonly unknownSince?: Date;
   readonly createdAt?: Date;
   readonly startedAt?: Date;
   readonly finishedAt?: Date;

@@ -1,6 +1,5 @@
 // Waits for requests to end: one change stream for all who wait on one database says when to look, and a slow poll finds what it does not tell.
 // The documents are the truth; reads alone.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { mongo } from 'mongoose';
 import { Fault } from '../errors.js';
 import {
@@ -10,7 +9,9 @@ import {
   type RequestId,
   type SyncRequestDocument,
 } from './document.js';
+import { hasCode } from '../mongo-codes.js';
 import { isPassing, toMongoFault } from '../mongo-faults.js';
+import { pause } from '../pause.js';
 import type { RequestsCollection, RequestsDatabase, RequestsStream } from './requests-database.js';
 
 /** A request that has ended, as it is stored. */
@@ -56,11 +57,8 @@ interface Looked {
 }
 
 /** A standalone server, or a user without the right: what no second try would change. */
-const isFinal = (error: unknown): boolean => [40_573, 13].some((code) => codeOf(error) === code);
-
-/** Of any version of the driver. */
-export const codeOf = (error: unknown): unknown =>
-  error instanceof Error && 'code' in error ? error.code : undefined;
+const isFinal = (error: unknown): boolean =>
+  hasCode(error, 'needsReplicaSet') || hasCode(error, 'unauthorized');
 
 /** Of any version of the driver; EJSON would refuse those of another one. */
 const isObjectId = (id: unknown): id is { toHexString(): string } =>
@@ -169,12 +167,13 @@ export class EndWatcher {
         const fault = clientFault(error, 'reading a request');
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
-      if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), [signal]);
+      if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), signal);
       else if (this.#due.size === 0) {
-        const quiet = await pause(this.#isTold ? pollMs.withStream : pollMs.without, [
+        const quiet = await pause(
+          this.#isTold ? pollMs.withStream : pollMs.without,
           signal,
           this.#news.signal,
-        ]);
+        );
         if (quiet) this.#look(...this.#awaited.keys());
       }
     }
@@ -221,7 +220,7 @@ export class EndWatcher {
       this.#isTold = false;
       if (isFinal(error)) return;
       failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
-      await pause(Math.min(500 * 2 ** failures, longestPauseMs), [signal]);
+      await pause(Math.min(500 * 2 ** failures, longestPauseMs), signal);
     }
   }
 
@@ -268,14 +267,4 @@ export function clientFault(error: unknown, doing: string): Fault {
     return new Fault('mongodb_unavailable', text, { kind: 'retryable', cause: error });
   }
   return toMongoFault(error, doing);
-}
-
-/** True when the time has passed, false when a signal ended the wait. */
-async function pause(ms: number, signals: readonly AbortSignal[]): Promise<boolean> {
-  try {
-    await sleep(ms, undefined, { signal: AbortSignal.any([...signals]) });
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -3,7 +3,8 @@
 import { type Connection, mongo } from 'mongoose';
 import { type Change, isUnauthorized } from '../collections.js';
 import type { Config } from '../config-schema.js';
-import { databaseOf, type StateDocument, stateOf } from './collection.js';
+import { databaseOf } from '../mongo-database.js';
+import { type StateDocument, stateOf } from './collection.js';
 import { requestsCollectionName } from './document.js';
 import { isDuplicateKey, persistently } from '../mongo-faults.js';
 import { requestValidator, validatorTitle, validatorVersion } from './validator.js';

@@ -3,7 +3,14 @@
 import type { mongo } from 'mongoose';
 import type { Config } from '../config-schema.js';
 import { readableBytes, readableFields, type ReadableField } from './commands.js';
-import { historyLength, maxAttemptsLimit, maxLeaseMs, requestedByCron, type EndStatus } from './document.js';
+import {
+  historyLength,
+  maxAttemptsLimit,
+  maxLeaseMs,
+  requestedByCron,
+  unknownCommandWaitMs,
+  type EndStatus,
+} from './document.js';
 
 export type Expression = mongo.BSON.Document | string | number | boolean | null;
 export type Pipeline = mongo.BSON.Document[];
@@ -13,7 +20,7 @@ export const literal = (value: unknown): Expression => ({ $literal: value });
 
 const isDate = (path: string): Expression => ({ $eq: [{ $type: path }, 'date'] });
 
-const bytesOf = (path: string): Expression => ({ $bsonSize: { value: path } });
+export const bytesOf = (path: string): Expression => ({ $bsonSize: { value: path } });
 
 /** A whole number within the bounds, otherwise `fallback`, whatever is stored there. */
 function wholeNumber(path: string, min: number, max: number, fallback: Expression): Expression {
@@ -36,17 +43,27 @@ export const isPending: Filter = { status: { $in: ['pending', null] } };
 /** `runAt` has come, by MongoDB's clock. Types that sort below dates pass, so that they are claimed and refused by name. */
 export const isDue: Filter = { $expr: { $lte: ['$runAt', '$$NOW'] } };
 
-/** Waiting for one of the commands, due, not cancelled. */
+/** Waiting for one of the commands, due, not cancelled, and no scan that another one runs for. */
 export const isClaimable = (commands: readonly string[]): Filter => ({
   ...isPending,
   ...isDue,
   command: { $in: commands },
   cancel: { $ne: true },
+  ...(commands.includes('syncAll') && { $or: [{ command: { $ne: 'syncAll' } }, { waitsFor: null }] }),
 });
 
-const ownLease: Filter = { 'lease.owner': { $type: 'string' }, 'lease.fence': { $type: 'number' } };
+/** A lease as daemons write it, of whichever version. */
+export const ownLease: Filter = { 'lease.owner': { $type: 'string' }, 'lease.fence': { $type: 'number' } };
 /** Clocks of two members of a replica set differ a little: a lease that looks slightly too long may be genuine. */
 const clockToleranceMs = 60_000;
+
+const isLeaseSoon: Expression = {
+  $lte: ['$lease.expiresAt', { $add: ['$$NOW', maxLeaseMs + clockToleranceMs] }],
+};
+/** The end of a lease, unless no daemon can have written it. */
+const boundedLeaseEnd: Expression = {
+  $cond: [{ $and: [isDate('$lease.expiresAt'), isLeaseSoon] }, '$lease.expiresAt', null],
+};
 
 /** Said to be running, but by nobody who could be: the lease is over, malformed, or longer than any daemon's. */
 export const isAbandoned: Filter = {
@@ -57,11 +74,7 @@ export const isAbandoned: Filter = {
       $expr: {
         $not: [
           {
-            $and: [
-              isDate('$lease.expiresAt'),
-              { $gt: ['$lease.expiresAt', '$$NOW'] },
-              { $lte: ['$lease.expiresAt', { $add: ['$$NOW', maxLeaseMs + clockToleranceMs] }] },
-            ],
+            $and: [isDate('$lease.expiresAt'), { $gt: ['$lease.expiresAt', '$$NOW'] }, isLeaseSoon],
           },
         ],
       },
@@ -102,6 +115,11 @@ export const createdAt: Expression = {
   ],
 };
 
+/** The date that is there, unless it lies in the future: nothing that has happened does. */
+const pastDate = (path: string): Expression => ({
+  $cond: [{ $and: [isDate(path), { $lte: [path, '$$NOW'] }] }, path, null],
+});
+
 const historyBytes = 256 * 1024;
 
 /** The history as a daemon wrote it; one that is too long for that starts anew. */
@@ -111,6 +129,45 @@ export const soundHistory: Expression = {
     { $slice: ['$history', -historyLength] },
     [],
   ],
+};
+
+/** When its last attempt ended, if a daemon has noted one. */
+const lastAttemptEndedAt: Expression = {
+  $let: { vars: { last: { $last: soundHistory } }, in: pastDate('$$last.finishedAt') },
+};
+
+/** The latest of the times since which it can have waited without a break, those that there are. */
+const latestStart = (...others: Expression[]): Expression => ({
+  $max: [
+    ...others,
+    { $cond: [isDate('$runAt'), '$runAt', null] },
+    pastDate('$finishedAt'),
+    lastAttemptEndedAt,
+  ],
+});
+
+/** When it could have been claimed first in this life, as far as the document tells: one that was set back by hand does not say when. */
+export const dueAt: Expression = latestStart(createdAt);
+/** The same for a claim, without those that were set back by hand. */
+export const knownDueAt: Expression = { $cond: [isDate('$finishedAt'), '$$REMOVE', dueAt] };
+
+/** When a daemon that cannot tell what it is first saw it waiting: a client's clock may be slow, or the `_id` old. */
+export const unknownSince: Expression = {
+  $cond: [isDate('$unknownSince'), { $min: ['$unknownSince', '$$NOW'] }, '$$NOW'],
+};
+export const isUndated: Filter = {
+  $expr: { $not: [{ $and: [isDate('$unknownSince'), { $lte: ['$unknownSince', '$$NOW'] }] }] },
+};
+/** Nobody has worked on it for ten minutes, or put it off: no running version knows it. */
+export const isUnknownForLong: Filter = {
+  $expr: {
+    $and: [
+      isDate('$unknownSince'),
+      {
+        $lte: [latestStart('$unknownSince', boundedLeaseEnd), { $subtract: ['$$NOW', unknownCommandWaitMs] }],
+      },
+    ],
+  },
 };
 
 /** The history with the attempt that ends now. */
@@ -161,12 +218,21 @@ export function expireAt(status: EndStatus, keep: Retention): Expression {
 
 // Stages
 
-/** Fields that an ended request has and a living one must not. */
-const endFields = ['finishedAt', 'expireAt', 'error', 'result', 'progress', 'coalescedInto'];
+/** Fields that an ended request has, or one that waits, and one that begins to run must not. */
+const endFields = [
+  'finishedAt',
+  'expireAt',
+  'error',
+  'result',
+  'progress',
+  'coalescedInto',
+  'waitsFor',
+  'unknownSince',
+];
 export const withoutEnd: mongo.BSON.Document = { $unset: endFields };
 
 /** Owner and fence stay: they tell who was the last, and what the next fence is. */
-export const leaseOver = ['lease.expiresAt', 'lease.oddStatus'];
+export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt'];
 
 /** Sets whole top-level fields: $set would merge a document into what is there, and into each entry of a list. */
 export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Document => ({

@@ -1,12 +1,13 @@
 // Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the poll finds what it
 // misses. So whatever happens to the stream, it is opened again and nothing is resumed.
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Connection, mongo } from 'mongoose';
+import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../logger.js';
 import { requestsOf } from './collection.js';
 import { commandsOf, type LaneName } from './commands.js';
 import { requestStatuses, type RequestId } from './document.js';
+import { hasCode } from '../mongo-codes.js';
 import { isPassing } from '../mongo-faults.js';
+import { pause } from '../pause.js';
 
 export type FeedEvent =
   /** Look for anything: the stream has just been opened, and what happened before is not in it. */
@@ -16,8 +17,8 @@ export type FeedEvent =
       readonly id: RequestId;
       /** Where it belongs, when the event tells; `odd` is for no lane. */
       readonly lane: LaneName | 'odd' | undefined;
-      /** When it was inserted, by the database's clock; of insertions alone. */
-      readonly insertedAt: Date | undefined;
+      /** When it began to wait, by the database's clock. */
+      readonly wokenAt: Date | undefined;
     }
   | { readonly kind: 'cancel'; readonly id: RequestId };
 
@@ -30,7 +31,6 @@ export interface FeedOptions {
 /** What the pipeline below projects. */
 interface WakeUp {
   readonly documentKey: { readonly _id: RequestId };
-  readonly operationType: string;
   readonly lane?: LaneName | 'odd';
   readonly cancel?: unknown;
   readonly wallTime?: Date;
@@ -77,7 +77,6 @@ const pipeline: mongo.BSON.Document[] = [
   },
   {
     $project: {
-      operationType: 1,
       'documentKey._id': 1,
       wallTime: 1,
       cancel: `$${updated('cancel')}`,
@@ -87,8 +86,7 @@ const pipeline: mongo.BSON.Document[] = [
 ];
 
 /** Change streams need a replica set: https://www.mongodb.com/docs/manual/changeStreams/#availability */
-const needsReplicaSet = (error: unknown): boolean =>
-  error instanceof mongo.MongoServerError && error.code === 40_573;
+const needsReplicaSet = (error: unknown): boolean => hasCode(error, 'needsReplicaSet');
 
 const shortestPauseMs = 1_000;
 const longestPauseMs = 4_000;
@@ -137,9 +135,7 @@ export class RequestFeed {
         if (failures === 1) logger.warn({ err: error, isPassing: isPassing(error) }, message);
       }
       const pauseMs = Math.min(shortestPauseMs * 2 ** Math.max(0, failures - 1), longestPauseMs);
-      await sleep(Math.max(0, pauseMs - (performance.now() - openedMs)), undefined, { signal }).catch(
-        () => undefined,
-      );
+      await pause(pauseMs - (performance.now() - openedMs), signal);
     }
   }
 
@@ -170,12 +166,9 @@ export class RequestFeed {
     }
   }
 
-  #wake({ documentKey: { _id: id }, cancel, lane, operationType, wallTime }: WakeUp): void {
+  #wake({ documentKey: { _id: id }, cancel, lane, wallTime }: WakeUp): void {
     if (this.#closing.signal.aborted) return;
     if (cancel === true) this.options.onEvent({ kind: 'cancel', id });
-    else {
-      const insertedAt = operationType === 'insert' ? wallTime : undefined;
-      this.options.onEvent({ kind: 'pending', id, lane, insertedAt });
-    }
+    else this.options.onEvent({ kind: 'pending', id, lane, wokenAt: wallTime });
   }
 }

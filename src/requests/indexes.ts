@@ -1,11 +1,9 @@
 // The indexes that the queue rests on. They are created where they are missing; none is ever dropped or changed.
 import type { Connection, mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection } from '../collections.js';
-import { databaseOf, stateCollectionName } from './collection.js';
-import { endStatuses, requestsCollectionName } from './document.js';
+import { databaseOf, stateCollectionName } from '../mongo-database.js';
+import { endStatuses, keyHolders, requestsCollectionName } from './document.js';
 import { persistently } from '../mongo-faults.js';
-
-const holdsKey = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'];
 
 /** Partial indexes of this form need MongoDB 6.0. */
 const requestIndexes = [
@@ -18,12 +16,13 @@ const requestIndexes = [
     expireAfterSeconds: 0,
     partialFilterExpression: { status: { $in: endStatuses } },
   },
-  // A key is held while a request waits, runs or is kept after success; one that failed or was cancelled gives it free.
+  // A key is held while a request waits, runs or is kept after success; one that failed or was cancelled gives it free. Every text is at
+  // least '', and nothing else is: unlike $type, of that MongoDB can tell that a search for a key finds all of it in this index.
   {
-    name: 'dedupe',
+    name: 'dedupeKey',
     key: { dedupeKey: 1 },
     unique: true,
-    partialFilterExpression: { dedupeKey: { $type: 'string' }, status: { $in: holdsKey } },
+    partialFilterExpression: { dedupeKey: { $gte: '' }, status: { $in: keyHolders } },
   },
   // The few that are being cancelled.
   { name: 'cancel', key: { cancel: 1 }, partialFilterExpression: { cancel: true } },

@@ -13,7 +13,7 @@ export const commandLabel = (command: unknown): CommandLabel =>
   commandNames.find((name) => name === command) ?? 'unknown';
 
 export interface RequestsObserver {
-  /** A request was claimed this long after it could have been first (insertion or `runAt`). */
+  /** A request was claimed this long after it could have been first: its insertion, `runAt`, or the end of its last attempt or life. */
   requestClaimed(event: {
     readonly command: CommandLabel;
     readonly lane: LaneName;

@@ -21,6 +21,7 @@ import {
   type Filter,
   historyWith,
   isClaimable,
+  knownDueAt,
   leaseEnd,
   leaseOver,
   literal,
@@ -49,8 +50,8 @@ export interface Claim {
   readonly claimedAt: Date;
   /** When it was inserted, by its ObjectId; never after the claim. */
   readonly insertedAt: Date;
-  /** When it could have been claimed first: insertion or `runAt`. */
-  readonly dueAt: Date;
+  /** When it could have been claimed first: insertion, `runAt`, or the end of its last attempt. Undefined where it was set back by hand. */
+  readonly dueAt: Date | undefined;
   /** `performance.now()` until which the lease certainly holds. */
   readonly leaseUntilMs: number;
 }
@@ -87,7 +88,7 @@ interface ClaimedDocument {
   readonly attempts: number;
   readonly createdAt: Date;
   readonly startedAt: Date;
-  readonly lease: { readonly fence: number; readonly oddStatus?: true };
+  readonly lease: { readonly fence: number; readonly oddStatus?: true; readonly dueAt?: Date };
 }
 
 const claimProjection = { ...quickProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
@@ -157,6 +158,7 @@ export class RequestQueue {
           fence: nextFence,
           expiresAt: leaseEnd(this.settings.leaseMs),
           oddStatus,
+          dueAt: knownDueAt,
         },
         // Counted before running: a crash must use up an attempt too.
         attempts: { $add: [attemptsSoFar, 1] },
@@ -171,7 +173,6 @@ export class RequestQueue {
   async #parse(found: ClaimedDocument, sentAtMs: number): Promise<Claimed | undefined> {
     const { body, sizes } = found.body ? { body: found.body, sizes: {} } : await this.#readLarge(found);
     if (!body) return undefined;
-    const runAt: unknown = body['runAt'];
     const claim: Claim = {
       id: found._id,
       command: body['command'],
@@ -179,7 +180,7 @@ export class RequestQueue {
       attempt: found.attempts,
       claimedAt: found.startedAt,
       insertedAt: found.createdAt,
-      dueAt: runAt instanceof Date && runAt > found.createdAt ? runAt : found.createdAt,
+      dueAt: found.lease.dueAt,
       leaseUntilMs: sentAtMs + this.settings.leaseMs,
     };
     const parsed = parseRequest(body, oversizeOf(sizes));

@@ -2,10 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from 'mongoose';
 import { Fault } from '../errors.js';
-import { typedRequestsOf } from './collection.js';
+import type { Coalescing } from './coalesce.js';
+import { requestsOf, typedRequestsOf } from './collection.js';
 import { isEndStatus, type RequestId, type SyncRequestDocument } from './document.js';
 import type { Housekeeping } from './housekeeping.js';
 import { isPassing, toMongoFault } from '../mongo-faults.js';
+import { pause } from '../pause.js';
 import type { RequestsSettings } from './queue.js';
 import type { RunEnd } from './run.js';
 import type { Workbench } from './workbench.js';
@@ -16,6 +18,7 @@ export interface RunOnceOptions {
   readonly settings: RequestsSettings;
   readonly bench: Workbench;
   readonly housekeeping: Housekeeping;
+  readonly coalescing: Coalescing;
   readonly signal: AbortSignal;
 }
 
@@ -29,6 +32,8 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
   const { id, bench, settings, signal } = options;
   const onAbort = (): void => bench.release(id);
   signal.addEventListener('abort', onAbort);
+  const over = new AbortController();
+  const watching = watchForCancel(options, over.signal);
   try {
     let answeredMs = performance.now();
     for (;;) {
@@ -48,6 +53,19 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
     throw toMongoFault(error, 'working on a request');
   } finally {
     signal.removeEventListener('abort', onAbort);
+    over.abort();
+    await watching;
+  }
+}
+
+/** No change stream tells of a wish to cancel here, and the next renewal may be far. */
+async function watchForCancel({ id, connection, bench }: RunOnceOptions, over: AbortSignal): Promise<void> {
+  const wished = { _id: { $eq: id }, status: 'running', cancel: true };
+  while (await pause(longestPauseMs, over)) {
+    const count = await requestsOf(connection)
+      .countDocuments(wished)
+      .catch(() => 0); // the renewal tells it
+    if (count > 0) bench.cancel(id);
   }
 }
 
@@ -56,11 +74,17 @@ interface Step {
   readonly end?: RunEnd | undefined;
 }
 
-async function takeStep({ id, connection, bench, housekeeping, signal }: RunOnceOptions): Promise<Step> {
+async function takeStep(options: RunOnceOptions): Promise<Step> {
+  const { id, connection, bench, housekeeping, coalescing, signal } = options;
   const only = { _id: { $eq: id } };
   const found = await typedRequestsOf(connection).findOne(only, { projection: { batch: 0, ids: 0 } });
   if (!found) throw new Fault('not_found', `There is no request ${String(id)}`, { kind: 'terminal' });
   if (isEndStatus(found.status)) return { ended: found };
+  if (found.waitsFor != null) {
+    // There may be no daemon that sees to the other one.
+    await housekeeping.recover(signal, { _id: { $eq: found.waitsFor } });
+    await coalescing.leave(id, found.waitsFor);
+  }
   await housekeeping.recover(signal, only);
   await housekeeping.endCancelled(signal, only);
   await housekeeping.failOdd(signal, only);

@@ -1,11 +1,11 @@
 // One attempt of one request: the lease is held, progress and wishes to cancel travel, and what became of it is written.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, isFault } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { pause } from '../pause.js';
 import { judge, type RunOutcome, type Verdict } from './ending.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import { ProgressMeter, ratioOf } from './progress.js';
-import type { Claimed, RequestQueue } from './queue.js';
+import type { Claimed, Holding, RequestQueue } from './queue.js';
 import type { CommandRunner, RunContext } from './runner.js';
 
 export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
@@ -33,6 +33,9 @@ export type RunEnd =
   | { readonly kind: 'waits'; readonly delayMs: number; readonly fatal: Fault | undefined }
   | { readonly kind: 'lost' };
 
+/** What is written of a run; of one that is somebody else's nothing is. */
+type Written = Exclude<Verdict, { kind: 'lost' }>;
+
 const progressEveryMs = 1_000;
 
 export class RequestRun {
@@ -41,6 +44,8 @@ export class RequestRun {
   readonly #logger: Logger;
   #attempt: number;
   #leaseUntilMs: number;
+  /** Apart from the signal: a run that ends for another reason, and writes until it has, may still lose its lease. */
+  #loss: Fault | undefined;
   #hasNews = false;
   #isCheckpointNew = false;
 
@@ -119,13 +124,13 @@ export class RequestRun {
   }
 
   #lose(message: string): void {
-    this.#stop(new Fault('lease_lost', message, { kind: 'retryable' }));
+    this.#loss ??= new Fault('lease_lost', message, { kind: 'retryable' });
+    this.#stop(this.#loss);
   }
 
   #assertHeld(): void {
     if (performance.now() >= this.#leaseUntilMs) this.#lose('The lease could not be renewed in time');
-    const reason = abortReason(this.#abort.signal);
-    if (reason?.code === 'lease_lost') throw reason;
+    if (this.#loss) throw this.#loss;
   }
 
   /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
@@ -144,7 +149,7 @@ export class RequestRun {
       } catch (error) {
         this.#logger.warn({ err: error }, 'Lease not renewed, trying again');
       }
-      if (this.#abort.signal.aborted && abortReason(this.#abort.signal)?.code === 'lease_lost') return;
+      if (this.#loss) return;
     }
   }
 
@@ -185,7 +190,7 @@ export class RequestRun {
     const verdict = judge({
       command: this.claimed.command,
       outcome,
-      abortedBy: abortReason(this.#abort.signal),
+      abortedBy: this.#loss ?? abortReason(this.#abort.signal),
       attempt: this.#attempt,
       maxAttempts: this.claimed.maxAttempts,
       backOff: { baseMs: retryBaseMs, maxMs: retryMaxMs },
@@ -193,15 +198,15 @@ export class RequestRun {
     });
     this.#logThrown(outcome);
     try {
-      const holding = await this.#write(verdict);
-      return holding === 'lost' ? this.#lost() : this.#tell(verdict, seconds);
+      if (verdict.kind === 'lost' || (await this.#write(verdict)) === 'lost') return this.#lost();
+      return this.#tell(verdict, seconds);
     } catch (error) {
       this.#logger.error({ err: error }, 'What became of the request could not be written');
       return { kind: 'lost' };
     }
   }
 
-  async #write(verdict: Verdict): Promise<'held' | 'cancel' | 'lost'> {
+  async #write(verdict: Written): Promise<Holding> {
     const { queue, giveUp } = this.dependencies;
     const { claim } = this.claimed;
     switch (verdict.kind) {
@@ -213,12 +218,10 @@ export class RequestRun {
         return queue.release(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
       case 'hold':
         return queue.hold(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
-      case 'lost':
-        return 'lost';
     }
   }
 
-  #tell(verdict: Exclude<Verdict, { kind: 'lost' }> | Verdict, seconds: number): RunEnd {
+  #tell(verdict: Written, seconds: number): RunEnd {
     switch (verdict.kind) {
       case 'finish': {
         const { status, result, error } = verdict.ending;
@@ -245,8 +248,6 @@ export class RequestRun {
       case 'hold':
         this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request held');
         return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
-      case 'lost':
-        return this.#lost();
     }
   }
 
@@ -265,13 +266,3 @@ export class RequestRun {
 /** Runs are aborted with a Fault and nothing else. */
 const abortReason = (signal: AbortSignal): Fault | undefined =>
   signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
-
-/** True when the time has passed, false when `signal` ended the wait. */
-async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
-  try {
-    await sleep(ms, undefined, { signal });
-    return true;
-  } catch {
-    return false;
-  }
-}

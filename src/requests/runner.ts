@@ -26,7 +26,7 @@ export interface RunContext {
    */
   assertHeld(): void;
   onProgress(progress: Progress): void;
-  /** A scan's checkpoint has moved on and is stored: its attempts start again. */
+  /** The checkpoint of a scan, or of an approval, has moved on and is stored: its attempts start again. */
   onCheckpoint(): void;
 }
 

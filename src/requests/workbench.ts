@@ -1,21 +1,19 @@
 // Claims requests and works on them: what a lane asks for next, and what a command asks for at once. Knows all runs of this process.
-import { type Connection, mongo } from 'mongoose';
-import { isFault } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { coalesceInto } from './coalesce.js';
+import type { Coalescing } from './coalesce.js';
 import { commandsOf, type LaneName, laneOf } from './commands.js';
 import type { RequestId } from './document.js';
-import { isPassing } from '../mongo-faults.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import type { Claim, Claimed, RequestQueue } from './queue.js';
+import { keyOf, Refusals } from './refusals.js';
 import { RequestRun, type RunEnd, type ValidClaim } from './run.js';
 import type { CommandRunner } from './runner.js';
 import type { ScanLease, ScanRight } from './scan-lease.js';
 
 export interface WorkbenchOptions {
-  readonly connection: Connection;
   readonly queue: RequestQueue;
   readonly scanLease: ScanLease;
+  readonly coalescing: Coalescing;
   readonly runner: CommandRunner;
   readonly logger: Logger;
   readonly observer: RequestsObserver;
@@ -25,6 +23,8 @@ export interface WorkbenchOptions {
   readonly stopping: AbortSignal;
   /** Aborted when even writing what became of a request must end. */
   readonly givingUp: AbortSignal;
+  /** Scans that have waited for another one wait for themselves again. */
+  readonly onReleased: () => void;
   /** MongoDB failed at something that is done again later. */
   readonly onError: (error: unknown) => void;
 }
@@ -32,7 +32,8 @@ export interface WorkbenchOptions {
 /** What woke a lane. */
 export interface Wake {
   readonly id: RequestId;
-  readonly insertedAt: Date | undefined;
+  /** When it began to wait, by the database's clock; of those that the change stream told of. */
+  readonly wokenAt: Date | undefined;
 }
 
 /** Works on what was claimed. Never throws. */
@@ -41,18 +42,13 @@ type Work = () => Promise<RunEnd>;
 interface Circumstances {
   readonly lane: LaneName;
   readonly right?: ScanRight | undefined;
-  /** By the change stream, which knows it better than the ObjectId. */
-  readonly insertedAt?: Date | undefined;
+  /** When it began to wait by the change stream, which knows it better than the document. */
+  readonly wokenAt?: Date | undefined;
   /** Of a caller who may want it stopped. */
   readonly signal?: AbortSignal | undefined;
 }
 
 const commandsIn = { small: commandsOf('small'), scan: commandsOf('scan') };
-
-/** How long a request that MongoDB refuses to update is left alone. */
-const refusedForMs = 60_000;
-/** More than so many of them are no fault of theirs. */
-const maxRefused = 100;
 
 export class Workbench {
   readonly #options: WorkbenchOptions;
@@ -60,11 +56,14 @@ export class Workbench {
   /** By the id of their request. */
   readonly #runs = new Map<string, { readonly run: RequestRun; readonly lane: LaneName }>();
 
-  readonly #refused = new Map<string, { readonly id: RequestId; readonly untilMs: number }>();
+  readonly #refusals: Refusals;
+  /** Claims under way, and whether somebody has meanwhile asked for the request's end. */
+  readonly #claiming = new Map<string, { isCancelled: boolean }>();
 
   constructor(options: WorkbenchOptions) {
     this.#options = options;
     this.#queue = options.queue;
+    this.#refusals = new Refusals(options.logger);
   }
 
   /** Runs under way. */
@@ -72,10 +71,13 @@ export class Workbench {
     return this.#runs.size;
   }
 
-  /** Stops the run of this request at its next checkpoint, so that it ends `cancelled`; false when it does not run here. */
+  /** Stops the run of this request at its next checkpoint, so that it ends `cancelled`; false when it does not run here (yet). */
   cancel(id: RequestId): boolean {
-    const running = this.#runs.get(keyOf(id));
+    const key = keyOf(id);
+    const running = this.#runs.get(key);
     running?.run.cancel();
+    const claiming = this.#claiming.get(key);
+    if (claiming) claiming.isCancelled = true;
     return running !== undefined;
   }
 
@@ -91,22 +93,22 @@ export class Workbench {
 
   /** The oldest that wait for a lane; at least `limit`, if there are so many. */
   async find(lane: LaneName, limit: number): Promise<readonly Wake[]> {
-    const ids = await this.#queue.claimable(commandsIn[lane], limit, this.#refusedIds());
-    return ids.map((id) => ({ id, insertedAt: undefined }));
+    const ids = await this.#queue.claimable(commandsIn[lane], limit, this.#refusals.ids());
+    return ids.map((id) => ({ id, wokenAt: undefined }));
   }
 
   /** Claims one; undefined when it was taken by another or no longer waits. */
-  async claimSmall({ id, insertedAt }: Wake): Promise<Work | undefined> {
+  async claimSmall({ id, wokenAt }: Wake): Promise<Work | undefined> {
     const claimed = await this.#claim(id, 'small');
-    return claimed && (() => this.#work(claimed, { lane: 'small', insertedAt }));
+    return claimed && (() => this.#work(claimed, { lane: 'small', wokenAt }));
   }
 
   /** Claims one together with the right to scan; `busy` while another process has the right. */
-  async claimScan({ id, insertedAt }: Wake): Promise<Work | 'busy' | undefined> {
+  async claimScan({ id, wokenAt }: Wake): Promise<Work | 'busy' | undefined> {
     const right = await this.#options.scanLease.acquire();
     if (!right) return 'busy';
     const claimed = await this.#claimWith(right, id);
-    return claimed && (() => this.#workWith(right, claimed, { insertedAt }));
+    return claimed && (() => this.#workWith(right, claimed, { wokenAt }));
   }
 
   /** Claims this request and works on it; undefined when it cannot be claimed now. */
@@ -114,7 +116,7 @@ export class Workbench {
     const label = commandLabel(command);
     if (label === 'unknown') return undefined;
     if (laneOf[label] === 'small') {
-      const claimed = await this.#queue.claim(id, commandsIn.small);
+      const claimed = await this.#claim(id, 'small');
       return claimed && this.#work(claimed, { lane: 'small', signal });
     }
     const right = await this.#options.scanLease.acquire();
@@ -124,21 +126,15 @@ export class Workbench {
 
   /** One that MongoDB refuses to update, for whatever reason, must not stand in the way of the others. */
   async #claim(id: RequestId, lane: LaneName): Promise<Claimed | undefined> {
+    const key = keyOf(id);
+    let claimed: Claimed | undefined;
+    this.#claiming.set(key, { isCancelled: false });
     try {
-      return await this.#queue.claim(id, commandsIn[lane]);
-    } catch (error) {
-      if (isPassing(error) || isFault(error) || this.#refused.size >= maxRefused) throw error;
-      this.#refused.set(keyOf(id), { id, untilMs: performance.now() + refusedForMs });
-      this.#options.logger.error({ err: error, requestId: id }, 'MongoDB refuses to update a request');
-      return undefined;
+      claimed = await this.#refusals.unless(id, () => this.#queue.claim(id, commandsIn[lane]));
+    } finally {
+      if (!claimed) this.#claiming.delete(key);
     }
-  }
-
-  /** To be left alone for now. */
-  #refusedIds(): readonly RequestId[] {
-    for (const [key, { untilMs }] of this.#refused)
-      if (untilMs < performance.now()) this.#refused.delete(key);
-    return [...this.#refused.values()].map(({ id }) => id);
+    return claimed;
   }
 
   /** Gives the right back when there is nothing to scan. */
@@ -158,11 +154,10 @@ export class Workbench {
     circumstances: Omit<Circumstances, 'lane' | 'right'>,
   ): Promise<RunEnd> {
     try {
-      // Only at its first claim: one that goes on has read customers before the others were asked for.
-      if (claimed.kind === 'valid' && claimed.command.command === 'syncAll' && claimed.claim.fence === 1) {
-        await this.#coalesce(claimed);
-      }
-      return await this.#work(claimed, { ...circumstances, lane: 'scan', right });
+      if (claimed.kind === 'valid' && claimed.command.command === 'syncAll') await this.#join(claimed);
+      const end = await this.#work(claimed, { ...circumstances, lane: 'scan', right });
+      if (end.kind === 'ended') await this.#settle(claimed.claim.id);
+      return end;
     } finally {
       await this.#releaseRight(right);
     }
@@ -174,31 +169,31 @@ export class Workbench {
       .catch((error: unknown) => this.#options.onError(error));
   }
 
-  /** Others that wait for the same scan end with this one. When that fails they scan for themselves. */
-  async #coalesce({ claim, dryRun }: ValidClaim): Promise<void> {
+  /** Others that wait for the same scan wait for this one. When that fails they scan for themselves. */
+  async #join({ claim, dryRun }: ValidClaim): Promise<void> {
+    await this.#options.coalescing
+      .join(claim.id, dryRun)
+      .catch((error: unknown) => this.#options.onError(error));
+  }
+
+  /** When that fails housekeeping does it. */
+  async #settle(id: RequestId): Promise<void> {
     try {
-      const { connection, logger } = this.#options;
-      const count = await coalesceInto(connection, this.#queue.settings, claim.id, dryRun);
-      if (count === 0) return;
-      this.#options.observer.requestEnded({
-        command: 'syncAll',
-        status: 'coalesced',
-        seconds: undefined,
-        result: undefined,
-        count,
-      });
-      logger.info({ requestId: claim.id, count }, 'Equal requests coalesced');
+      if ((await this.#options.coalescing.settle(id)) > 0) this.#options.onReleased();
     } catch (error) {
       this.#options.onError(error);
     }
   }
 
-  async #work(claimed: Claimed, { lane, right, insertedAt, signal }: Circumstances): Promise<RunEnd> {
+  async #work(claimed: Claimed, { lane, right, wokenAt, signal }: Circumstances): Promise<RunEnd> {
     const { claim } = claimed;
+    const key = keyOf(claim.id);
+    const isCancelled = this.#claiming.get(key)?.isCancelled === true;
+    this.#claiming.delete(key);
     this.#options.observer.requestClaimed({
       command: commandLabel(claim.command),
       lane,
-      waitSeconds: waitOf(claim, insertedAt),
+      waitSeconds: waitOf(claim, wokenAt),
     });
     if (claimed.kind === 'invalid') return this.#refuse(claim, claimed.faults);
     const { runner, logger, observer, random, givingUp } = this.#options;
@@ -207,8 +202,8 @@ export class Workbench {
       { queue: this.#queue, runner, logger, observer, random, giveUp: givingUp },
       right && { untilMs: right.untilMs, renew: () => this.#options.scanLease.renew(right, claim.id) },
     );
-    const key = keyOf(claim.id);
     this.#runs.set(key, { run, lane });
+    if (isCancelled) run.cancel();
     // Claimed while the stop began.
     if (signal?.aborted || (this.#options.stopping.aborted && lane === 'scan')) run.shutDown();
     try {
@@ -242,11 +237,10 @@ export class Workbench {
   }
 }
 
-/** Users choose the type of `_id`. */
-const keyOf = (id: RequestId): string => mongo.BSON.EJSON.stringify({ id });
-
 /** An ObjectId tells whole seconds: without the stream's word the middle of the second is taken. */
-function waitOf({ claimedAt, insertedAt: byId, dueAt }: Claim, insertedAt: Date | undefined): number {
-  const since = dueAt > byId ? dueAt.getTime() : (insertedAt?.getTime() ?? byId.getTime() + 500);
+function waitOf({ claimedAt, insertedAt, dueAt }: Claim, wokenAt: Date | undefined): number {
+  const told = wokenAt ?? (dueAt && dueAt > insertedAt ? dueAt : new Date(insertedAt.getTime() + 500));
+  // Only the stream knows when a request was set back by hand.
+  const since = dueAt || wokenAt ? Math.max(told.getTime(), dueAt?.getTime() ?? 0) : claimedAt.getTime();
   return Math.max(0, (claimedAt.getTime() - since) / 1_000);
 }

@@ -1,13 +1,14 @@
 // The worker of one process: wake-ups and the slow poll in, claims in two lanes, runs, and a stop that loses nothing.
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from 'mongoose';
 import { Fault } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { RequestId, SyncRequestDocument } from './document.js';
+import { Coalescing } from './coalesce.js';
 import { type FeedEvent, RequestFeed } from './feed.js';
 import { Housekeeping } from './housekeeping.js';
 import { type ClaimResult, Lane } from './lane.js';
 import { isPassing, toMongoFault } from '../mongo-faults.js';
+import { isDoneWithin, pause } from '../pause.js';
 import { type RequestsObserver, silentRequestsObserver } from './observer.js';
 import { RequestQueue, type RequestsSettings } from './queue.js';
 import type { RunEnd } from './run.js';
@@ -43,6 +44,7 @@ export class RequestWorker {
   readonly #observer: RequestsObserver;
   readonly #queue: RequestQueue;
   readonly #housekeeping: Housekeeping;
+  readonly #coalescing: Coalescing;
   readonly #bench: Workbench;
   readonly #feed: RequestFeed | undefined;
   readonly #lanes: { readonly small: Lane<Wake>; readonly scan: Lane<Wake> };
@@ -62,10 +64,12 @@ export class RequestWorker {
     this.#observer = options.observer ?? silentRequestsObserver;
     this.#queue = new RequestQueue(connection, owner, settings);
     this.#housekeeping = new Housekeeping(connection, settings, logger, this.#observer);
+    const coalescing = new Coalescing(connection, settings, logger, this.#observer);
+    this.#coalescing = coalescing;
     const onError = (error: unknown): void => this.#report(error);
     this.#bench = new Workbench({
-      connection,
       queue: this.#queue,
+      coalescing,
       scanLease: new ScanLease(connection, owner, settings.leaseMs),
       runner: options.runner,
       logger,
@@ -73,6 +77,7 @@ export class RequestWorker {
       random: options.random ?? Math.random,
       stopping: this.#stopping.signal,
       givingUp: this.#givingUp.signal,
+      onReleased: () => this.#lanes.scan.look(),
       onError,
     });
     this.#feed =
@@ -124,9 +129,9 @@ export class RequestWorker {
     for (const alarm of this.#alarms) clearTimeout(alarm);
     const quiet = this.#settle();
     this.#bench.shutDown('scan');
-    if (!(await within(quiet, withinMs * 0.6))) {
+    if (!(await isDoneWithin(quiet, withinMs * 0.6))) {
       this.#bench.shutDown('small');
-      if (!(await within(quiet, untilMs - performance.now()))) this.#givingUp.abort(stopped());
+      if (!(await isDoneWithin(quiet, untilMs - performance.now()))) this.#givingUp.abort(stopped());
     }
     return { left: this.#bench.running };
   }
@@ -146,6 +151,7 @@ export class RequestWorker {
       settings,
       bench: this.#bench,
       housekeeping: this.#housekeeping,
+      coalescing: this.#coalescing,
       signal,
     });
   }
@@ -158,11 +164,11 @@ export class RequestWorker {
     } else if (event.kind === 'cancel') {
       this.#cancel(event.id);
     } else {
-      const { id, lane, insertedAt } = event;
+      const { id, lane, wokenAt } = event;
       const only = { _id: { $eq: id } };
       if (lane === 'odd') this.#errand(() => this.#housekeeping.failOdd(this.#stopping.signal, only));
-      if (lane === 'small' || lane === undefined) this.#lanes.small.wake({ id, insertedAt });
-      if (lane === 'scan') this.#lanes.scan.wake({ id, insertedAt });
+      if (lane === 'small' || lane === undefined) this.#lanes.small.wake({ id, wokenAt });
+      if (lane === 'scan') this.#lanes.scan.wake({ id, wokenAt });
       if (lane === undefined) this.#lanes.scan.look();
     }
   }
@@ -187,14 +193,15 @@ export class RequestWorker {
       this.#look();
       this.#sweeping ??= this.#sweep().finally(() => (this.#sweeping = undefined));
       const pauseMs = this.#queue.settings.pollIntervalMs * (0.9 + 0.1 * Math.random());
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      await pause(pauseMs, signal);
     }
   }
 
   async #sweep(): Promise<void> {
     try {
       const recovered = await this.#housekeeping.sweep(this.#stopping.signal);
-      if (recovered > 0) this.#look();
+      const released = await this.#coalescing.settleAll(this.#stopping.signal);
+      if (recovered + released > 0) this.#look();
       for (const id of await this.#queue.cancelledIds()) this.#cancel(id);
       this.#answered();
     } catch (error) {
@@ -262,16 +269,3 @@ export class RequestWorker {
 }
 
 const stopped = (): Fault => new Fault('shutdown', 'The process is stopping', { kind: 'retryable' });
-
-/** True when `promise` resolves within the time. */
-async function within(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const timeout = new AbortController();
-  try {
-    return await Promise.race([
-      promise.then(() => true),
-      sleep(Math.max(0, ms), false, { signal: timeout.signal }).catch(() => false),
-    ]);
-  } finally {
-    timeout.abort();
-  }
-}

@@ -1,9 +1,9 @@
 // node-cron → requests. Level-triggered: at each tick, and slowly in between, every replica asks what the latest slot is by MongoDB's clock
 // and whether it has been decided. One wins it and inserts a request; a tick that is missed is found by the next look.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../logger.js';
+import { pause } from '../pause.js';
 import { CronSlots } from './cron.js';
 import type { ScheduleObserver, SlotOutcome } from './observer.js';
 import { type ScheduleState, SlotState } from './slot-state.js';
@@ -39,7 +39,7 @@ export interface Schedule {
 }
 
 const scheduleName = 'syncAll';
-/** A slot that is decided later than this was missed. */
+/** A slot that is decided later than this is late. */
 const lateMs = 60_000;
 /** A scan that will be tried again within this is still at work: no back-off is longer. */
 const atWorkWithinMs = 86_400_000;
@@ -75,6 +75,8 @@ class RunningSchedule implements Schedule {
   #msToNext = Infinity;
   #isAdopted = false;
   #lastSeen: Date | undefined;
+  /** By MongoDB's clock. A slot from then on did not come while nothing ran. */
+  #firstLookAt: Date | undefined;
   #isFailing = false;
 
   constructor(options: ScheduleOptions) {
@@ -125,7 +127,7 @@ class RunningSchedule implements Schedule {
     while (!signal.aborted) {
       await this.look();
       const pauseMs = Math.min(this.#options.pollIntervalMs, this.#msToNext);
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      await pause(pauseMs, signal);
     }
   }
 
@@ -146,6 +148,7 @@ class RunningSchedule implements Schedule {
   async #decideLatest(signal: AbortSignal): Promise<void> {
     const { state, now: mongoNow } = await this.#state.read(signal);
     const now = (await this.#options.now?.()) ?? mongoNow;
+    this.#firstLookAt ??= now;
     this.#msToNext = (this.#slots.next(1, now)[0]?.getTime() ?? Infinity) - now.getTime();
     if (state?.inserting) await this.#state.complete(state.inserting, signal);
     const slot = this.#slots.latest(now);
@@ -186,7 +189,8 @@ class RunningSchedule implements Schedule {
 
   async #decide(slot: Date, now: Date, signal: AbortSignal): Promise<void> {
     const isLate = now.getTime() - slot.getTime() > lateMs;
-    const isUnwanted = isLate && !this.#options.catchUp;
+    const isMissed = isLate && this.#firstLookAt !== undefined && slot < this.#firstLookAt;
+    const isUnwanted = isMissed && !this.#options.catchUp;
     const isSkipped = isUnwanted || (await this.#state.isScanAtWork(atWorkWithinMs, signal));
     const requestId = isSkipped ? null : new mongo.ObjectId();
     const isWon = await this.#state.win({ slot, owner: this.#owner, requestId }, signal);

@@ -1,7 +1,8 @@
 // What all replicas know of a schedule: one document of sync_state. A slot is won by moving `lastSlot` on; the winner's request is written
 // down with it, so that any replica can insert the very same one if the winner dies before it has.
 import type { Connection, mongo } from 'mongoose';
-import { databaseOf, requestsOf, type StateDocument, stateOf } from '../requests/collection.js';
+import { databaseOf } from '../mongo-database.js';
+import { requestsOf, type StateDocument, stateOf } from '../requests/collection.js';
 import { newRequest } from '../requests/commands.js';
 import { requestedByCron } from '../requests/document.js';
 import { isDuplicateKey, persistently } from '../mongo-faults.js';
@@ -132,21 +133,33 @@ export class SlotState {
   }
 
   /**
-   * Whether a scan that writes is at work: running, waiting, or about to be tried again. One that a user has put off further than
-   * `withinMs` is not.
+   * Whether a scan that writes is at work: running, due, or put off by a daemon for no longer than `withinMs`. One that a user has put off
+   * is not: its time is its user's wish.
    */
   async isScanAtWork(withinMs: number, signal: AbortSignal): Promise<boolean> {
-    const soon = { $expr: { $lte: ['$runAt', { $add: ['$$NOW', withinMs] }] } };
     const scan = { command: 'syncAll', dryRun: { $ne: true }, cancel: { $ne: true } };
+    const isWaiting = { status: { $in: ['pending', null] } };
+    const isSoon = { $expr: { $lte: ['$runAt', { $add: ['$$NOW', withinMs] }] } };
+    const wasPutOff = {
+      // Of one that had ended and was set back all of this tells of its life before.
+      finishedAt: null,
+      $or: [
+        { attempts: { $gt: 0 } },
+        { 'history.0': { $exists: true } },
+        { 'error.code': 'read_allowance_used' },
+      ],
+    };
+    const isAtWork = {
+      ...scan,
+      $or: [
+        { status: 'running' },
+        { ...isWaiting, $expr: { $lte: ['$runAt', '$$NOW'] } },
+        { ...isWaiting, ...isSoon, ...wasPutOff },
+      ],
+    };
     return persistently(
       'looking for the last scan',
-      async () => {
-        const filter = {
-          ...scan,
-          $or: [{ status: 'running' }, { status: { $in: ['pending', null] }, ...soon }],
-        };
-        return (await requestsOf(this.connection).findOne(filter, { projection: { _id: 1 } })) !== null;
-      },
+      async () => (await requestsOf(this.connection).findOne(isAtWork, { projection: { _id: 1 } })) !== null,
       { ...persist, signal },
     );
   }

@@ -6,7 +6,7 @@ import { atEnd } from '../support/cleanup.js';
 import type { Daemon } from '../support/daemon.js';
 import { type Fleet, openFleet } from '../support/fleet.js';
 import { keepJournal } from '../support/journal.js';
-import { quickSettings, type RequestDocument, resultOf } from '../support/requests.js';
+import { idOfAge, quickSettings, type RequestDocument, resultOf } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const maxAttempts = 2;
@@ -96,7 +96,8 @@ describe('beside a newer version on one database', () => {
     const fleet = await openFleet({ simulated: { seed: { count: 5 } } });
     const { user, uri } = fleet;
     const daemon = await fleet.start();
-    const [theirs] = await user.insert(unknown);
+    // Longer ago than an unknown command is waited for.
+    const [theirs] = await user.insert({ _id: idOfAge(20 * 60_000), ...unknown });
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
     expect((await user.requests.findOne({ _id: theirs! }))?.['status'] ?? 'pending').toBe('pending');
 
@@ -109,7 +110,12 @@ describe('beside a newer version on one database', () => {
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
     expect(await user.requests.findOne({ _id: theirs! })).toEqual(before);
     expect(await newer.renew(claimed!.claim, { progress: { done: 1 } })).toBe('held');
-    expect(await newer.finish(claimed!.claim, 1, { status: 'succeeded', result: resultOf() })).toBe('held');
+    const passing = { code: 'stripe_unavailable', message: 'Stripe did not answer' } as const;
+    expect(await newer.retry(claimed!.claim, 1, passing, 1)).toBe('held');
+    expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
+    const again = await newer.claim(theirs!, [unknown.command]);
+    expect(again?.claim).toMatchObject({ attempt: 2, fence: 2 });
+    expect(await newer.finish(again!.claim, 2, { status: 'succeeded', result: resultOf() })).toBe('held');
 
     expect(await user.requests.findOne({ _id: theirs! })).toMatchObject({ status: 'succeeded', ...unknown });
     expect(daemon.errors()).toEqual([]);

@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { runnerOf } from '../../src/command-runner.js';
 import { StripeCustomerAction } from '../../src/index.js';
 import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
-import type { ItemResult } from '../../src/sync/outcome.js';
+import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
+import type { Mirror } from '../../src/sync/ports.js';
 import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
@@ -42,6 +43,19 @@ async function take(entries: readonly unknown[], at = 1_000, into = m): Promise<
 
 const outcomesOf = (items: readonly ItemResult[]): string[] => items.map(({ outcome }) => outcome);
 
+/** The mirror, with a word on each write when it is done: 1, 2, … */
+function withWrites(told: (count: number) => unknown): Mirror {
+  let count = 0;
+  return {
+    ...m.mirror,
+    write: async (writes) => {
+      const written = await m.mirror.write(writes);
+      told((count += 1));
+      return written;
+    },
+  };
+}
+
 /** What the caller held, out of the stored document. */
 async function fieldsOf(id: string): Promise<Record<string, unknown> | undefined> {
   const stored = await m.stored(id);
@@ -49,6 +63,27 @@ async function fieldsOf(id: string): Promise<Record<string, unknown> | undefined
   const { _id, _sync, ...fields } = stored;
   return fields;
 }
+
+test.each<[string, number, (stop: AbortController) => void]>([
+  ['is cancelled', 1, (stop) => stop.abort(new Error('stopped'))],
+  [
+    'meets a fault',
+    2,
+    () => {
+      throw new Error('stopped');
+    },
+  ],
+])('a batch that %s tells what it had done until then', async (_name, atWrite, strike) => {
+  const stop = new AbortController();
+  const mirror = withWrites((count) => count === atWrite && strike(stop));
+  const entries = [{ id: '' }, ...Array.from({ length: 700 }, () => whole(newId()))];
+  const context = { object: 'customer', livemode: false, observedAt: new Date(1_000), signal: stop.signal };
+
+  const error: unknown = await syncBatch(mirror, entries, context).catch((thrown: unknown) => thrown);
+
+  expect(error).toMatchObject({ message: 'stopped' });
+  expect(partialResultOf(error)).toMatchObject({ created: 500, failed: 1 });
+});
 
 describe('an entry', () => {
   test.each<[string, (id: string) => unknown, string]>([

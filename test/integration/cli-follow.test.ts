@@ -60,17 +60,20 @@ describe('following requests', () => {
     ]);
   });
 
-  it('goes on with the scan that a coalesced one names', async () => {
+  it('shows the scan that runs for another, and ends with the one that was asked for', async () => {
     const running = await insert(requests, { status: 'running' });
     const waiting = await insert(requests);
-    const { looked, ended } = follow(requests, [waiting]);
-
+    const { looked, looks, ended } = follow(requests, [waiting]);
     await looked(1);
-    await set(requests, waiting, { status: 'coalesced', coalescedInto: running });
-    await looked(4);
-    await set(requests, running, { status: 'failed' });
 
-    expect(await ended).toEqual([{ _id: running, command: 'syncAll', status: 'failed' }]);
+    await set(requests, waiting, { waitsFor: running });
+    await until(() => looks.some(([seen]) => seen?._id.equals(running)), { what: 'the other to be seen' });
+    await requests.updateOne(
+      { _id: waiting },
+      { $set: { status: 'coalesced', coalescedInto: running }, $unset: { waitsFor: 1 } },
+    );
+
+    expect(await ended).toMatchObject([{ _id: waiting, status: 'coalesced', coalescedInto: running }]);
   });
 
   it('says so when a request is removed before its end was seen', async () => {

@@ -1,3 +1,4 @@
+import type { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { runCommandLine } from '../support/cli.js';
 import { freshDatabase } from '../support/database.js';
@@ -48,23 +49,30 @@ describe('migrate', () => {
 
     expect(clashing.code).toBe(1);
     expect(clashing.stderr).toContain(
-      'index dedupe of sync_requests cannot be created: documents that are there',
+      'index dedupeKey of sync_requests cannot be created: documents that are there',
     );
     expect(stdout).toMatch(/^unchanged {2}collection sync_requests$/m);
-    expect(stdout).toMatch(/^created {4}index dedupe of sync_requests$/m);
+    expect(stdout).toMatch(/^created {4}index dedupeKey of sync_requests$/m);
     expect(await own.countDocuments()).toBe(2);
     expect(await own.indexExists('own')).toBe(true);
   });
 
-  it('says which index stands in the way', async () => {
+  it.each<[string, mongo.IndexSpecification, mongo.CreateIndexesOptions]>([
+    ['other fields', { tenant: 1 }, { name: 'claim' }],
+    ['another order', { status: 1, command: 1, _id: 1, runAt: 1 }, { name: 'claim' }],
+    ['no time to live', { expireAt: 1 }, { name: 'expiry' }],
+    ['another time to live', { expireAt: 1 }, { name: 'expiry', expireAfterSeconds: 60 }],
+    ['no uniqueness', { dedupeKey: 1 }, { name: 'dedupeKey' }],
+    ['another filter', { dedupeKey: 1 }, { name: 'dedupeKey', unique: true, sparse: true }],
+  ])('says which index stands in the way, by %s', async (_difference, fields, options) => {
     const { db, uri } = freshDatabase();
-    await db.collection('sync_requests').createIndex({ tenant: 1 }, { name: 'claim' }, {});
+    await db.collection('sync_requests').createIndex(fields, options, {});
 
     expect(await migrate(uri)).toMatchObject({
       code: 1,
-      stderr:
-        'error: The index claim of sync_requests cannot be created: another index has its name or its fields',
+      stderr: `error: The index ${options.name} of sync_requests cannot be created: another index has its name or its fields`,
     });
+    expect(await db.collection('sync_requests').indexExists(options.name!)).toBe(true);
   });
 });
 
@@ -83,7 +91,9 @@ describe('a daemon that may create nothing (mongodb.autoMigrate: false)', () => 
 
   it('ends at once, names everything that is missing and what to do, and creates nothing', async () => {
     const { db, uri } = freshDatabase();
-    await db.collection('sync_requests').createIndex({ cancel: 1 }, { name: 'cancel' }, {});
+    const wanted = { name: 'cancel', partialFilterExpression: { cancel: true } };
+    await db.collection('sync_requests').createIndex({ cancel: 1 }, wanted, {});
+    await db.collection('sync_requests').createIndex({ expireAt: 1 }, { name: 'expiry' }, {});
 
     const { code, stdout } = await run(uri);
 
@@ -92,6 +102,7 @@ describe('a daemon that may create nothing (mongodb.autoMigrate: false)', () => 
     for (const missing of [
       'collection stripe_customers',
       'index claim of sync_requests',
+      'index expiry of sync_requests',
       'collection sync_state',
     ]) {
       expect(stdout).toContain(missing);

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../src/migration.js';
-import { databaseOf } from '../../src/store/connection.js';
+import { databaseOf } from '../../src/mongo-database.js';
 import { startPresence, type Vitals } from '../../src/store/replicas.js';
 import { stateOf } from '../../src/store/state.js';
 import { atEnd } from '../support/cleanup.js';

@@ -85,6 +85,35 @@ describe('requests list', () => {
     });
   });
 
+  it("shows cron's successes to whoever asks for cron, and says to others where they are left out", async () => {
+    const cron = await store({ ...ended('succeeded'), requestedBy: 'cron' });
+    const own = await store({ ...ended('succeeded'), requestedBy: 'ops' });
+    const idsOf = async (...args: string[]): Promise<unknown[]> =>
+      jsonOf(await run('list', '--json', ...args)).map(({ _id }) => _id);
+
+    expect(await idsOf('--requested-by', 'cron')).toEqual([String(cron)]);
+    expect(await idsOf('--requested-by', 'cron', '--status', 'succeeded')).toEqual([String(cron)]);
+    expect(await idsOf('--status', 'succeeded')).toEqual([String(own)]);
+    const { stderr } = await run('list', '--status', 'succeeded');
+    expect(stderr).toBe('Without the successes of cron: --all');
+    await requests.deleteOne({ _id: own });
+    expect((await run('list', '--status', 'succeeded')).stderr).toBe(
+      `There are no such requests in ${database.name} (--all shows the successes of cron too)`,
+    );
+    expect((await run('list', '--status', 'failed')).stderr).not.toContain('cron');
+  });
+
+  it('says that it has not looked at all only where that is so', async () => {
+    await store({ requestedBy: 'ops' });
+
+    expect((await run('list', '--requested-by', 'ops')).stderr).toBe('');
+
+    await requests.insertMany(Array.from({ length: 10_000 }, () => ({ command: 'syncAll' })) as never); // the driver adds _id
+    const { stdout, stderr } = await run('list', '--requested-by', 'ops');
+    expect(stdout).toBe('');
+    expect(stderr.split('\n').at(-1)).toBe('Looked at no more than the newest 10,000 for --requested-by');
+  });
+
   it('shows what anybody may have written without a fault, and lets none of it reach the terminal as a command', async () => {
     await requests.insertMany(
       [
@@ -188,13 +217,41 @@ describe('requests show', () => {
   });
 
   it('ends with 2 for what cannot be an id, and with 1 for one that is not there', async () => {
-    expect(await run('show', 'cus_1')).toMatchObject({
+    expect(await run('show', '')).toMatchObject({
       code: 2,
-      stderr: 'error: The id of a request must be 24 hexadecimal digits, got "cus_1"',
+      stderr: 'error: The id of a request must have 1 to 256 characters, got 0',
     });
+    expect((await run('show', 'order-7')).stderr).toMatch(
+      /^error: There is no request order-7 in the database/,
+    );
     const missing = await run('show', '0'.repeat(24));
     expect(missing).toMatchObject({ code: 1, stdout: '' });
     expect(missing.stderr).toMatch(/^error: There is no request 0{24} in the database/);
+  });
+});
+
+describe('a request whose _id its user has chosen', () => {
+  it('is shown, retried, watched and cancelled by it, as one with an ObjectId is', async () => {
+    const named = 'order-7' as unknown as mongo.ObjectId; // users choose the type
+    await store({ _id: named, ...ended('failed') });
+
+    expect((await run('show', 'order-7')).stdout).toContain('(request order-7)');
+    expect((await run('retry', 'order-7')).stdout).toBe('request order-7 (softDelete) waits again');
+    await lab.worker({ runner: quickRunner() });
+    expect(await run('watch', 'order-7')).toMatchObject({ code: 0 });
+    expect((await run('cancel', 'order-7')).stderr).toBe(
+      'error: Request order-7 has ended already: succeeded',
+    );
+  });
+
+  it('gives way to one with the ObjectId of the same digits', async () => {
+    const id = await store(ended('failed'));
+    const digits = String(id) as unknown as mongo.ObjectId; // users choose the type
+    await store({ _id: digits, ...ended('succeeded') });
+
+    expect((await run('show', String(id).toUpperCase())).stdout).toContain('softDelete failed');
+    await requests.deleteOne({ _id: id });
+    expect((await run('show', String(id))).stdout).toContain('softDelete succeeded');
   });
 });
 
@@ -250,6 +307,35 @@ describe('requests retry', () => {
       ),
     ]);
     expect(await lab.read(batch)).toMatchObject({ status: 'succeeded' });
+  });
+
+  it('with --failed has all of them run again that failed as it is said', async () => {
+    const at = (minutes: number) => ({ finishedAt: new Date(Date.now() - minutes * 60_000) });
+    const failed = await store(ended('failed', { requestedBy: 'billing' }));
+    const partial = await store(ended('partial', { command: 'syncAll' }));
+    const old = await store({ ...ended('failed'), ...at(60) });
+    const fine = await store(ended('succeeded'));
+    const waitingIds = async (): Promise<unknown[]> =>
+      (await requests.find({ status: 'pending' }).sort({ _id: 1 }).toArray()).map(({ _id }) => _id);
+    const halfAnHourAgo = new Date(Date.now() - 1_800_000).toISOString();
+
+    await run('retry', '--failed', '--command', 'syncAll');
+    expect(await waitingIds()).toEqual([partial]);
+    await run('retry', '--failed', '--requested-by', 'billing');
+    expect(await waitingIds()).toEqual([failed, partial]);
+    await requests.updateMany({}, { $set: { status: 'failed' } });
+    await requests.updateOne({ _id: fine }, { $set: { status: 'succeeded' } });
+    await requests.updateMany({ _id: { $in: [failed, partial] } }, { $set: at(1) });
+    const { code, stdout } = await run('retry', '--failed', '--since', halfAnHourAgo);
+    expect(await waitingIds()).toEqual([failed, partial]);
+    expect({ code, lines: stdout.split('\n').length }).toEqual({ code: 0, lines: 2 });
+    await run('retry', '--failed');
+    expect(await waitingIds()).toEqual([failed, partial, old]);
+    expect(await run('retry', '--failed')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: `There are no such requests in ${database.name}`,
+    });
   });
 
   it('names the request that holds the dedupeKey by now', async () => {

@@ -1,9 +1,18 @@
 // How the daemon stops, and how others on the same database go on: nothing is lost, begun anew or done twice.
-import { expect, test, vi } from 'vitest';
+import type { mongo } from 'mongoose';
+import { describe, expect, test, vi } from 'vitest';
 import { startSimulator, type RecordedCall, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
-import { countsOf, liveIds, said, startDaemon, UserOfQueue } from '../support/daemon.js';
-import { freshDatabase } from '../support/database.js';
+import {
+  countsOf,
+  type Daemon,
+  liveIds,
+  said,
+  type Settings,
+  startDaemon,
+  UserOfQueue,
+} from '../support/daemon.js';
+import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
 
 async function startStripe(options: Parameters<typeof startSimulator>[0]): Promise<StripeSimulator> {
@@ -19,6 +28,13 @@ const isList = ({ endpoint }: RecordedCall): boolean => endpoint === 'GET /v1/cu
 
 const cursorOf = ({ url }: RecordedCall): string | null =>
   new URL(url, 'http://stripe').searchParams.get('starting_after');
+
+interface Held {
+  database: FreshDatabase;
+  user: UserOfQueue;
+  daemon: Daemon;
+  request: mongo.ObjectId;
+}
 
 interface StoredCheckpoint {
   checkpoint: { windows: { done: boolean; cursor: string | null }[]; result: { created: number } };
@@ -109,6 +125,68 @@ test('a second signal ends the daemon at once, and nothing is lost', async () =>
   expect(countsOf(ended)).not.toHaveProperty('failed');
   expect(await liveIds(database.db)).toEqual([...ids].sort());
   expect(await second.stop()).toEqual({ code: 0, signal: null });
+});
+
+describe('while MongoDB is slow', () => {
+  const budgetMs = 8_000;
+  const settings = { SHUTDOWN_TIMEOUT_MS: String(budgetMs), REQUESTS_LEASE_MS: '60000' };
+  const shortBudgetMs = 4_000;
+
+  /** A daemon in the middle of a request that does not come to an end. */
+  async function openHeld(own: Settings = {}): Promise<Held> {
+    const database = freshDatabase();
+    const user = new UserOfQueue(database.db);
+    const simulator = await startStripe({ seed: { count: 3 } });
+    const held = simulator.hold({ endpoint: 'GET /v1/customers/{id}', when: 'before-compute' });
+    const daemon = startDaemon(database, simulator, { ...settings, ...own });
+    await daemon.ready();
+    const [request] = await user.insert({ command: 'syncByIds', ids: simulator.listIds() });
+    await held.arrived;
+    return { database, user, daemon, request: request! };
+  }
+
+  test('a stop that has lost much of its time to the schedule still gives back what it works on', async () => {
+    const { database, user, daemon, request } = await openHeld({ SYNC_ALL_SCHEDULE: '0 3 1 1 *' });
+    const slow = await database.failCommand({
+      failCommands: ['find'],
+      namespace: `${database.name}.sync_state`,
+      blockConnection: true,
+      blockTimeMS: 3_000,
+    });
+    await until(() => slow.timesEntered(), { what: 'a look of the schedule' });
+
+    const stoppedAt = performance.now();
+    expect(await daemon.stop()).toEqual({ code: 0, signal: null });
+
+    expect(performance.now() - stoppedAt).toBeLessThan(budgetMs + 1_000);
+    expect(await user.requests.findOne({ _id: request })).toMatchObject({
+      status: 'pending',
+      attempts: 0,
+      history: [{ error: { code: 'shutdown' } }],
+    });
+  });
+
+  test('what cannot be given back in time is told of, and the exit code says so', async () => {
+    const { database, user, daemon, request } = await openHeld({
+      SHUTDOWN_TIMEOUT_MS: String(shortBudgetMs),
+    });
+    await database.failCommand({
+      failCommands: ['update'],
+      namespace: `${database.name}.sync_requests`,
+      blockConnection: true,
+      blockTimeMS: shortBudgetMs + 2_000,
+    });
+
+    const stoppedAt = performance.now();
+    expect(await daemon.stop()).toEqual({ code: 1, signal: null });
+
+    expect(performance.now() - stoppedAt).toBeLessThan(shortBudgetMs + 1_000);
+    const told = daemon.errors().filter(({ step }) => step === 'worker');
+    expect(told).toMatchObject([
+      { err: { message: expect.stringMatching(/did not stop in time: 1;/) as unknown } },
+    ]);
+    expect(await user.requests.findOne({ _id: request })).toMatchObject({ status: 'running' });
+  });
 });
 
 test('two daemons on one database share the work and do nothing twice', async () => {

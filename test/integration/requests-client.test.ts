@@ -85,6 +85,38 @@ describe('inserting a request from a Node service', () => {
     expect(fault).toMatchObject({ code: 'duplicate_request', kind: 'terminal' });
   });
 
+  it('takes an _id that is given, inserts it once, and waits for it', async () => {
+    const { db } = await service();
+    await lab.worker({ runner: quickRunner(() => resultOf({ deleted: 1 })) });
+    const named = { _id: 'nightly-1', command: 'softDelete', stripeId: 'cus_1' } as const;
+
+    const id = await requests.insert(db, named);
+
+    expect(id).toBe('nightly-1');
+    expect(await requests.result(db, 'nightly-1', { timeoutMs: 10_000 })).toMatchObject({
+      _id: 'nightly-1',
+      result: { deleted: 1 },
+    });
+    const fault = await faultOf(requests.insert(db, named));
+    expect(fault).toMatchObject({
+      code: 'duplicate_request',
+      message: 'A request with this _id is there already',
+    });
+  });
+
+  it("says of a unique index of the service's own that MongoDB refused it, not that a dedupeKey is taken", async () => {
+    const own = requestsLab(freshDatabase());
+    await own.requests.createIndex({ stripeId: 1 }, { unique: true }, {});
+    const { db } = await service(database.uri.replace(database.name, own.requests.dbName));
+    const request = { command: 'softDelete', stripeId: 'cus_1' } as const;
+    await requests.insert(db, request);
+
+    expect(await faultOf(requests.insert(db, request))).toMatchObject({
+      code: 'mongodb_rejected',
+      message: expect.stringContaining('MongoDB refused inserting a request') as string,
+    });
+  });
+
   it("takes the database of a service's mongoose connection, and does not change what it is given", async () => {
     const connection = await mongoose.createConnection(database.uri).asPromise();
     atEnd(() => connection.close());

@@ -9,42 +9,6 @@ import { until } from '../support/until.js';
 const scan = { command: 'syncAll' };
 
 describe('scans that wait', () => {
-  test('for the same are one: the others end coalesced and name it', async () => {
-    const lab = requestsLab(freshDatabase());
-    const ended: unknown[] = [];
-    const [first, second, third] = await lab.insert(
-      scan,
-      { ...scan, requestedBy: 'me' },
-      { ...scan, dryRun: false },
-    );
-    const runner = heldRunner();
-    await lab.worker({
-      runner,
-      observer: { requestEnded: ({ command, status, count }) => void ended.push([command, status, count]) },
-    });
-
-    const run = await runner.nth(1);
-
-    expect(run.context.requestId).toEqual(first);
-    for (const id of [second!, third!]) {
-      const coalesced = await lab.ended(id);
-      expect(coalesced).toMatchObject({
-        status: 'coalesced',
-        coalescedInto: first,
-        expireAt: expect.any(Date) as unknown,
-      });
-      expect(coalesced['createdAt']).toEqual(id.getTimestamp());
-    }
-    run.succeed();
-    await lab.ended(first!);
-    await until(() => ended.length === 2, { what: 'both to be told' });
-    expect(runner.runs).toHaveLength(1);
-    expect(ended).toEqual([
-      ['syncAll', 'coalesced', 2],
-      ['syncAll', 'succeeded', 1],
-    ]);
-  });
-
   test('for something else, for later, or with a fault of their own stay by themselves', async () => {
     const lab = requestsLab(freshDatabase());
     const [first, dry, later, invalid, cancelled] = await lab.insert(
@@ -78,6 +42,7 @@ describe('scans that wait', () => {
 
     const next = await runner.nth(2);
     expect(next.context.requestId).toEqual(later[0]);
+    expect(await lab.read(later[1]!)).toMatchObject({ waitsFor: later[0] });
     next.succeed();
     expect(await lab.ended(later[1]!)).toMatchObject({ status: 'coalesced', coalescedInto: later[0] });
     expect(await lab.ended(later[0]!)).toMatchObject({ status: 'succeeded' });

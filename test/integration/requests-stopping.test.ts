@@ -1,9 +1,22 @@
 // What stops a request: its user's wish, or the stop of the process that runs it. Neither loses anything.
+import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { isFault } from '../../src/errors.js';
+import { Coalescing } from '../../src/requests/coalesce.js';
+import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { RequestQueue } from '../../src/requests/queue.js';
+import { ScanLease } from '../../src/requests/scan-lease.js';
+import { Workbench } from '../../src/requests/workbench.js';
 import { withResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
-import { heldRunner, quickRunner, requestsLab, resultOf, type Run } from '../support/requests.js';
+import {
+  heldRunner,
+  quickRunner,
+  quickSettings,
+  requestsLab,
+  resultOf,
+  type Run,
+} from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const small = { command: 'softDelete', stripeId: 'cus_1' };
@@ -55,6 +68,65 @@ describe('cancel', () => {
     expect(request).not.toHaveProperty('cancel');
     expect(request).not.toHaveProperty('error');
     expect(abortCode(run)).toBe('cancelled');
+  });
+
+  test('that comes while the request is being claimed stops it as soon as it runs', async () => {
+    const lab = requestsLab(freshDatabase());
+    const connection = await lab.connect();
+    const claimed = new AbortController();
+    const told = new AbortController();
+    /** As slow as a busy server: the claim is done, its answer is on its way. */
+    class SlowQueue extends RequestQueue {
+      override async claim(...args: Parameters<RequestQueue['claim']>) {
+        const answer = await super.claim(...args);
+        claimed.abort();
+        await once(told.signal, 'abort');
+        return answer;
+      }
+    }
+    const settings = { ...quickSettings, leaseMs: 60_000 };
+    const observer = silentRequestsObserver;
+    const never = new AbortController().signal;
+    const runner = quickRunner((_command, { signal }) => {
+      signal.throwIfAborted();
+      return resultOf();
+    });
+    const bench = new Workbench({
+      queue: new SlowQueue(connection, 'me', settings),
+      coalescing: new Coalescing(connection, settings, lab.logger, observer),
+      scanLease: new ScanLease(connection, 'me', 60_000),
+      runner,
+      logger: lab.logger,
+      observer,
+      random: () => 0,
+      stopping: never,
+      givingUp: never,
+      onReleased: () => undefined,
+      onError: (error) => expect.unreachable(String(error)),
+    });
+    const [id, next] = await lab.insert(small, small);
+
+    const work = bench.claimSmall({ id: id!, wokenAt: undefined });
+    await once(claimed.signal, 'abort');
+    bench.cancel(id!);
+    told.abort();
+    await (await work)!();
+
+    expect(await lab.read(id!)).toMatchObject({ status: 'cancelled' });
+    expect(bench.cancel(next!)).toBe(false);
+  });
+
+  test('reaches a request that is worked on without a daemon long before its lease is renewed', async () => {
+    const lab = requestsLab(freshDatabase());
+    const runner = heldRunner();
+    const worker = await lab.worker({ runner, start: false, settings: { leaseMs: 300_000 } });
+    const [id] = await lab.insert(small);
+
+    const ended = worker.runOnce(id!, AbortSignal.timeout(20_000));
+    await runner.nth(1);
+    await lab.requests.updateOne({ _id: id! }, { $set: { cancel: true } });
+
+    expect(await ended).toMatchObject({ status: 'cancelled' });
   });
 
   test('keeps the partial result that the run hands over', async () => {

@@ -65,11 +65,7 @@ describe('an insertion under the validator', () => {
       { command: 'syncBatch', batch: [{ name: 'x' }] },
       '"missingProperties":["id"]',
     ],
-    [
-      'a request to approve that is none',
-      { command: 'approveRemovals', request: 'last' },
-      'The _id of a request',
-    ],
+    ['a request to approve that is none', { command: 'approveRemovals', request: 7 }, 'The _id of a request'],
     [
       'a date that is a text',
       { command: 'syncAll', runAt: '2027-01-01' },
@@ -97,6 +93,7 @@ describe('an insertion under the validator', () => {
     ['fields of its own', { command: 'softDelete', stripeId: 'cus_1', ids: 'mine', tenant: { a: [1] } }],
     ['a command that another version may know', { command: 'syncInvoices', ids: 7 }],
     ['an approval by ObjectId', { command: 'approveRemovals', request: new mongo.ObjectId() }],
+    ['an approval by a name', { command: 'approveRemovals', request: 'direct:1f0c' }],
     [
       'forged fields of the daemon',
       { command: 'syncAll', status: 'running', lease: 'x', attempts: 'y', result: 1 },

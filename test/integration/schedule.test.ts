@@ -43,6 +43,7 @@ function bench(schedule = '0 3 * * *', timezone = 'UTC') {
 }
 
 const insertedBy = (lab: RequestsLab) => lab.requests.find().sort({ _id: 1 }).toArray();
+const inHours = (hours: number): Date => new Date(Date.now() + hours * 3_600_000);
 /** Lets the scans that were inserted be over. */
 const scansEnd = (lab: RequestsLab) => lab.requests.updateMany({}, { $set: { status: 'succeeded' } });
 
@@ -128,7 +129,12 @@ describe('a slot', () => {
   test.each<[string, object]>([
     ['runs', { status: 'running' }],
     ['waits', {}],
-    ['waits for its next attempt', { status: 'pending', attempts: 1, runAt: new Date(Date.now() + 60_000) }],
+    ['waits for its next attempt', { status: 'pending', attempts: 1, runAt: inHours(1) }],
+    [
+      'was released for a while',
+      { status: 'pending', attempts: 0, history: [{ attempt: 1 }], runAt: inHours(1) },
+    ],
+    ['is held', { status: 'pending', error: { code: 'read_allowance_used' }, runAt: inHours(20) }],
   ])('that finds the last scan still at work as it %s is skipped, and counted once', async (_name, scan) => {
     const { lab, replica, at, inserted } = bench();
     const replicas = [await replica(), await replica()];
@@ -145,19 +151,41 @@ describe('a slot', () => {
     expect(await inserted()).toHaveLength(2);
   });
 
-  test('is not held up by a scan that writes nothing, was cancelled, or was put off for years', async () => {
+  test('is not held up by a scan that writes nothing, was cancelled, or was put off by a user', async () => {
     const { lab, replica, at } = bench();
     const one = await replica();
     await lab.insert(
       { command: 'syncAll', dryRun: true },
       { command: 'syncAll', cancel: true },
       { command: 'syncAll', runAt: new Date('3000-01-01T00:00:00Z') },
+      { command: 'syncAll', runAt: inHours(23) },
+      { command: 'syncAll', runAt: inHours(23), status: 'pending', attempts: 2, finishedAt: new Date() },
       { command: 'syncByIds', ids: ['cus_1'] },
     );
 
     await at('2026-06-02T03:00:00', one);
 
     expect(one.outcomes).toEqual(['syncAll inserted']);
+  });
+
+  test('that came while this process could not look is made up for, whatever is to become of those missed before', async () => {
+    const { lab, replica, at, inserted } = bench();
+    const first = await replica();
+    await at('2026-06-02T03:00:00', first);
+    await first.stop();
+    await scansEnd(lab);
+    const one = await replica({ catchUp: false });
+    await at('2026-06-03T02:59:59', one);
+
+    await at('2026-06-03T03:05:00', one);
+
+    expect(one.outcomes).toEqual(['syncAll caught_up']);
+    expect(await inserted()).toHaveLength(2);
+    await one.stop();
+    await scansEnd(lab);
+    await at('2026-06-04T04:00:00');
+    const late = await replica({ catchUp: false });
+    expect(late.outcomes).toEqual(['syncAll skipped']);
   });
 
   test('whose winner died before it inserted is inserted by another, as the very same request', async () => {

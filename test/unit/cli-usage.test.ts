@@ -50,8 +50,8 @@ describe('a command line that cannot be used', () => {
       says: 'error: FILE must be a readable file or - for standard input, got "nowhere.json" (ENOENT)',
     },
     {
-      args: ['approve-removals', 'cus_1'],
-      says: 'error: The id of a request must be 24 hexadecimal digits, got "cus_1"',
+      args: ['approve-removals', ''],
+      says: 'error: The id of a request must have 1 to 256 characters, got 0',
     },
     { args: ['requests'], says: 'Usage: stripe-mongo-sync requests [options] [command]' },
     { args: ['requests', 'lsit'], says: '(Did you mean list?)' },
@@ -65,8 +65,20 @@ describe('a command line that cannot be used', () => {
       says: "error: option '--limit <number>' argument '0' is invalid. It must be a whole number from 1 to 1000.",
     },
     {
-      args: ['requests', 'cancel', '6b04f49e7e477548fafae5cd', 'all'],
-      says: 'error: The id of a request must be 24 hexadecimal digits, got "all"',
+      args: ['requests', 'cancel', '6b04f49e7e477548fafae5cd', 'x'.repeat(257)],
+      says: 'error: The id of a request must have 1 to 256 characters, got 257',
+    },
+    ...[
+      ['requests', 'retry'],
+      ['requests', 'retry', 'nightly', '--failed'],
+      ['requests', 'retry', 'nightly', '--command', 'syncAll'],
+    ].map((args) => ({
+      args,
+      says: 'error: Which ones: either ids, or --failed with --command, --requested-by and --since',
+    })),
+    {
+      args: ['requests', 'retry', '--failed', '--since', 'yesterday'],
+      says: "error: option '--since <time>' argument 'yesterday' is invalid. It must be a time such as 2026-01-31T12:00:00Z.",
     },
     { args: ['sync-batch', '-'], says: 'error: standard input holds no customers' },
   ])('ends with 2 and says what is wrong: $args', async ({ args, says }) => {

@@ -89,7 +89,7 @@ describe('what was started', () => {
     expect(messages.filter((message) => message === 'Stopping failed, going on without')).toHaveLength(2);
   });
 
-  it('is closed within the deadline although another closer hangs, which is warned first', async () => {
+  it('is closed in time although another closer hangs, which was told how long it may take', async () => {
     vi.useFakeTimers();
     try {
       const order: string[] = [];
@@ -97,8 +97,8 @@ describe('what was started', () => {
         async (lifecycle) => {
           lifecycle.onStop('http', () => void order.push('http'));
           lifecycle.onStop('hangs too', never);
-          lifecycle.onStop('hangs', async (deadline) => {
-            deadline.addEventListener('abort', () => order.push('warned'));
+          lifecycle.onStop('hangs', async (withinMs) => {
+            setTimeout(() => order.push('gives up'), withinMs);
             await never();
           });
         },
@@ -108,8 +108,34 @@ describe('what was started', () => {
       await vi.advanceTimersByTimeAsync(10_000);
 
       expect(await exitCode).toBe(1);
-      expect(order).toEqual(['warned', 'http']);
+      expect(order).toEqual(['gives up', 'http']);
       expect(performance.now() - startedAt).toBeLessThanOrEqual(10_000);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('is told the time that those before it have left', async () => {
+    vi.useFakeTimers();
+    try {
+      const told: number[] = [];
+      const gate = openable();
+      const { exitCode } = start(
+        async (lifecycle) => {
+          lifecycle.onStop('later', (withinMs) => void told.push(withinMs));
+          lifecycle.onStop('slow', async (withinMs) => {
+            told.push(withinMs);
+            await gate.promise;
+          });
+        },
+        { timeoutMs: 10_000 },
+      );
+      await vi.advanceTimersByTimeAsync(6_000);
+      gate.resolve();
+
+      expect(await exitCode).toBe(0);
+      // Of 10 s: what is left, without the second that is kept for the one to come, and a fifth for what follows a late end.
+      expect(told).toEqual([7_200, 3_200]);
     } finally {
       vi.useRealTimers();
     }

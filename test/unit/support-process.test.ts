@@ -1,7 +1,7 @@
 // Proof of the test support: processes are seen, steered and always ended.
 import { describe, expect, test } from 'vitest';
 import { mark, releaseTo } from '../support/cleanup.js';
-import { freePort, startProcess } from '../support/process.js';
+import { freePort, type RunningProcess, startProcess } from '../support/process.js';
 import { until } from '../support/until.js';
 
 describe('a process', () => {
@@ -81,5 +81,38 @@ describe('a process', () => {
     await releaseTo(place);
 
     expect(await running.exit).toEqual({ code: null, signal: 'SIGKILL' });
+  });
+
+  describe('in a process group of its own', () => {
+    const parent = async (): Promise<{ running: RunningProcess; childUrl: string }> => {
+      const running = startProcess({ entry: 'test/support/fixtures/parent.process.ts' });
+      const { json } = await running.waitForLine((line) => line.json?.['url'] !== undefined);
+      return { running, childUrl: String(json?.['url']) };
+    };
+
+    test('is not reached by Ctrl-C, which is for whoever started it', async () => {
+      const { running } = await parent();
+
+      process.kill(-running.pid, 'SIGINT');
+
+      const { json } = await running.waitForLine((line) => line.json?.['stoppedWith'] !== undefined);
+      expect(json).toEqual({ stoppedWith: 0 });
+      expect(await running.exit).toEqual({ code: 0, signal: null });
+    });
+
+    test('is gone all the same once whoever started it was killed', async () => {
+      const { running, childUrl } = await parent();
+      expect((await fetch(childUrl)).status).toBe(200);
+
+      running.signal('SIGKILL');
+      await running.exit;
+
+      const isGone = (): Promise<boolean> =>
+        fetch(childUrl).then(
+          () => false,
+          () => true,
+        );
+      await until(isGone, { what: 'the child to be gone' });
+    });
   });
 });

@@ -1,0 +1,53 @@
+// How many requests wait, and since when the one that has waited for the longest: the same for the metrics and for people. Every question goes
+// along the index `claim`.
+import type { mongo } from 'mongoose';
+import { commandNames } from './commands.js';
+import { dueAt, type Filter, isPending } from './expressions.js';
+
+/** The collection, whatever its documents' type. */
+interface Requests {
+  aggregate<T extends mongo.BSON.Document>(pipeline: mongo.BSON.Document[]): { toArray(): Promise<T[]> };
+  countDocuments(filter: Filter): Promise<number>;
+}
+
+/** Commands of other versions are another's to claim. */
+const isOurs: Filter = { ...isPending, command: { $in: commandNames } };
+const isPrompt: Filter = { ...isOurs, runAt: null };
+const isDueLater: Filter = {
+  ...isOurs,
+  $expr: { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] },
+};
+
+/** What has been due for the longest is looked for among so many of each kind: neither order is just that of their waiting. */
+const lookedAt = 100;
+
+/**
+ * Since when the request has been due that has been due for the longest of those that could be claimed; undefined where there is none, or
+ * nothing tells. @throws what the driver throws
+ */
+export async function oldestDueAt(requests: Requests): Promise<Date | undefined> {
+  const isTelling = { $or: [{ _id: { $type: 'objectId' } }, { createdAt: { $type: 'date' } }] };
+  // A scan that another one runs for is as good as running.
+  const among = (filter: Filter, sort: Record<string, 1>) =>
+    requests
+      .aggregate<{ since: Date }>([
+        { $match: { ...filter, ...isTelling, waitsFor: null } },
+        { $sort: sort },
+        { $limit: lookedAt },
+        { $group: { _id: null, since: { $min: dueAt } } },
+      ])
+      .toArray();
+  const found = await Promise.all([among(isPrompt, { _id: 1 }), among(isDueLater, { runAt: 1, _id: 1 })]);
+  const [first] = found.flat().sort((a, b) => a.since.getTime() - b.since.getTime());
+  return first?.since;
+}
+
+/** How many could be claimed. @throws what the driver throws */
+export async function countDue(requests: Requests): Promise<number> {
+  const [prompt, later, joined] = await Promise.all([
+    requests.countDocuments(isPrompt),
+    requests.countDocuments(isDueLater),
+    requests.countDocuments({ ...isPrompt, command: 'syncAll', waitsFor: { $ne: null } }),
+  ]);
+  return prompt + later - joined;
+}
