@@ -73,7 +73,6 @@ export class Requests {
         ? undefined
         : new cliProgress.SingleBar({
             format: '  {bar} {value}/{total} customers, {duration_formatted}',
-            hideCursor: true,
             noTTYOutput: true,
             notTTYSchedule: 2_000,
           });

@@ -2,6 +2,7 @@
 import type { StripeSimulator } from '../test/simulator/index.js';
 import type { Checks } from './checks.js';
 import type { RequestDocument, Requests } from './follow.js';
+import { packed } from './document.js';
 import { document, note } from './show.js';
 import type { World } from './world.js';
 
@@ -15,30 +16,23 @@ export interface Scene extends World {
 
 export const customers = 5_000;
 
-/** Inserts it, and prints what became of it. */
+/** Inserts it, and prints what became of it. `told` is what is printed of a large one. */
 export async function show(
   { requests }: Pick<Scene, 'requests'>,
   request: Record<string, unknown>,
+  told = packed(request, 90),
 ): Promise<RequestDocument> {
-  const told = Object.keys(request).filter(
-    (field) => !['command', 'batch', 'ids', 'stripeId'].includes(field),
-  );
-  note(
-    `db.sync_requests.insertOne({ command: '${String(request['command'])}', ${[...told.map((field) => fieldText(field, request[field])), '…'].join(', ')} })`,
-  );
+  noteInsertion(told);
   const ended = await requests.insertAndFollow(request);
   showEnd(ended);
   return ended;
 }
 
+export const noteInsertion = (request: string): void => note(`db.sync_requests.insertOne(${request})`);
+
 export function showEnd({ status, attempts, result, error }: RequestDocument): void {
   document({ status, attempts, ...(result && { result }), ...(error && { error }) });
 }
-
-const fieldText = (field: string, value: unknown): string =>
-  value instanceof Date
-    ? `${field}: new Date()`
-    : `${field}: ${typeof value === 'string' ? `'${value}'` : String(value)}`;
 
 /** The outcomes that occurred. */
 export function counts({ result }: RequestDocument): Record<string, number> {

@@ -1,5 +1,5 @@
 // What the demo prints: headings, request documents, and the metrics that a dashboard would draw.
-import { inspect } from 'node:util';
+import { indented, packed } from './document.js';
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -8,19 +8,11 @@ export const heading = (text: string): void => {
 };
 
 export const note = (text: string): void => {
-  print(`  ${text}`);
+  print(indented(text, 2));
 };
 
-/** A document as mongosh would show it. */
 export const document = (found: unknown): void => {
-  const text = inspect(found, {
-    depth: 6,
-    breakLength: 110,
-    compact: 4,
-    maxArrayLength: 5,
-    colors: process.stdout.isTTY,
-  });
-  print(text.replaceAll(/^/gm, '    '));
+  print(indented(packed(found), 4));
 };
 
 /** Samples of the text format (https://prometheus.io/docs/instrumenting/exposition_formats/), by name with labels. */
@@ -65,8 +57,12 @@ export function panels(samples: ReadonlyMap<string, number>): void {
       'customers mirrored',
       `${total(samples, `${prefix}mirror_objects`, { state: 'live' })} live, ${total(samples, `${prefix}mirror_objects`, { state: 'deleted' })} deleted`,
     ],
-    ['requests succeeded', `${total(samples, `${prefix}requests_total`, { status: 'succeeded' })}`],
-    ['requests failed', `${total(samples, `${prefix}requests_total`, { status: 'failed' })}`],
+    [
+      'requests ended',
+      ['succeeded', 'partial', 'cancelled', 'failed']
+        .map((status) => `${total(samples, `${prefix}requests_total`, { status })} ${status}`)
+        .join(', '),
+    ],
     ['mean wait of a request', `${(waits * 1_000).toFixed(0)} ms`],
     [
       'calls to Stripe',
@@ -74,7 +70,10 @@ export function panels(samples: ReadonlyMap<string, number>): void {
     ],
     ['of them limited by Stripe', `${total(samples, `${prefix}stripe_rate_limited_total`)}`],
     ['rate in use', `${total(samples, `${prefix}rate_limiter_calls_per_second`)} calls/s`],
-    ['resident memory', `${(total(samples, 'process_resident_memory_bytes') / 2 ** 20).toFixed(0)} MiB`],
+    [
+      'resident memory',
+      `${(total(samples, 'process_resident_memory_bytes') / 2 ** 20).toFixed(0)} MiB (run from source; the image takes less)`,
+    ],
   ];
   for (const [name, value] of rows) note(`${name.padEnd(28)}${value}`);
 }

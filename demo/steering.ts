@@ -1,6 +1,6 @@
 // Acts of the demo on how one request is steered: a dry run, a key that dedupes, a wish to cancel.
 import { note, document } from './show.js';
-import { counts, type Scene, show, showEnd } from './scene.js';
+import { counts, noteInsertion, type Scene, show, showEnd } from './scene.js';
 
 const manyIds = 400;
 
@@ -8,6 +8,7 @@ const manyIds = 400;
 export async function dryRun(scene: Scene): Promise<number> {
   const { simulator, checks, db } = scene;
   const id = String(simulator.listIds()[3]);
+  note(`${id} gets another name at Stripe`);
   const mirror = db.collection<{ _id: string }>('stripe_customers');
   simulator.update(id, { name: 'Changed in Stripe, too' });
   const before = await mirror.findOne({ _id: id });
@@ -15,7 +16,7 @@ export async function dryRun(scene: Scene): Promise<number> {
   const planned = await show(scene, { command: 'syncByIds', ids: [id], dryRun: true });
 
   checks.equal(
-    'a dry run gives the full result',
+    'a dry run tells what would be done',
     [planned.status, counts(planned)],
     ['succeeded', { updated: 1 }],
   );
@@ -25,7 +26,7 @@ export async function dryRun(scene: Scene): Promise<number> {
 
 /** `done` is a request that has succeeded with this key. */
 export async function dedupe({ requests, checks }: Scene, done: Record<string, unknown>): Promise<void> {
-  note(`The producer never heard of that and tries again, with dedupeKey: '${String(done['dedupeKey'])}'`);
+  note('The producer never heard of its success and inserts the same once more:');
   const refusal = await requests.insert({ ...done }).catch((error: unknown) => error);
   const { code, keyValue } = refusal as { code?: number; keyValue?: object }; // the driver's error, or an id
   document({ code, keyValue });
@@ -39,10 +40,10 @@ export async function dedupe({ requests, checks }: Scene, done: Record<string, u
 export async function cancel(scene: Scene): Promise<void> {
   const { simulator, requests, checks } = scene;
   const ids = simulator.listIds().slice(1_000, 1_000 + manyIds);
-  note(`db.sync_requests.insertOne({ command: 'syncByIds', ids: [ …${manyIds} of them ] })`);
+  noteInsertion(`{ command: 'syncByIds', ids: [ …${manyIds} of them ] }`);
   const id = await requests.insert({ command: 'syncByIds', ids });
   await requests.reaching(id, 'at work', ({ progress }) => (progress?.done ?? 0) > 0);
-  note('db.sync_requests.updateOne({ _id }, { $set: { cancel: true } })');
+  note('While it runs: db.sync_requests.updateOne({ _id }, { $set: { cancel: true } })');
   await requests.update(id, { $set: { cancel: true } });
 
   const stopped = await requests.end(id);

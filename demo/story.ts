@@ -3,8 +3,9 @@ import { startSimulator } from '../test/simulator/index.js';
 import { atEnd } from '../test/support/cleanup.js';
 import type { Checks } from './checks.js';
 import { type RequestDocument, Requests } from './follow.js';
-import { counts, customers, type Scene, show } from './scene.js';
-import { heading, note, panels, samplesOf, total } from './show.js';
+import { onOneLine } from './document.js';
+import { counts, customers, noteInsertion, type Scene, show } from './scene.js';
+import { document, heading, note, panels, samplesOf, total } from './show.js';
 import { cancel, dedupe, dryRun } from './steering.js';
 import { takeOver } from './takeover.js';
 import {
@@ -46,7 +47,7 @@ async function open(checks: Checks): Promise<Scene> {
   });
   atEnd(() => simulator.close());
   note(
-    `Stripe     ${simulator.url} (a simulator, ${customers} customers, 25 calls/s an endpoint as Stripe allows)`,
+    `Stripe     ${simulator.url} (a simulator on this machine: ${customers} customers, 120 ms a call, 25 calls/s an endpoint)`,
   );
   const settings = {
     STRIPE_API_KEY: simulator.restrictedKey,
@@ -58,13 +59,23 @@ async function open(checks: Checks): Promise<Scene> {
     REQUESTS_POLL_INTERVAL_MS: String(pollIntervalMs),
   };
   const replica = await startDaemon(mongodbUri, settings);
-  note(`daemon     pid ${replica.daemon.pid}, ${replica.http}/metrics`);
+  note(
+    `daemon     ${replica.http}/metrics (pid ${replica.daemon.pid}, its calls go through the official SDK, at most 10/s an endpoint)`,
+  );
   return { mongodbUri, db, simulator, ...replica, requests: new Requests(db), checks, settings };
 }
 
-async function backfill({ requests, checks, db }: Scene): Promise<void> {
+async function backfill({ requests, checks, db, settings }: Scene): Promise<void> {
   heading(`A cron tick backfills ${customers} customers`);
+  note(
+    `waiting for its slot: SYNC_ALL_SCHEDULE="${settings['SYNC_ALL_SCHEDULE'] ?? ''}" (seconds first, UTC)`,
+  );
   const request = await requests.end(await requests.ofCron(), customers);
+  document({
+    status: request.status,
+    requestedBy: request['requestedBy'] as unknown,
+    result: request.result,
+  });
   checks.equal('the scan succeeded', request.status, 'succeeded');
   checks.equal(`${customers} customers created`, counts(request), { created: customers });
   checks.equal(
@@ -77,7 +88,7 @@ async function backfill({ requests, checks, db }: Scene): Promise<void> {
 /** @returns how many customers differ from Stripe afterwards */
 async function oneRequestOfEachCommand(scene: Scene): Promise<number> {
   const { requests, checks, simulator } = scene;
-  heading('One request of each command, inserted as a service in any language would');
+  heading('Three more commands, inserted as a service in any language would');
   const [first, second, third] = simulator.listIds();
   simulator.update(String(first), { name: 'Changed in Stripe' });
 
@@ -95,7 +106,11 @@ async function oneRequestOfEachCommand(scene: Scene): Promise<number> {
     { id: third, metadata: { tier: 'gold' } },
   ];
   // Without observedAt a batch counts as observed in the second of its _id, and what was read later in that second would win.
-  const held = await show(scene, { command: 'syncBatch', batch, observedAt: new Date() });
+  const held = await show(
+    scene,
+    { command: 'syncBatch', batch, observedAt: new Date() },
+    `{\n  command: 'syncBatch', observedAt: new Date(),\n  batch: [ { …a whole customer }, ${onOneLine(batch[1])} ]\n}`,
+  );
   checks.equal(
     'a whole customer and a part of one were taken without a call to Stripe',
     [held.status, counts(held)],
@@ -111,10 +126,12 @@ async function oneRequestOfEachCommand(scene: Scene): Promise<number> {
   );
   await dedupe(scene, mark);
 
-  note("db.sync_requests.insertOne({ command: 'syncByIds', ids: ['../charges', 7] })");
+  const nonsense = { command: 'syncByIds', ids: ['../charges', 7] };
+  noteInsertion(onOneLine(nonsense));
   const refusal = await requests
-    .insert({ command: 'syncByIds', ids: ['../charges', 7] })
+    .insert(nonsense)
     .catch((error: unknown) => (error instanceof Error ? error.message : undefined));
+  note(`MongoDB: ${String(refusal)}`);
   checks.equal('MongoDB refuses nonsense when it is inserted', refusal, 'Document failed validation');
   return batch.length;
 }
@@ -129,14 +146,17 @@ async function steering(scene: Scene): Promise<number> {
 /** `owed` customers differ from Stripe before: the sync sets them right as well. */
 async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene, owed: number): Promise<void> {
   heading(`${changed} customers change, ${removed} are deleted, ${added} are new; then a second sync`);
+  note(`${owed} more differ from Stripe since the acts before: two by the batch, one after the dry run`);
   const ids = simulator.listIds();
   for (const id of ids.slice(100, 100 + changed)) simulator.update(id, { description: 'Changed in Stripe' });
   for (const id of ids.slice(2_000, 2_000 + removed)) simulator.delete(id);
   for (let index = 0; index < added; index += 1) simulator.create({ name: `New customer ${index + 1}` });
   const mirror = await watchMirror(db);
 
+  noteInsertion(onOneLine({ command: 'syncAll' }));
   const request = await requests.end(await requests.insert({ command: 'syncAll' }), customers + added);
   const writes = await mirror.settle();
+  document({ status: request.status, result: request.result });
 
   const expected = {
     created: added,
@@ -146,14 +166,15 @@ async function changeAndSyncAgain({ simulator, requests, checks, db }: Scene, ow
   };
   checks.equal('the scan succeeded', request.status, 'succeeded');
   checks.equal(
-    `${changed} updated and ${owed} set right, ${removed} deleted, ${added} created, the rest unchanged`,
+    `${changed} updated (and ${owed} besides), ${removed} deleted, ${added} created, the rest unchanged`,
     counts(request),
     expected,
   );
-  checks.equal('MongoDB saw those writes and not one more', writes, {
-    insert: added,
-    update: changed + owed + removed,
-  });
+  checks.equal(
+    `MongoDB's change stream saw ${added} inserts and ${changed + owed + removed} updates: the unchanged cost no write`,
+    writes,
+    { insert: added, update: changed + owed + removed },
+  );
   checks.equal('the mirror has whom Stripe has', await mirroredIds(db), simulator.listIds().sort());
   checks.equal('Stripe refused no call for its rate', simulator.refused, {});
   checks.equal('nothing was written to Stripe', simulator.writes, 0);
@@ -179,18 +200,26 @@ async function stop({ daemon, checks }: Scene): Promise<void> {
   checks.equal('the daemon stopped with exit code 0', code, 0);
 }
 
-const whatToType = ({ mongodbUri, http, simulator }: Scene): string[] => [
-  '',
-  'It is all yours until Ctrl-C. In another terminal:',
-  '',
-  `mongosh "${mongodbUri}"`,
-  "  db.sync_requests.insertOne({ command: 'syncAll' })",
-  '  db.sync_requests.find().sort({ _id: -1 }).limit(1)',
-  '  db.stripe_customers.findOne()',
-  `curl -s ${http}/metrics | grep ^stripe_sync`,
-  `MONGODB_URI="${mongodbUri}" npx tsx src/main.ts sync-all`,
-  `curl -s -u ${simulator.key}: "${simulator.url}/v1/customers?limit=1"`,
-];
+const whatToType = ({ mongodbUri, http, simulator }: Scene): string[] => {
+  const command = `MONGODB_URI="${mongodbUri}" npx tsx src/main.ts`;
+  return [
+    '',
+    'It is all yours until Ctrl-C. In another terminal, in this folder:',
+    '',
+    `${command} status`,
+    `${command} sync-all`,
+    `${command} requests list --all`,
+    '',
+    `curl -s ${simulator.url}/_simulator/update-random -d '{"n": 3}'   # 3 customers change at Stripe: sync-all again`,
+    `curl -s -u ${simulator.key}: "${simulator.url}/v1/customers?limit=1"`,
+    `curl -s ${http}/metrics | grep ^stripe_sync`,
+    '',
+    `mongosh "${mongodbUri}"`,
+    "  db.sync_requests.insertOne({ command: 'syncAll' })",
+    '  db.sync_requests.find().sort({ _id: -1 }).limit(1)',
+    '  db.stripe_customers.findOne()',
+  ];
+};
 
 const codes = ({ result }: RequestDocument): string[] =>
   (result?.items ?? []).flatMap(({ code }) => (code === undefined ? [] : [code]));

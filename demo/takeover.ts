@@ -4,6 +4,7 @@ import { customers, counts, type Scene } from './scene.js';
 import { document, heading, note } from './show.js';
 import { leaseMs, pollIntervalMs, type Replica, startDaemon } from './world.js';
 
+const list = 'GET /v1/customers';
 /** A busy machine takes its time on top of lease and poll. */
 const leewayMs = 3_000;
 
@@ -17,8 +18,8 @@ export async function takeOver(scene: Scene): Promise<Replica> {
   const id = await requests.insert({ command: 'syncAll' });
   const { lease: first } = await requests.reaching(
     id,
-    'some way in',
-    ({ progress }) => (progress?.done ?? 0) >= customers / 10,
+    'half done',
+    ({ progress }) => (progress?.done ?? 0) >= customers / 2,
   );
   const holder = replicas.find(({ owner }) => owner === first?.owner);
   const other = replicas.find((each) => each !== holder);
@@ -28,6 +29,7 @@ export async function takeOver(scene: Scene): Promise<Replica> {
   await holder.daemon.exit;
   const killedAt = performance.now();
   const { progress } = await requests.read(id);
+  const listedBefore = simulator.stats.calls[list] ?? 0;
   note(`kill -9 ${holder.daemon.pid}, at ${progress?.done ?? 0} of ${customers} customers`);
   await until(async () => (await requests.read(id)).lease?.owner === other.owner, {
     what: 'the scan to be taken over',
@@ -39,8 +41,13 @@ export async function takeOver(scene: Scene): Promise<Replica> {
   checks.equal('the other one goes on within lease + poll', tookMs <= expectedMs + leewayMs, true);
 
   const ended = await requests.end(id, simulator.listIds().length);
+  const wholePages = Math.ceil(simulator.listIds().length / 100);
+  const listed = (simulator.stats.calls[list] ?? 0) - listedBefore;
+  note(`it went on from the checkpoint: ${listed} pages, where a whole scan takes ${wholePages} or more`);
+  note('(a checkpoint starts the count of attempts anew)');
   document({ status: ended.status, attempts: ended.attempts, history: ended.history, result: ended.result });
   checks.equal('the scan succeeded', ended.status, 'succeeded');
+  checks.equal('what was done before the kill was not done again', listed < wholePages, true);
   checks.equal('not one customer was counted twice or left out', counts(ended), {
     unchanged: simulator.listIds().length,
   });

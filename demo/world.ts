@@ -55,10 +55,8 @@ export async function startDaemon(
     timeoutMs: 60_000,
   });
   const ended = daemon.exit.then(({ code }) => {
-    const said = daemon.lines.map(({ json, text }) =>
-      typeof json?.['msg'] === 'string' ? json['msg'] : text,
-    );
-    throw new Error(`The daemon ended with exit code ${code}:\n${said.slice(-5).join('\n')}`);
+    const said = daemon.lines.map(({ text }) => text).slice(-5);
+    throw new Error(`The daemon ended with exit code ${code}; it said:\n${said.join('\n')}`);
   });
   await Promise.race([ready, ended]);
   ended.catch(() => undefined); // from now on its end is awaited where it is stopped

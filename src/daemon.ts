@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import mongoose from 'mongoose';
 import { runnerOf } from './command-runner.js';
 import type { LoadedConfig } from './config.js';
+import { Fault } from './errors.js';
 import { countCalls, startHeartbeat } from './heartbeat.js';
 import { startHttpServer } from './http/server.js';
 import type { Lifecycle } from './lifecycle.js';
@@ -91,8 +92,9 @@ export async function runDaemon(
     onFatal: (fault) => lifecycle.fail(fault),
     observer: metrics.observer,
   });
-  lifecycle.onStop('worker', async () => {
-    await worker.drain({ withinMs: Math.max(0, config.shutdown.timeoutMs * 0.8) });
+  lifecycle.onStop('worker', async (withinMs) => {
+    const { left } = await worker.drain({ withinMs });
+    if (left > 0) throw leftBehind(left);
   });
   worker.start();
   state.worker = worker;
@@ -114,6 +116,13 @@ export async function runDaemon(
   logger.info({ livemode, owner: services.owner, startMs: Math.round(performance.now()) }, 'Started');
   await lifecycle.untilStop();
 }
+
+const leftBehind = (count: number): Fault =>
+  new Fault(
+    'shutdown',
+    `Requests that did not stop in time: ${count}; they are taken over when their leases have run out`,
+    { kind: 'retryable' },
+  );
 
 /** What is a state rather than an event is told when somebody asks. */
 function tellStates(

@@ -6,8 +6,11 @@ import { type Logger } from './logger.js';
 /** 0: done. 1: a fault. 2: usage or configuration. */
 export type ExitCode = 0 | 1 | 2;
 
-/** Releases what was started. `deadline` is aborted when its time is nearly up: whoever waits for work to end gives up then. */
-export type Closer = (deadline: AbortSignal) => void | Promise<void>;
+/**
+ * Releases what was started. `withinMs` is what is left of the stop's time for it, in milliseconds: whoever waits for work to end gives up
+ * then. A closer that takes a quarter longer is left behind. What it throws is logged and makes the exit code 1.
+ */
+export type Closer = (withinMs: number) => void | Promise<void>;
 
 export interface LifecycleOptions {
   readonly logger: Logger;
@@ -149,7 +152,7 @@ class Stoppable implements Lifecycle {
   async #closeAll(): Promise<void> {
     for (let closer = this.#closers.pop(); closer; closer = this.#closers.pop()) {
       const { name, close } = closer;
-      await this.#inTime(name, async (deadline) => close(deadline));
+      await this.#inTime(name, async (withinMs) => close(withinMs));
     }
   }
 
@@ -158,16 +161,12 @@ class Stoppable implements Lifecycle {
     const after = this.#closers.length;
     const reserveMs = Math.min(1_000, this.#timeoutMs / (2 * (after + 1)));
     const leftMs = Math.max(reserveMs, this.#deadlineAt - performance.now() - after * reserveMs);
-    const deadline = new AbortController();
-    const warning = setTimeout(() => {
-      deadline.abort(new Fault('shutdown', 'Out of time', { kind: 'retryable' }));
-    }, leftMs * 0.8);
     let timer: NodeJS.Timeout | undefined;
     const timedOut = new Promise<'timed_out'>((resolve) => {
       timer = setTimeout(resolve, leftMs, 'timed_out');
     });
     try {
-      const ended = await Promise.race([step(deadline.signal), timedOut]);
+      const ended = await Promise.race([step(leftMs * 0.8), timedOut]);
       if (ended !== 'timed_out') return;
       this.#logger.error(
         { step: name, timeoutMs: Math.round(leftMs) },
@@ -176,7 +175,6 @@ class Stoppable implements Lifecycle {
     } catch (error) {
       this.#logger.error({ step: name, err: error }, 'Stopping failed, going on without');
     } finally {
-      clearTimeout(warning);
       clearTimeout(timer);
     }
     this.#isTidy = false;

@@ -44,10 +44,10 @@ test.each([
     const ids = await insertMix(fleet, step.length);
 
     expect(await killed.exit).toEqual({ code: null, signal: 'SIGKILL' });
-    const diedAt = new Date();
+    const death = { pid: killed.pid, at: new Date() };
     for (const daemon of survivors) daemon.thaw();
 
-    await expectAllDone(fleet, journal, ids, diedAt);
+    await expectAllDone(fleet, journal, ids, death);
     expect(survivors.flatMap((daemon) => daemon.errors())).toEqual([]);
   },
 );

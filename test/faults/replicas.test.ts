@@ -95,7 +95,7 @@ test('without a replica set the replicas poll, each says so once, and a killed o
   killed.signal('SIGKILL');
   await killed.exit;
 
-  await expectAllDone(fleet, undefined, ids, new Date());
+  await expectAllDone(fleet, undefined, ids, { pid: killed.pid, at: new Date() });
   const warnings = other.logs().filter(({ msg }) => msg.includes('no change streams'));
   expect(warnings).toHaveLength(1);
   expect(other.errors()).toEqual([]);

@@ -26,6 +26,8 @@ export interface Fleet {
   user: UserOfQueue;
   /** Starts one more replica; resolves when it is ready. */
   start: (settings?: Settings) => Promise<Daemon>;
+  /** Begins to start one more replica; returns at once. */
+  launch: (settings?: Settings) => Daemon;
   /** What is different between the mirror and a complete listing at Stripe, in words. */
   differences: () => Promise<string[]>;
 }
@@ -44,13 +46,16 @@ export async function openFleet(options: FleetOptions = {}): Promise<Fleet> {
   const { simulated = {}, settings = {}, database = freshDatabase() } = options;
   const simulator = await startSimulator(simulated);
   atEnd(() => simulator.close());
+  const launch = (own: Settings = {}): Daemon =>
+    startDaemon(database, simulator, { ...quick, ...settings, ...own });
   return {
     uri: database.uri,
     db: database.db,
     simulator,
     user: new UserOfQueue(database.db),
-    start: async (own = {}) => {
-      const daemon = startDaemon(database, simulator, { ...quick, ...settings, ...own });
+    launch,
+    start: async (own) => {
+      const daemon = launch(own);
       await daemon.ready();
       return daemon;
     },
@@ -86,6 +91,9 @@ export const crashingAt = (when: 'before' | 'after', step: string, passes = 0): 
   NODE_OPTIONS: preload('crash'),
   CRASH_AT: `${when} ${step} ${passes}`,
 });
+
+/** Settings of a replica that is killed at any moment of its life, as `DIE_AT` says; see fixtures/die.mjs. */
+export const dyingAt = (moment: string): Settings => ({ NODE_OPTIONS: preload('die'), DIE_AT: moment });
 
 /** Settings of a replica whose clock is wrong by so many milliseconds. */
 export const withClockOff = (ms: number): Settings => ({

@@ -17,6 +17,9 @@ const modestArgs = [
   '--setParameter=diagnosticDataCollectionEnabled=false',
 ];
 
+/** A process group of its own: Ctrl-C is for us alone. Should we be killed, mongodb-memory-server ends it within seconds. */
+const spawnOptions = { detached: true };
+
 /** A secondary that was reading from a member when it froze else goes on waiting for it, for up to 20 s. */
 const failoverArgs = ['--setParameter=oplogNetworkTimeoutBufferSeconds=1'];
 
@@ -142,6 +145,7 @@ export async function startReplicaSet(options: ReplicaSetOptions = {}): Promise<
       ip: '127.0.0.1',
       storageEngine: 'wiredTiger',
       args: [...argsOf(options), ...(count > 1 ? failoverArgs : [])],
+      spawn: spawnOptions,
       // The default heartbeat waits 10 s for a frozen member, and an election may wait for that.
       configSettings: { electionTimeoutMillis, heartbeatIntervalMillis: 500, heartbeatTimeoutSecs: 1 },
       ...(auth ? { auth: authOf(auth) } : {}),
@@ -185,6 +189,7 @@ export async function startStandalone(options: ServerOptions = {}): Promise<Stan
       args: argsOf(options),
       launchTimeout: 60_000,
     },
+    spawn: spawnOptions,
     ...(auth ? { auth: authOf(auth) } : {}),
   });
 

@@ -1,5 +1,5 @@
 // Runs the real daemon or one of its commands as a process of its own, reads what it logs, and sends it signals.
-// Ends only what it has started, and all of it when the test ends.
+// Ends only what it has started, and all of it when the test ends, or when this process does.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
@@ -10,6 +10,9 @@ import { atEnd } from './cleanup.js';
 import { freeze, thaw } from './freeze.js';
 
 const repository = new URL('../../', import.meta.url);
+
+/** Outside of our process group it would live on when we are killed. */
+const lifeline = ['--import', new URL('fixtures/end-with-parent.mjs', import.meta.url).href];
 
 export interface ProcessOptions {
   /** The command line, such as `['run']`. */
@@ -66,10 +69,12 @@ export interface WaitOptions {
  */
 export function startProcess(options: ProcessOptions = {}): RunningProcess {
   const { args = [], env = {}, cwd, nodeArgs = [], input, entry } = options;
-  const child = spawn(process.execPath, [...nodeArgs, ...entryArgs(entry), ...args], {
+  const child = spawn(process.execPath, [...lifeline, ...nodeArgs, ...entryArgs(entry), ...args], {
     cwd: cwd ?? fileURLToPath(repository),
     env: { ...inherited(), ...env },
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe'],
+    // A process group of its own: Ctrl-C is for us alone, and we end it in our order.
+    detached: true,
   });
   child.stdin?.end(input);
   const exit = exitOf(child);
@@ -146,15 +151,18 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
+/** Killed when we end. */
+const living = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of living) child.kill('SIGKILL');
+});
+
 function endWithUs(child: ChildProcess, exit: Promise<Exit>): void {
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  exit.then(
-    () => process.off('exit', kill),
-    () => process.off('exit', kill),
-  );
+  living.add(child);
+  const forget = (): void => void living.delete(child);
+  exit.then(forget, forget);
   atEnd(async () => {
-    kill();
+    child.kill('SIGKILL');
     await exit;
   });
 }
