@@ -84,6 +84,10 @@ async function readHeads(
   const heads = new Map<StripeId, Head>();
   const missing: StripeId[] = [];
   if (!isLast && lastCreated === undefined) return heads;
+  // Of a second that stays open nobody is missing yet, and it may hold any number of others: read with each page, they would be read over
+  // and over.
+  if (!isLast && lastCreated !== undefined && lastCreated + 1 === window.settledFrom)
+    return new Map(await mirror.headsOf([...reads.keys()]));
   const gte = isLast ? window.gte : lastCreated;
   // All of a second is known once the walk has left it.
   const knownFrom = isLast ? window.gte : (lastCreated ?? 0) + 1;
