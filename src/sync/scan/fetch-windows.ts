@@ -12,17 +12,33 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
   /** Resolves when one more page may come. */
   readonly room: (signal: AbortSignal) => Promise<void>;
+  /** A page is about to be asked for. */
+  readonly onAsk?: (() => void) | undefined;
+  /** As far as can be told the pages that are on their way are the last ones. */
+  readonly onEndNear?: (() => void) | undefined;
   /** Of one window in the order of its rows. */
   readonly onPage: (window: Window, page: Page) => void;
 }
 
 /** Resolves when every window is fetched. @throws the first walk's fault once all have ended; the signal's reason on abort */
 export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<void> {
-  const { source, room, onPage } = options;
+  const { source, room, onAsk, onEndNear, onPage } = options;
   const crew = new Crew(options.signal);
   const { signal } = crew;
   const walks = new Set<Promise<void>>();
+  let underWay = 0;
 
+  const ask = async (window: Window): Promise<Page | undefined> => {
+    underWay += 1;
+    onAsk?.();
+    const answer = fetchPage(source, window, { priority: 'scan', signal });
+    if (underWay === walks.size && plan.estimatedLeft === 0) onEndNear?.();
+    try {
+      return await answer;
+    } finally {
+      underWay -= 1;
+    }
+  };
   const startWalks = (): void => {
     while (!signal.aborted && walks.size < source.listsAtOnce()) {
       const window = plan.take(walks.size < source.listsAtOnce() * neededShare ? 'needed' : 'spare');
@@ -34,7 +50,7 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
   const walk = async (window: Window): Promise<void> => {
     while (!window.isFetched) {
       await room(signal);
-      const page = await fetchPage(source, window, { priority: 'scan', signal });
+      const page = await ask(window);
       if (!page) continue;
       onPage(window, page);
       startWalks(); // what this page told of its window may make it worth a theft

@@ -19,6 +19,9 @@ export interface ListOptions {
   /** Range in which the absence of an object means something; asked for at each run of pages. */
   readonly conclusive: () => CreatedRange;
   readonly onPage: (page: Page) => void;
+  /** See FetchOptions. */
+  readonly onAsk?: (() => void) | undefined;
+  readonly onEndNear?: (() => void) | undefined;
   /** Keeps what a run misses; it is kept before the run counts as settled, so that a crash brings it again. */
   readonly missedByRun: () => MissedByRun;
   readonly onResults: (results: readonly ItemResult[]) => void;
@@ -50,7 +53,7 @@ export async function listWindows(plan: Plan, options: ListOptions): Promise<voi
 async function fetchInto(
   buffer: PageBuffer,
   plan: Plan,
-  { source, signal, onPage }: ListOptions,
+  { source, signal, onPage, onAsk, onEndNear }: ListOptions,
   crew: Crew,
 ): Promise<void> {
   try {
@@ -58,6 +61,8 @@ async function fetchInto(
       source,
       signal: AbortSignal.any([signal, crew.signal]),
       room: (aborted) => buffer.room(aborted),
+      onAsk,
+      onEndNear,
       onPage: (window, page) => {
         onPage(page);
         buffer.put(window, page);

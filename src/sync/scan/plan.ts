@@ -130,6 +130,11 @@ export class Plan {
     return this.windows.every(({ isDone }) => isDone);
   }
 
+  /** Whether everything created since then, in unix seconds, is listed and in the mirror. */
+  isDoneFrom(second: number): boolean {
+    return this.windows.every(({ isDone, lt }) => isDone || (lt !== undefined && lt <= second));
+  }
+
   get estimatedLeft(): number {
     return this.windows.reduce((sum, window) => sum + (window.isFetched ? 0 : window.estimatedLeft), 0);
   }

@@ -4,6 +4,7 @@ import { Fault } from '../../errors.js';
 import { type ItemResult, type Progress, type SyncResult, type Tally, withResult } from '../outcome.js';
 import type { Mirror, Source } from '../ports.js';
 import { Checkpointer } from './checkpointer.js';
+import { EarlyCatchUp } from './early-catch-up.js';
 import { listWindows } from './list-windows.js';
 import { firstWindows, Plan, Window } from './plan.js';
 import { reached, ScanProgress } from './progress.js';
@@ -95,18 +96,14 @@ async function runPhases(run: Run): Promise<number> {
   const { mirror, scanned, saver, signal } = run;
   const { candidates, tally } = scanned;
   const living = await mirror.countLive();
+  let isCaughtUp = false;
   if (scanned.phase === 'list') {
-    scanned.plan ??= await firstPlan(run);
-    await list(scanned.plan, run, (left) => {
-      // What the mirror has is the better guess, once it has anything.
-      reportProgress(run, living > 0 ? Math.max(living, tally.done) : tally.done + left);
-    });
+    isCaughtUp = await listAll(run, living);
     scanned.phase = 'catch_up';
     await saver.save();
   }
   if (scanned.phase === 'catch_up') {
-    const gte = Math.max(0, (scanned.t0 ?? 0) - catchUpSeconds);
-    await list(new Plan([new Window({ gte, lt: undefined })]), run);
+    if (!isCaughtUp) await catchUp(run);
     await missWithoutCreated(mirror, candidates.begin(), signal);
     candidates.settleAll();
     scanned.phase = 'removals';
@@ -134,13 +131,56 @@ async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
   return new Plan(firstWindows(count, known, Date.now() / 1_000));
 }
 
+/** Lists the windows, and near their end what was created meanwhile. Returns whether that is done as well. */
+async function listAll(run: Run, living: number): Promise<boolean> {
+  const { scanned, signal } = run;
+  const { tally, candidates } = scanned;
+  const plan = (scanned.plan ??= await firstPlan(run));
+  const early = new EarlyCatchUp(
+    {
+      mayBegin: () => scanned.t0 !== undefined && plan.isDoneFrom(scanned.t0 - catchUpSeconds),
+      list: (ending) => catchUp({ ...run, signal: ending }),
+    },
+    signal,
+  );
+  const caughtUp = await early.beside((ending) =>
+    list(
+      plan,
+      { ...run, signal: ending },
+      {
+        onAsk: () => early.pageAsked(),
+        onEndNear: () => early.begin(),
+        onProgress: (left) => {
+          // What the mirror has is the better guess, once it has anything.
+          reportProgress(run, living > 0 ? Math.max(living, tally.done) : tally.done + left);
+        },
+      },
+    ),
+  );
+  if (caughtUp === 'in_vain') await candidates.dropUnsettled();
+  return caughtUp === 'done';
+}
+
+/** Lists once more what was created shortly before the scan and since. */
+async function catchUp(run: Run): Promise<void> {
+  const gte = Math.max(0, (run.scanned.t0 ?? 0) - catchUpSeconds);
+  await list(new Plan([new Window({ gte, lt: undefined })]), run);
+}
+
+interface ListHooks {
+  readonly onAsk?: () => void;
+  readonly onEndNear?: () => void;
+  readonly onProgress?: (estimatedLeft: number) => void;
+}
+
 /** Lists all windows of a plan and reconciles them. */
-async function list(plan: Plan, run: Run, onProgress?: (estimatedLeft: number) => void): Promise<void> {
+async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = {}): Promise<void> {
   const { scanned, saver } = run;
   const { candidates, tally } = scanned;
   const isCatchUp = plan !== scanned.plan;
   await listWindows(plan, {
     ...run,
+    ...hooks,
     // What is absent below T0 the windows tell, above it the catch-up.
     conclusive: () => (isCatchUp ? { gte: scanned.t0 } : { lt: scanned.t0 ?? 0 }),
     onPage: (page) => scanned.listed(page),
