@@ -14,6 +14,7 @@ interface Column {
 }
 
 const worst = 'Trouble';
+const jobLegend = '{{namespace}}/{{job}}';
 
 const columns: readonly Column[] = [
   { name: worst, expr: q.trouble, unit: 'percentunit', thresholds: steps(0.75, 1), decimals: 0 },
@@ -50,7 +51,7 @@ const columns: readonly Column[] = [
   {
     name: 'Customers',
     expr: q.shared('mirror_objects', [], 'object="customer", state="live"'),
-    unit: 'short',
+    unit: 'locale',
   },
   { name: 'Replicas', expr: `count by (cluster, namespace, job) (${q.ofJobs('build_info')})`, unit: 'short' },
 ];
@@ -83,7 +84,7 @@ function jobs(): TableBuilder {
     )
     .datasource(prometheus)
     .span(24)
-    .height(12)
+    .height(9)
     .targets(columns.map(({ expr }, index) => tableQuery(expr, refIdOf(index))))
     .withTransformation({ id: 'merge', options: {} })
     .withTransformation({
@@ -103,7 +104,7 @@ function jobs(): TableBuilder {
         value: [
           {
             title: 'Open',
-            url: `/d/${uids.one}?var-namespace=\${__data.fields.namespace}&var-job=\${__data.fields.job}&\${__url_time_range}`,
+            url: `/d/${uids.one}?var-cluster=\${__data.fields.cluster}&var-namespace=\${__data.fields.namespace}&var-job=\${__data.fields.job}&\${__url_time_range}`,
           },
         ],
       },
@@ -118,7 +119,7 @@ const graphs = [
   graph({
     title: 'Age of the mirror, of its limit',
     description: 'The ten worst.',
-    queries: [{ expr: worstTen(q.mirrorAgeOfLimit), legend: q.jobLegend }],
+    queries: [{ expr: worstTen(q.mirrorAgeOfLimit), legend: jobLegend }],
     unit: 'percentunit',
     width: 12,
     min: 0,
@@ -126,18 +127,18 @@ const graphs = [
   graph({
     title: 'Oldest request that waits',
     description: 'The ten worst.',
-    queries: [{ expr: worstTen(q.oldestWait), legend: q.jobLegend }],
+    queries: [{ expr: worstTen(q.oldestWait), legend: jobLegend }],
     unit: 's',
     width: 12,
     min: 0,
   }),
   graph({
-    title: 'Requests that failed',
+    title: 'Failed requests a minute',
     description: 'The ten with most of them.',
     queries: [
       {
-        expr: worstTen(q.countIn('$__rate_interval', 'requests_total', [], 'status="failed"')),
-        legend: q.jobLegend,
+        expr: worstTen(`60 * ${q.perSecondOfJobs('requests_total', [], 'status="failed"')}`),
+        legend: jobLegend,
       },
     ],
     unit: 'short',
@@ -149,11 +150,11 @@ const graphs = [
     description: 'The ten with most of them.',
     queries: [
       {
-        expr: worstTen(q.countIn('$__rate_interval', 'stripe_calls_total')),
-        legend: q.jobLegend,
+        expr: worstTen(q.perSecondOfJobs('stripe_calls_total')),
+        legend: jobLegend,
       },
     ],
-    unit: 'short',
+    unit: 'reqps',
     width: 12,
     min: 0,
   }),

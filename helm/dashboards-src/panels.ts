@@ -48,11 +48,17 @@ export interface PanelOptions {
   readonly min?: number;
   readonly max?: number;
   readonly decimals?: number;
+  /** Of series by what their name begins with; the others take Grafana's in turn. */
+  readonly colors?: Readonly<Record<string, string>>;
 }
 
 export const green = 'green';
 export const yellow = 'yellow';
 export const red = 'red';
+export const blue = 'blue';
+export const orange = 'orange';
+export const purple = 'purple';
+export const grey = '#8e8e8e';
 
 /** From green on, at these values. */
 export const steps = (warnAt: number | null, alarmAt: number | null): Threshold[] => [
@@ -92,6 +98,7 @@ interface Common<P> {
   decimals(count: number): P;
   noValue(text: string): P;
   overrideByQuery(refId: string, properties: { id: string; value?: unknown }[]): P;
+  overrideByRegexp(pattern: string, properties: { id: string; value?: unknown }[]): P;
 }
 
 function dressed<P extends Common<P>>(panel: P, options: PanelOptions, defaultHeight: number): P {
@@ -112,10 +119,15 @@ function dressed<P extends Common<P>>(panel: P, options: PanelOptions, defaultHe
     // Of another unit than the thresholds: without a colour of its own.
     const properties = [
       { id: 'unit', value: unit },
+      ...(unit === 's' ? [{ id: 'decimals', value: 1 }] : []),
       { id: 'thresholds', value: { mode: 'absolute', steps: [{ value: null, color: 'text' }] } },
     ];
     panel.overrideByQuery(refIds.charAt(index), properties);
   });
+  for (const [beginning, color] of Object.entries(options.colors ?? {}))
+    panel.overrideByRegexp(`/^${beginning}\\b/`, [
+      { id: 'color', value: { mode: 'fixed', fixedColor: color } },
+    ]);
   return panel;
 }
 

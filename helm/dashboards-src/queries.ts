@@ -4,9 +4,6 @@ import { metricPrefix } from '../../src/metrics/catalog.js';
 
 const chosenJobs = 'cluster=~"$cluster", namespace=~"$namespace", job=~"$job"';
 const job = ['cluster', 'namespace', 'job'];
-/** How one job is called in a legend. */
-export const jobLegend = '{{namespace}}/{{job}}';
-
 const braces = (...matchers: readonly string[]): string =>
   `{${matchers.filter((matcher) => matcher !== '').join(', ')}}`;
 const by = (labels: readonly string[]): string => `by (${labels.join(', ')})`;
@@ -38,6 +35,10 @@ export const highest = (name: MetricName, labels: readonly string[] = [], matche
 export const perSecond = (name: MetricName, labels: readonly string[] = [], matchers = ''): string =>
   `sum ${by([...job, ...labels])} (rate(${ofPods(name, matchers)}[$__rate_interval]))`;
 
+/** Events a second over the chosen jobs. */
+export const perSecondOfJobs = (name: MetricName, labels: readonly string[] = [], matchers = ''): string =>
+  `sum ${by([...job, ...labels])} (rate(${ofJobs(name, matchers)}[$__rate_interval]))`;
+
 /** Events of a time over the chosen jobs. */
 export const countIn = (
   time: string,
@@ -46,9 +47,14 @@ export const countIn = (
   matchers = '',
 ): string => `sum ${by([...job, ...labels])} (increase(${ofJobs(name, matchers)}[${time}]))`;
 
+/** Without those that are no number, as nothing has happened: they would only fill the legend. */
+const ifAny = (expr: string): string => `${expr} >= 0`;
+
 /** A quantile of a histogram over the chosen pods. */
 export const quantile = (of: number, name: MetricName, labels: readonly string[] = []): string =>
-  `histogram_quantile(${of}, sum ${by([...job, ...labels, 'le'])} (rate(${ofPods(name, '', '_bucket')}[$__rate_interval])))`;
+  ifAny(
+    `histogram_quantile(${of}, sum ${by([...job, ...labels, 'le'])} (rate(${ofPods(name, '', '_bucket')}[$__rate_interval])))`,
+  );
 
 /** Seconds since the last complete scan, or since the database was bound to its account where there was none. */
 export const mirrorAge = `time() - (min ${by(job)} (${ofJobs('last_complete_scan_timestamp_seconds')}) or ${oldest('mirror_bound_timestamp_seconds')})`;
@@ -60,8 +66,8 @@ export const oldestWait = `(time() - ${oldest('oldest_pending_request_timestamp_
 
 const progress = ofJobs('scan_progress_ratio');
 export const scanProgress = highest('scan_progress_ratio');
-/** Seconds until the scan's end at the pace of the last five minutes. */
-export const scanEta = `max ${by(job)} ((1 - ${progress}) / (deriv(${progress}[5m]) > 0))`;
+/** Seconds until the scan's end at its latest pace; over a longer time the scan before it would count, too. */
+export const scanEta = `max ${by(job)} ((1 - ${progress}) / (deriv(${progress}[$__rate_interval]) > 0))`;
 
 const callsUsed = `${shared('stripe_calls_this_month')} / ${highest('stripe_monthly_read_allowance')}`;
 export const allowanceUsed = callsUsed;
@@ -73,13 +79,17 @@ const failedIn = (time: string): string => countIn(time, 'request_failures_total
 
 /** Share of requests that ran and did not fail for reasons that are not their own. */
 export const notFailedShare = (time: string): string =>
-  `1 - ${failedIn(time)} / ${countIn(time, 'requests_total', [], 'status=~"succeeded|partial|failed"')}`;
+  ifAny(
+    `1 - ${failedIn(time)} / ${countIn(time, 'requests_total', [], 'status=~"succeeded|partial|failed"')}`,
+  );
 
 /** Share of requests that are no scans and were claimed within 5 s. Prometheus 3 writes the bound as 5.0. */
 export const claimedInTimeShare = (time: string): string => {
   const counted = (matchers: string, suffix: string): string =>
     `sum ${by(job)} (increase(${ofJobs('request_wait_seconds', matchers, suffix)}[${time}]))`;
-  return `${counted('lane="small", le=~"5([.]0)?"', '_bucket')} / ${counted('lane="small"', '_count')}`;
+  return ifAny(
+    `${counted('lane="small", le=~"5([.]0)?"', '_bucket')} / ${counted('lane="small"', '_count')}`,
+  );
 };
 
 /**

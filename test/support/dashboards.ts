@@ -7,6 +7,8 @@ export interface Target {
   readonly refId: string;
   readonly expr: string;
   readonly legendFormat?: string;
+  /** Asked for one moment, the end of the time shown; otherwise over that time. */
+  readonly instant?: boolean;
 }
 
 export interface Step {
@@ -18,15 +20,18 @@ export interface FieldDefaults {
   readonly unit?: string;
   readonly decimals?: number;
   readonly noValue?: string;
+  readonly min?: number;
   readonly max?: number;
   readonly thresholds?: { readonly steps: readonly Step[] };
-  readonly custom?: { readonly stacking?: { readonly mode?: string } };
+  readonly custom?: { readonly fillOpacity?: number; readonly stacking?: { readonly mode?: string } };
 }
 
 export interface Panel {
   readonly id: number;
   readonly type: string;
   readonly title: string;
+  /** Of a row: the variable of which each value has a row of its own. */
+  readonly repeat?: string;
   readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
   readonly targets?: readonly Target[];
   readonly fieldConfig?: {
