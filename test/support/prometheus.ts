@@ -116,6 +116,8 @@ const configOf = (targets: string): object => ({
   scrape_configs: [
     {
       job_name: 'pods',
+      // As the chart's monitors say: the label `endpoint` of a metric is not that of the scrape.
+      honor_labels: true,
       file_sd_configs: [{ files: [join(targets, '*.json')], refresh_interval: '1s' }],
     },
   ],

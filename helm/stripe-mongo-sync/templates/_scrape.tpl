@@ -3,6 +3,8 @@
 path: /metrics
 interval: {{ .interval }}
 scrapeTimeout: {{ .scrapeTimeout }}
+{{- /* The operator names the port in a label `endpoint`; of calls to Stripe the metric's own must stay. */}}
+honorLabels: true
 {{- with .relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}
