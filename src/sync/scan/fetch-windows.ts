@@ -4,8 +4,11 @@ import type { Source } from '../ports.js';
 import type { Plan, Window } from './plan.js';
 import { fetchPage, type Page } from './walk.js';
 
-/** Of the walks worth having: with fewer the rate would not be used up; the others are there for answers that take long. */
-const neededShare = 0.6;
+/**
+ * Of the walks worth having so many are needed to use up the rate; the others are there for answers that take long. Where few are worth having, some of
+ * them are spare in any case; of many, those take a smaller share (measured at 25 and at 100 calls a second, bench/RESULTS.md).
+ */
+const neededOf = (worthHaving: number): number => Math.max(worthHaving * 0.6, (worthHaving - 4) * 0.765);
 
 export interface FetchOptions {
   readonly source: Source;
@@ -41,7 +44,7 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
   };
   const startWalks = (): void => {
     while (!signal.aborted && walks.size < source.listsAtOnce()) {
-      const window = plan.take(walks.size < source.listsAtOnce() * neededShare ? 'needed' : 'spare');
+      const window = plan.take(walks.size < neededOf(source.listsAtOnce()) ? 'needed' : 'spare');
       if (!window) return;
       const walking = crew.guard(walk(window)).finally(() => walks.delete(walking));
       walks.add(walking);
