@@ -6,10 +6,10 @@ export const customer = {
   collection: 'stripe_customers',
   list: {
     endpoint: 'GET /v1/customers',
-    send: (stripe, params): Promise<unknown> => stripe.customers.list(params),
+    send: (stripe, params, options): Promise<unknown> => stripe.customers.list(params, options),
   },
   retrieve: {
     endpoint: 'GET /v1/customers/{id}',
-    send: (stripe, id): Promise<unknown> => stripe.customers.retrieve(id),
+    send: (stripe, id, options): Promise<unknown> => stripe.customers.retrieve(id, {}, options),
   },
 } as const satisfies Resource;

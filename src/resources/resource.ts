@@ -15,6 +15,11 @@ export interface ListParams {
   created?: { gte?: number; lt?: number };
 }
 
+/** What the SDK's methods are given besides: the caller's, to be passed on as it is. */
+export interface SendOptions {
+  readonly authenticator: NonNullable<Stripe.RequestOptions['authenticator']>;
+}
+
 export interface Resource {
   /** Stripe's name of it, as in the field `object`. */
   readonly object: string;
@@ -23,10 +28,10 @@ export interface Resource {
   /** Stripe's list, newest first. What the method returns is not used: the answer is taken as it came over the wire. */
   readonly list: {
     readonly endpoint: Endpoint;
-    readonly send: (stripe: Stripe, params: ListParams) => Promise<unknown>;
+    readonly send: (stripe: Stripe, params: ListParams, options: SendOptions) => Promise<unknown>;
   };
   readonly retrieve: {
     readonly endpoint: Endpoint;
-    readonly send: (stripe: Stripe, id: StripeId) => Promise<unknown>;
+    readonly send: (stripe: Stripe, id: StripeId, options: SendOptions) => Promise<unknown>;
   };
 }

@@ -9,7 +9,7 @@ export type AccountAnswer =
 /** https://docs.stripe.com/api/accounts/retrieve; of the account only its id is kept. */
 const readAccount: Call<AccountAnswer> = {
   endpoint: 'GET /v1/account',
-  send: (stripe) => stripe.accounts.retrieveCurrent(),
+  send: (stripe, options) => stripe.accounts.retrieveCurrent({}, options),
   read: ({ body }) => {
     const id = typeof body === 'object' && body !== null && 'id' in body ? body.id : undefined;
     if (typeof id !== 'string' || !/^acct_[A-Za-z0-9]+$/.test(id))

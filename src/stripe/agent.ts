@@ -3,18 +3,37 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Duplex } from 'node:stream';
-import { currentAttempt } from './attempt.js';
+import { type Attempt, attemptOf } from './attempt.js';
 import type { Proxy } from './proxy.js';
 
 type Connected = (error: Error | null, stream: Duplex) => void;
 
+declare module 'node:http' {
+  interface Agent {
+    /** Called with every request; what agents outside of Node are built on, such as https://www.npmjs.com/package/agent-base. */
+    addRequest(request: http.ClientRequest, options: http.RequestOptions): void;
+  }
+}
+
+/** A request that gets a connection of an earlier one is given to the agent without its options. */
+const byRequest = new WeakMap<http.ClientRequest, Attempt>();
+
+function remember(request: http.ClientRequest, { headers }: http.RequestOptions): void {
+  const attempt = attemptOf(headers);
+  if (attempt) byRequest.set(request, attempt);
+}
+
 class HttpAgent extends http.Agent {
+  override addRequest(request: http.ClientRequest, options: http.RequestOptions): void {
+    remember(request, options);
+    super.addRequest(request, options);
+  }
   override createConnection(options: http.ClientRequestArgs, callback?: Connected) {
-    return usedByAttempt(super.createConnection(options, callback));
+    return usedBy(attemptOf(options.headers), super.createConnection(options, callback));
   }
   override reuseSocket(socket: Duplex, request: http.ClientRequest): void {
     super.reuseSocket(socket, request);
-    usedByAttempt(socket);
+    usedBy(byRequest.get(request), socket);
   }
 }
 
@@ -26,18 +45,23 @@ class HttpsAgent extends https.Agent {
     this.#proxy = proxy;
   }
 
+  override addRequest(request: http.ClientRequest, options: https.RequestOptions): void {
+    remember(request, options);
+    super.addRequest(request, options);
+  }
   override createConnection(options: https.RequestOptions, callback?: Connected) {
-    if (!this.#proxy || !callback) return usedByAttempt(super.createConnection(options, callback));
+    if (!this.#proxy || !callback)
+      return usedBy(attemptOf(options.headers), super.createConnection(options, callback));
     this.#throughProxy(this.#proxy, options, callback);
     return undefined;
   }
   override reuseSocket(socket: Duplex, request: http.ClientRequest): void {
     super.reuseSocket(socket, request);
-    usedByAttempt(socket);
+    usedBy(byRequest.get(request), socket);
   }
 
   #throughProxy(proxy: Proxy, options: https.RequestOptions, callback: Connected): void {
-    const attempt = currentAttempt();
+    const attempt = attemptOf(options.headers);
     const refuse = callback as (error: Error) => void; // Node asks for no stream beside an error
     const { host, port } = options;
     const authority = `${host?.includes(':') ? `[${host}]` : host}:${port ?? 443}`;
@@ -58,8 +82,8 @@ class HttpsAgent extends https.Agent {
   }
 }
 
-function usedByAttempt<T extends Duplex | null | undefined>(socket: T): T {
-  if (socket) currentAttempt()?.use(socket);
+function usedBy<T extends Duplex | null | undefined>(attempt: Attempt | undefined, socket: T): T {
+  if (socket) attempt?.use(socket);
   return socket;
 }
 

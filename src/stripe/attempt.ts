@@ -1,6 +1,7 @@
-// One HTTP exchange with Stripe: its total time, its abort, its socket and what came back. The SDK hands nothing of ours through
-// to its HTTP client, so client and agent find the attempt by the asynchronous context.
-import { AsyncLocalStorage } from 'node:async_hooks';
+// One HTTP exchange with Stripe: its total time, its abort, its socket and what came back. The one thing of ours that the SDK hands through
+// to its HTTP client, and Node to the agent, are the headers that the authenticator was given: by these they find the attempt. (By the
+// asynchronous context they would, too, but on Node 20 that makes every promise of the process dearer.)
+import type { SendOptions } from '../resources/resource.js';
 import type { ExchangeFailure } from './failure.js';
 
 /** A socket, a response, or a request for a tunnel. */
@@ -8,10 +9,11 @@ interface Connection {
   destroy(): unknown;
 }
 
-const context = new AsyncLocalStorage<Attempt>();
+const byHeaders = new WeakMap<object, Attempt>();
 
-/** The attempt that the running code belongs to. */
-export const currentAttempt = (): Attempt | undefined => context.getStore();
+/** The attempt that a request with these headers belongs to; the object itself, not one that is equal. */
+export const attemptOf = (headers: unknown): Attempt | undefined =>
+  typeof headers === 'object' && headers !== null ? byHeaders.get(headers) : undefined;
 
 export interface AttemptOptions {
   /** API key, for the Authorization header alone. */
@@ -49,19 +51,23 @@ export class Attempt {
     this.#rejectFailed = reject;
   });
 
-  private constructor(readonly key: string) {}
-
-  /** Runs `send`, which has the SDK make one HTTP call, until it is answered, aborted or out of time. Never rejects. */
-  static async run(send: () => Promise<unknown>, options: AttemptOptions): Promise<Exchange> {
-    const { key, timeoutMs, signal } = options;
-    const attempt = new Attempt(key);
+  /**
+   * Runs `send`, which has the SDK make one HTTP call with the options that it is given, until it is answered, aborted or out of time.
+   * Never rejects.
+   */
+  static async run(
+    send: (options: SendOptions) => Promise<unknown>,
+    options: AttemptOptions,
+  ): Promise<Exchange> {
+    const { timeoutMs, signal } = options;
+    const attempt = new Attempt();
     const abort = (): void => attempt.fail({ kind: 'aborted' });
     const timer = setTimeout(() => attempt.#timeOut(timeoutMs), timeoutMs);
     signal.addEventListener('abort', abort, { once: true });
     let error: unknown;
     try {
       if (signal.aborted) abort();
-      await Promise.race([attempt.#failed, context.run(attempt, send)]);
+      await Promise.race([attempt.#failed, send(attempt.#requestOptions(options))]);
     } catch (thrown) {
       error = thrown;
     } finally {
@@ -69,6 +75,17 @@ export class Attempt {
       signal.removeEventListener('abort', abort);
     }
     return attempt.#end(error);
+  }
+
+  /** The key goes to this attempt's request alone: nothing that prints the client can print it, and it can change between two attempts. */
+  #requestOptions({ key }: AttemptOptions): SendOptions {
+    return {
+      // It must not reject: the SDK leaves that rejection unhandled.
+      authenticator: async ({ headers }) => {
+        byHeaders.set(headers, this);
+        headers['Authorization'] = `Bearer ${key}`;
+      },
+    };
   }
 
   /** True once: whoever sends a second request has none of the rate limiter's slots for it. */
@@ -113,7 +130,7 @@ export class Attempt {
       failure: this.#failure,
       error,
     };
-    // A connection opened by this attempt remembers its context as long as it lives: it must not keep the page alive.
+    // A connection that was opened for this attempt remembers its headers as long as it lives: it must not keep the page alive.
     this.#body = undefined;
     return exchange;
   }

@@ -5,6 +5,7 @@ import type Stripe from 'stripe';
 import type { Config } from '../config-schema.js';
 import { Fault, isFault, reportError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import type { SendOptions } from '../resources/resource.js';
 import type { Answer, CallOptions } from '../sync/ports.js';
 import { Attempt, type Exchange } from './attempt.js';
 import { failureOf, judge, type Verdict } from './classify.js';
@@ -27,7 +28,7 @@ export interface Reply extends Answer {
 export interface Call<T> {
   /** A label such as `GET /v1/customers/{id}`. */
   readonly endpoint: string;
-  readonly send: (stripe: Stripe) => Promise<unknown>;
+  readonly send: (stripe: Stripe, options: SendOptions) => Promise<unknown>;
   /** Throws InvalidAnswer where the body is not what the reference promises: the call is then repeated. */
   readonly read: (reply: Reply) => T;
   /** Reads a refusal that is an answer; undefined where it is a fault. */
@@ -134,7 +135,7 @@ export class Caller {
     if (heldBack) throw heldBack;
     const startedAt = performance.now();
     const leftMs = Math.max(1, Math.ceil(deadlineAt - startedAt));
-    const exchange = await Attempt.run(() => call.send(client.stripe), {
+    const exchange = await Attempt.run((options) => call.send(client.stripe, options), {
       key: key.value,
       timeoutMs: Math.min(settings.attemptTimeoutMs, leftMs),
       signal,

@@ -2,7 +2,6 @@
 import Stripe from 'stripe';
 import type { Config } from '../config-schema.js';
 import { createAgent } from './agent.js';
-import { currentAttempt } from './attempt.js';
 import { createHttpClient } from './http-client.js';
 import { proxyFor } from './proxy.js';
 
@@ -23,12 +22,8 @@ export function createClient({ apiBase, apiVersion, attemptTimeoutMs }: ClientSe
   const proxy = proxyFor(url);
   const agent = createAgent(protocol, proxy);
   const stripe = new Stripe('', {
-    // The key is each attempt's own: nothing that prints the client can print it, and it can change between two attempts.
-    // It must not reject: the SDK leaves that rejection unhandled.
-    authenticator: async (request) => {
-      const key = currentAttempt()?.key;
-      if (key !== undefined) request.headers['Authorization'] = `Bearer ${key}`;
-    },
+    // Each attempt brings its own; without one no request is made.
+    authenticator: () => Promise.resolve(),
     apiVersion: apiVersion as Stripe.LatestApiVersion, // the setting decides; the SDK's types know its newest version alone
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? (protocol === 'http' ? 80 : 443) : url.port,

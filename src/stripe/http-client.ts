@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Agent } from 'node:http';
 import Stripe from 'stripe';
 import { Fault } from '../errors.js';
-import { currentAttempt, type Attempt } from './attempt.js';
+import { attemptOf, type Attempt } from './attempt.js';
 
 type Client = Stripe.HttpClient;
 type Response = Stripe.HttpClientResponse;
@@ -15,7 +15,7 @@ export function createHttpClient(agent: Agent): Client {
     getClientName: () => node.getClientName(),
     // Rejects, never throws: what it throws synchronously would be an unhandled rejection inside the SDK.
     makeRequest: async (host, port, path, method, headers, body, protocol, timeout) => {
-      const attempt = currentAttempt();
+      const attempt = attemptOf(headers);
       if (method !== 'GET')
         throw new Fault('internal', 'Only reads are made at Stripe', { kind: 'terminal' });
       if (!attempt?.begin()) {

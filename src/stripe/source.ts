@@ -41,7 +41,7 @@ export function createStripeSource({
       return call<ListAnswer>(
         {
           endpoint: resource.list.endpoint,
-          send: (stripe) => resource.list.send(stripe, params),
+          send: (stripe, withOptions) => resource.list.send(stripe, params, withOptions),
           read: (reply) => readPage(reply, resource, livemode),
           readRefusal: ({ code, param }) =>
             code === 'resource_missing' && param === 'starting_after' ? { kind: 'cursor_gone' } : undefined,
@@ -55,7 +55,7 @@ export function createStripeSource({
       return call<RetrieveAnswer>(
         {
           endpoint: resource.retrieve.endpoint,
-          send: (stripe) => resource.retrieve.send(stripe, id),
+          send: (stripe, withOptions) => resource.retrieve.send(stripe, id, withOptions),
           read: (reply) => readObject(reply, id, resource, livemode),
           readRefusal: (refusal, answer) => readMissing(refusal, answer, id),
         },

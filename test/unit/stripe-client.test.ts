@@ -3,6 +3,7 @@ import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { release } from 'node:os';
 import { inspect } from 'node:util';
+import type Stripe from 'stripe';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Attempt } from '../../src/stripe/attempt.js';
 import { createClient, type StripeClient } from '../../src/stripe/client.js';
@@ -19,14 +20,14 @@ beforeEach(async () => {
   atEnd(() => client.close());
 });
 
-const attempt = (send: () => Promise<unknown>) =>
+const attempt = (send: (options: Stripe.RequestOptions) => Promise<unknown>) =>
   Attempt.run(send, { key: simulator.key, timeoutMs: 1_000, signal: new AbortController().signal });
 
 describe('the SDK', () => {
   test('makes one request an attempt, whatever else it is asked for', async () => {
-    const { error } = await attempt(async () => {
-      await client.stripe.customers.list();
-      await client.stripe.customers.list();
+    const { error } = await attempt(async (options) => {
+      await client.stripe.customers.list({}, options);
+      await client.stripe.customers.list({}, options);
     });
 
     expect(error).toBeInstanceOf(Error);
@@ -41,9 +42,11 @@ describe('the SDK', () => {
 
   test('writes nothing', async () => {
     const writes = [
-      () => client.stripe.customers.create({ email: 'canary@example.com' }),
-      () => client.stripe.customers.update('cus_1', { name: 'Canary' }),
-      () => client.stripe.customers.del('cus_1'),
+      (options: Stripe.RequestOptions) =>
+        client.stripe.customers.create({ email: 'canary@example.com' }, options),
+      (options: Stripe.RequestOptions) =>
+        client.stripe.customers.update('cus_1', { name: 'Canary' }, options),
+      (options: Stripe.RequestOptions) => client.stripe.customers.del('cus_1', {}, options),
     ];
 
     for (const write of writes) expect((await attempt(write)).error).toBeInstanceOf(Error);
@@ -56,7 +59,7 @@ describe('the SDK', () => {
     async (fault) => {
       simulator.fault(fault);
 
-      const exchange = await attempt(() => client.stripe.customers.list());
+      const exchange = await attempt((options) => client.stripe.customers.list({}, options));
 
       expect(exchange.error).toBeInstanceOf(Error);
       expect(simulator.requests).toHaveLength(1);
@@ -79,8 +82,8 @@ describe('the SDK', () => {
     });
     atEnd(() => own.close());
 
-    await attempt(() => own.stripe.customers.list());
-    await attempt(() => own.stripe.customers.list());
+    await attempt((options) => own.stripe.customers.list({}, options));
+    await attempt((options) => own.stripe.customers.list({}, options));
 
     expect(heard).toHaveLength(2);
     for (const headers of heard) {
@@ -94,7 +97,7 @@ describe('the SDK', () => {
   });
 
   test('holds no key that printing it could show', async () => {
-    await attempt(() => client.stripe.customers.list());
+    await attempt((options) => client.stripe.customers.list({}, options));
 
     expect(inspect(client, { depth: 20, showHidden: true })).not.toContain(simulator.key);
   });
