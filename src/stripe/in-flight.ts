@@ -1,4 +1,4 @@
-// How many calls of this process are under way at once. Scans leave one place to small calls. Where Stripe finds that too many
+// How many calls of this process are under way at once. Scans leave a quarter of the places to small calls. Where Stripe finds that too many
 // are at work, the places are halved, and come back one by one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
@@ -10,6 +10,10 @@ const msUntilPlaceReturns = 10_000;
  * it would arrive together with it, faster than the rate.
  */
 const mostMsAlone = 1_000;
+
+/** Stripe may take its time with a list: what small calls have left then must do for many of them, one after the other. */
+const leftByScans = 1 / 4;
+const forScansOf = (places: number): number => Math.max(1, Math.floor(places * (1 - leftByScans)));
 
 export class InFlight {
   readonly #limit;
@@ -28,16 +32,16 @@ export class InFlight {
     this.#limit = pLimit(most);
   }
 
-  /** Places that scans may take now, all but one. */
+  /** Places that scans may take now. */
   get forScans(): number {
-    return Math.max(1, this.#placesNow() - 1);
+    return forScansOf(this.#placesNow());
   }
 
   /** Takes a place for a call of this priority; false where none is free. */
   take(priority: CallPriority): boolean {
     const places = performance.now() < this.#aloneUntil ? 1 : this.#placesNow();
     const { small, scan } = this.#taken;
-    const isFree = small + scan < places && (priority === 'small' || scan < Math.max(1, places - 1));
+    const isFree = small + scan < places && (priority === 'small' || scan < forScansOf(places));
     if (isFree) this.#taken[priority] += 1;
     return isFree;
   }

@@ -86,18 +86,28 @@ describe('places in flight', () => {
     await Promise.all(all);
   });
 
-  test('are left by scans for one small call', async () => {
-    const made = limiter();
-    const scans = openTasks();
-    const all = Array.from({ length: 10 }, () => made.schedule(turn('scan'), scans.task));
-    await until(() => scans.running.length === 3, { what: 'the scans to start' });
+  test.each([
+    { maxInFlight: 2, scansAtOnce: 1 },
+    { maxInFlight: 4, scansAtOnce: 3 },
+    { maxInFlight: 8, scansAtOnce: 6 },
+    { maxInFlight: 20, scansAtOnce: 15 },
+  ])(
+    'are left by scans for small calls, a quarter of them: of $maxInFlight scans take $scansAtOnce',
+    async ({ maxInFlight, scansAtOnce }) => {
+      const made = limiter({ limits: { ...unlimited, maxInFlight } });
+      const [scans, smalls] = [openTasks(), openTasks()];
+      const all = Array.from({ length: 30 }, () => made.schedule(turn('scan'), scans.task));
+      await until(() => scans.running.length === scansAtOnce, { what: 'the scans to start' });
 
-    await made.schedule(turn('small'), async () => {});
+      all.push(...Array.from({ length: 30 }, () => made.schedule(turn('small'), smalls.task)));
+      await until(() => smalls.running.length === maxInFlight - scansAtOnce, { what: 'the small calls' });
 
-    expect(scans.running).toHaveLength(3);
-    scans.endAll();
-    await Promise.all(all);
-  });
+      expect(scans.running).toHaveLength(scansAtOnce);
+      smalls.endAll();
+      scans.endAll();
+      await Promise.all(all);
+    },
+  );
 
   test('go to small calls first, in the order in which they came', async () => {
     const made = limiter({ limits: { ...unlimited, maxInFlight: 1 } });
@@ -218,9 +228,9 @@ describe('slots', () => {
     const scans = openTasks();
 
     const all = Array.from({ length: 20 }, () => made.schedule(turn('scan'), scans.task));
-    await until(() => scans.running.length === 4, { what: 'the scans to start' });
+    await until(() => scans.running.length === 3, { what: 'the scans to start' });
 
-    expect(asked.reduce((sum, wants) => sum + wants, 0)).toBe(4);
+    expect(asked.reduce((sum, wants) => sum + wants, 0)).toBe(3);
     scans.endAll();
     await Promise.all(all);
   });
