@@ -234,10 +234,7 @@ async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> 
 
 const guardedBy = (beforeWrite: () => void, mirror: Mirror): Mirror => ({
   ...mirror,
-  write: async (writes) => {
-    beforeWrite();
-    return mirror.write(writes);
-  },
+  write: (writes) => mirror.write(writes, beforeWrite),
 });
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;

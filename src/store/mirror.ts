@@ -1,10 +1,11 @@
 // The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
 import type { mongo } from 'mongoose';
-import type { CreatedRange, Head, Mirror, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/ports.js';
 import { persistently, toMongoFault } from '../mongo-faults.js';
 import type { MirrorObserver } from './observer.js';
 import { bulkWrite } from './mirror-bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './mirror-operations.js';
+import { sharingReads, sharingWrites } from './shared-commands.js';
 import { durable } from './state.js';
 
 export interface MirrorOptions {
@@ -23,20 +24,13 @@ const headProjection = {
 } as const;
 
 /** By interval, no more than the index holds may be asked for, or every document would be fetched. */
-const coveredProjection = {
-  _id: 1,
-  created: 1,
-  '_sync.hash': 1,
-  '_sync.observed.from': 1,
-  '_sync.observed.to': 1,
-  '_sync.deletedBy': 1,
-} as const;
+const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
 
 /** Implements the mirror on one collection. Every method throws Faults: `mongodb_unavailable` (retryable), `mongodb_rejected` (terminal). */
 export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
   const collection = db.collection<MirrorDocument>(name, durable);
 
-  const headsOf = async (ids: readonly StripeId[]): Promise<Map<StripeId, Head>> => {
+  const headsOf = sharingReads(async (ids) => {
     const found = await persistently('reading heads', () =>
       collection
         .find({ _id: { $in: [...ids] } }, { projection: headProjection })
@@ -44,7 +38,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
         .toArray(),
     );
     return new Map(found.map((head) => [head.id, head]));
-  };
+  });
 
   return {
     headsOf,
@@ -55,25 +49,25 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
         { created: { $gte: range.gte ?? 0, ...(range.lt !== undefined && { $lt: range.lt }) } },
         { projection: coveredProjection, hint: 'heads_by_created', batchSize: 2_000 },
       );
-      yield* closing(cursor, toHead, signal);
+      for await (const documents of batchesOf(cursor, signal)) yield documents.map(toListedHead);
     },
 
     async *withoutCreated(signal: AbortSignal) {
       // Absent and null are one key of the index; a batch cannot bring any other type.
       const cursor = collection.find(
         { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
-        { projection: { _id: 1 } },
+        { projection: { _id: 1 }, batchSize: 2_000 },
       );
-      yield* closing(cursor, ({ _id }) => _id, signal);
+      for await (const documents of batchesOf(cursor, signal)) yield* documents.map(({ _id }) => _id);
     },
 
-    async write(writes: readonly MirrorWrite[]): Promise<readonly MirrorWriteResult[]> {
+    write: sharingWrites(async (writes) => {
       const started = performance.now();
       const operations = writes.map((write) => toOperation(write, stamp));
       const results = await bulkWrite(collection, writes, operations, headsOf);
       observer.writeFinished((performance.now() - started) / 1_000);
       return results;
-    },
+    }),
 
     async suspects(ids: readonly StripeId[]) {
       const filter = { _id: { $in: [...ids] }, '_sync.deletedBy': { $ne: 'stripe' }, test_clock: null };
@@ -123,15 +117,15 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
 export const countDeleted = (collection: mongo.Collection<MirrorDocument>): Promise<number> =>
   collection.countDocuments({ '_sync.deletedAt': { $exists: true } }, { hint: 'deleted' });
 
-async function* closing<D extends object, T>(
+/** As MongoDB sends them: a promise for each document would cost as much as reading it. */
+async function* batchesOf<D extends object>(
   cursor: mongo.FindCursor<D>,
-  map: (document: D) => T,
   signal: AbortSignal,
-): AsyncGenerator<T, void, undefined> {
+): AsyncGenerator<readonly D[], void, undefined> {
   try {
     for await (const document of cursor) {
       signal.throwIfAborted();
-      yield map(document);
+      yield [document, ...cursor.readBufferedDocuments()];
     }
   } catch (error) {
     signal.throwIfAborted();
@@ -142,12 +136,14 @@ async function* closing<D extends object, T>(
 }
 
 /** A covered read gives null for what a document does not have. */
-function toHead({ _id, created, _sync }: MirrorDocument): Head {
-  return {
-    id: _id,
-    created: typeof created === 'number' ? created : undefined,
-    hash: _sync?.hash ?? undefined,
-    observed: _sync?.observed?.to instanceof Date ? _sync.observed : undefined,
-    deletedBy: _sync?.deletedBy ?? undefined,
-  };
+const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
+  id: _id,
+  created: typeof created === 'number' ? created : undefined,
+  hash: _sync?.hash ?? undefined,
+  deletedBy: _sync?.deletedBy ?? undefined,
+});
+
+function toHead(document: MirrorDocument): Head {
+  const observed = document._sync?.observed;
+  return { ...toListedHead(document), observed: observed?.to instanceof Date ? observed : undefined };
 }

@@ -5,6 +5,7 @@ import { prepare } from './canonical.js';
 import { decide } from './decide.js';
 import { type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
 import {
+  type Head,
   isStripeId,
   type Mirror,
   type MirrorWrite,
@@ -143,7 +144,7 @@ async function applyRound(
     ...results,
     // No call to Stripe is allowed here: what cannot be placed in order is dropped, the next read sets it right.
     ...unsettled.map((id) => settledResult(id, 'stale')),
-    ...(await mergeParts(mirror, parts, observed)),
+    ...(await mergeParts(mirror, parts, heads, observed)),
   ];
 }
 
@@ -153,12 +154,14 @@ const maxRounds = 5;
 async function mergeParts(
   mirror: Mirror,
   parts: readonly StripeObject[],
+  known: ReadonlyMap<StripeId, Head>,
   observed: Observed,
 ): Promise<ItemResult[]> {
   const results: ItemResult[] = [];
   let open = parts;
+  let heads = known;
   for (let round = 1; open.length > 0; round += 1) {
-    const heads = await mirror.headsOf(open.map(({ id }) => id));
+    if (round > 1) heads = await mirror.headsOf(open.map(({ id }) => id));
     const writes: MirrorWrite[] = [];
     for (const part of open) {
       const decision = decide(heads.get(part.id), { hash: undefined, observed });

@@ -1,5 +1,5 @@
 // The order of reads: whether what was read replaces what is stored. Pure, so that its laws can be tested exhaustively.
-import type { Head, Observed } from './ports.js';
+import type { Head, ListedHead, Observed } from './ports.js';
 
 export type Decision =
   | 'insert'
@@ -15,6 +15,16 @@ export type Decision =
 /** Older answers are read again rather than written: a stored state may have come and gone meanwhile. */
 export const maxAnswerAgeMs = 30_000;
 
+/** What can be decided whenever it was read; undefined where the order of reads tells. */
+export function decideWithoutOrder(
+  head: ListedHead | undefined,
+  hash: string | undefined,
+): 'insert' | 'refused' | 'unchanged' | undefined {
+  if (!head) return 'insert';
+  if (head.deletedBy === 'stripe') return 'refused';
+  return hash !== undefined && head.hash === hash ? 'unchanged' : undefined;
+}
+
 /**
  * Stripe answers at some moment between `from` and `to`. A read replaces the stored one if it was let go at or after the stored
  * `to`; it is dropped if it was answered at or before the stored `from`.
@@ -24,9 +34,8 @@ export function decide(
   head: Head | undefined,
   read: { hash: string | undefined; observed: Observed },
 ): Decision {
-  if (!head) return 'insert';
-  if (head.deletedBy === 'stripe') return 'refused';
-  if (read.hash !== undefined && head.hash === read.hash) return 'unchanged';
+  const decided = decideWithoutOrder(head, read.hash);
+  if (!head || decided) return decided ?? 'insert';
   if (!head.observed || read.observed.from >= head.observed.to) return 'replace';
   if (read.observed.to <= head.observed.from) return 'stale';
   return 'overlap';

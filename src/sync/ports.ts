@@ -83,15 +83,19 @@ export interface Source {
   retrieve(id: StripeId, options: CallOptions): Promise<RetrieveAnswer>;
 }
 
-/** What reconcile compares of a stored object; read from a covered index where it is read by interval. */
-export interface Head {
+/** What tells of a stored object whether it is as it was; read by interval from a covered index, for nearly all of them nothing else is needed. */
+export interface ListedHead {
   readonly id: StripeId;
   /** Unix seconds; absent where a partial batch never told it. */
   readonly created: number | undefined;
   /** Absent after a partial merge: the next full read sets the document right. */
   readonly hash: string | undefined;
-  readonly observed: Observed | undefined;
   readonly deletedBy: DeletedBy | undefined;
+}
+
+/** What decides whether a read replaces a stored object. */
+export interface Head extends ListedHead {
+  readonly observed: Observed | undefined;
 }
 
 export type DeletedBy = 'stripe' | 'request';
@@ -130,8 +134,8 @@ export type MirrorWriteResult =
     };
 
 export interface Mirror {
-  /** Heads of the stored objects whose `created` lies in the range, in no particular order, streamed. */
-  heads(range: CreatedRange, signal: AbortSignal): AsyncIterable<Head>;
+  /** Of the stored objects whose `created` lies in the range, in no particular order, as many at a time as MongoDB sends. */
+  heads(range: CreatedRange, signal: AbortSignal): AsyncIterable<readonly ListedHead[]>;
   /** Heads of the given ids; those not stored are absent. */
   headsOf(ids: readonly StripeId[]): Promise<Map<StripeId, Head>>;
   /** Ids of living objects without a usable `created`, which no interval can hold. */
@@ -139,8 +143,9 @@ export interface Mirror {
   /**
    * Applies guarded writes, at most one an id. Idempotent: a write whose acknowledgement was lost is found again and counts
    * as written. One result a write, in order.
+   * @param beforeSend called right before they are sent: what it throws is thrown, and nothing is written
    */
-  write(writes: readonly MirrorWrite[]): Promise<readonly MirrorWriteResult[]>;
+  write(writes: readonly MirrorWrite[], beforeSend?: () => void): Promise<readonly MirrorWriteResult[]>;
   /** Of the given ids those that a scan may suspect: not confirmed deleted, not of a test clock. */
   suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]>;
   /** How many stored objects are not marked as deleted. */

@@ -12,6 +12,7 @@ export const mirrorCollection = 'stripe_customers';
 
 export interface TestMirror {
   mirror: Mirror;
+  client: mongo.MongoClient;
   db: mongo.Db;
   /** The stored document, whole. */
   stored: (id: string) => Promise<mongo.Document | undefined>;
@@ -21,7 +22,10 @@ export interface TestMirror {
 
 /** Creates collection, indexes and view. The client ends with the test or file that called. */
 export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirror> {
-  const client = await mongo.MongoClient.connect(uri, { writeConcern: { w: 'majority' } });
+  const client = await mongo.MongoClient.connect(uri, {
+    writeConcern: { w: 'majority' },
+    monitorCommands: true,
+  });
   atEnd(() => client.close());
   const db = client.db(name);
   await ensureMirror(db, mirrorCollection);
@@ -34,6 +38,7 @@ export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirr
   const documents = db.collection<{ _id: string }>(mirrorCollection);
   return {
     mirror,
+    client,
     db,
     stored: async (id) => (await documents.findOne({ _id: id })) ?? undefined,
     read: async (object, from, to = from + 10) => {

@@ -1,6 +1,6 @@
 // What bounds the memory of a scan: how much is asked for, read or listed ahead of what is done, with ports that count it.
 import { describe, expect, test } from 'vitest';
-import type { Head, ListAnswer, Mirror, Source, StripeId, StripeObject } from '../../src/sync/ports.js';
+import type { ListedHead, ListAnswer, Mirror, Source, StripeId, StripeObject } from '../../src/sync/ports.js';
 import { listWindows } from '../../src/sync/scan/list-windows.js';
 import { PageBuffer } from '../../src/sync/scan/page-buffer.js';
 import { Plan, Window } from '../../src/sync/scan/plan.js';
@@ -100,12 +100,13 @@ test('customers that an interval misses are handed on some at a time before more
   const total = 25_000;
   const seen = { read: 0, told: 0, ahead: 0 };
   const mirror = {
-    async *heads(): AsyncGenerator<Head> {
+    async *heads(): AsyncGenerator<readonly ListedHead[]> {
       for (; seen.read < total;) {
-        seen.read += 1;
+        const ids = Array.from({ length: 100 }, (_, index) => idOf(seen.read + index + 1));
+        seen.read += ids.length;
         seen.ahead = Math.max(seen.ahead, seen.read - seen.told);
         await Promise.resolve();
-        yield { id: idOf(seen.read), created: 500, hash: 'h', observed, deletedBy: undefined };
+        yield ids.map((id) => ({ id, created: 500, hash: 'h', deletedBy: undefined }));
       }
     },
   } as unknown as Mirror; // nothing else is asked of it
@@ -169,7 +170,7 @@ describe('the buffer between fetchers and writers', () => {
     let next = 0;
     const stop = new AbortController();
     const mirror = {
-      async *heads(_range: unknown, aborted: AbortSignal): AsyncGenerator<Head> {
+      async *heads(_range: unknown, aborted: AbortSignal): AsyncGenerator<readonly ListedHead[]> {
         await new Promise((_, reject) => aborted.addEventListener('abort', () => reject(new Error('ended'))));
         yield* [];
       },
