@@ -9,10 +9,11 @@ import {
   type RequestId,
   type SyncRequestDocument,
 } from './document.js';
+import { followGathered } from './gathered.js';
 import { hasCode } from '../mongo-codes.js';
 import { isPassing, toMongoFault } from '../mongo-faults.js';
 import { pause } from '../pause.js';
-import type { RequestsCollection, RequestsDatabase, RequestsStream } from './requests-database.js';
+import type { RequestsCollection, RequestsDatabase } from './requests-database.js';
 
 /** A request that has ended, as it is stored. */
 export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
@@ -30,6 +31,8 @@ interface Awaited {
 /** Between two looks at all that is awaited, while the change stream tells of ends, and while there is none. */
 const pollMs = { withStream: 5_000, without: 1_000 };
 const longestPauseMs = 5_000;
+/** Between two looks: what ends meanwhile is read together. */
+const gatherMs = 5;
 /** Ids of one look. */
 const batchSize = 500;
 
@@ -46,6 +49,11 @@ const pipeline = [
   },
   { $project: { 'documentKey._id': 1 } },
 ];
+
+/** What the pipeline above projects. */
+interface EndOfRequest {
+  readonly documentKey: { readonly _id: unknown };
+}
 
 /** The whole request where it has ended: of the others their `_id` is enough. */
 const endedOnly = { $cond: [{ $in: ['$status', [...endStatuses]] }, '$$ROOT', '$$REMOVE'] };
@@ -149,7 +157,7 @@ export class EndWatcher {
 
   #look(...keys: readonly string[]): void {
     for (const key of keys) this.#due.add(key);
-    this.#news.abort();
+    this.#news.abort('news'); // a reason of one's own: by default an error is made, with its stack
   }
 
   /** Looks at what is due, and at everything from time to time, until nobody waits. */
@@ -168,7 +176,8 @@ export class EndWatcher {
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
       if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), signal);
-      else if (this.#due.size === 0) {
+      else if (keys.length > 0) await pause(gatherMs, signal);
+      if (failures === 0 && this.#due.size === 0) {
         const quiet = await pause(
           this.#isTold ? pollMs.withStream : pollMs.without,
           signal,
@@ -227,31 +236,27 @@ export class EndWatcher {
   /** Resolves with the error that ended the stream, if one did. */
   async #followOne(): Promise<unknown> {
     const stream = this.#collection.watch(pipeline, { maxAwaitTimeMS: 1_000, batchSize: 1_000 });
-    const followed = new AbortController();
+    const { signal } = this.#closing;
+    const close = (): void => void stream.close().catch(() => undefined);
+    // Without a listener an error event would end the process; the loop below gets the same error.
+    stream.on('error', () => undefined);
+    // What happened before the first answer of the server is in no stream.
+    stream.on('resumeTokenChanged', () => {
+      if (this.#isTold) return;
+      this.#isTold = true;
+      this.#look(...this.#awaited.keys());
+    });
+    signal.addEventListener('abort', close, { once: true });
     try {
-      return await this.#listen(stream, followed.signal);
-    } finally {
-      followed.abort();
-      await stream.close().catch(() => undefined);
-    }
-  }
-
-  #listen(stream: RequestsStream, signal: AbortSignal): Promise<unknown> {
-    return new Promise((resolve) => {
-      // What happened before the first answer of the server is in no stream.
-      stream.on('resumeTokenChanged', () => {
-        if (this.#isTold) return;
-        this.#isTold = true;
-        this.#look(...this.#awaited.keys());
-      });
-      stream.on('change', ({ documentKey }: { readonly documentKey: { readonly _id: unknown } }) => {
+      await followGathered<EndOfRequest>(stream, { signal, gatherMs }, ({ documentKey }) => {
         const key = keyOf(documentKey._id);
         if (this.#awaited.has(key)) this.#look(key);
       });
-      stream.on('error', resolve);
-      stream.on('close', () => resolve(undefined));
-      this.#closing.signal.addEventListener('abort', () => resolve(undefined), { once: true, signal });
-    });
+      return undefined;
+    } finally {
+      signal.removeEventListener('abort', close);
+      close();
+    }
   }
 }
 

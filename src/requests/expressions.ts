@@ -232,7 +232,7 @@ const endFields = [
 export const withoutEnd: mongo.BSON.Document = { $unset: endFields };
 
 /** Owner and fence stay: they tell who was the last, and what the next fence is. */
-export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt'];
+export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt', 'lease.claim'];
 
 /** Sets whole top-level fields: $set would merge a document into what is there, and into each entry of a list. */
 export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Document => ({

@@ -5,6 +5,7 @@ import type { Logger } from '../logger.js';
 import { requestsOf } from './collection.js';
 import { commandsOf, type LaneName } from './commands.js';
 import { requestStatuses, type RequestId } from './document.js';
+import { followGathered } from './gathered.js';
 import { hasCode } from '../mongo-codes.js';
 import { isPassing } from '../mongo-faults.js';
 import { pause } from '../pause.js';
@@ -88,6 +89,7 @@ const pipeline: mongo.BSON.Document[] = [
 /** Change streams need a replica set: https://www.mongodb.com/docs/manual/changeStreams/#availability */
 const needsReplicaSet = (error: unknown): boolean => hasCode(error, 'needsReplicaSet');
 
+const gatherMs = 20;
 const shortestPauseMs = 1_000;
 const longestPauseMs = 4_000;
 
@@ -157,10 +159,7 @@ export class RequestFeed {
     });
     const { signal } = this.#closing;
     try {
-      while (!signal.aborted && !stream.closed) {
-        const change = await stream.tryNext();
-        if (change) this.#wake(change as unknown as WakeUp); // projected by the pipeline above
-      }
+      await followGathered<WakeUp>(stream, { signal, gatherMs }, (wakeUp) => this.#wake(wakeUp));
     } finally {
       await stream.close().catch(() => undefined);
     }

@@ -1,5 +1,7 @@
 // As much of the driver as users of the queue must bring: their own `mongodb` may be another version than ours, so nothing is asked for but shape.
 
+import type { FollowedStream } from './gathered.js';
+
 /** A `Db` of the `mongodb` driver, or `connection.db` of mongoose. */
 export interface RequestsDatabase {
   readonly databaseName: string;
@@ -19,7 +21,7 @@ export interface RequestsCollection {
   watch(pipeline?: object[], options?: object): RequestsStream;
 }
 
-export interface RequestsStream {
+export interface RequestsStream extends FollowedStream {
   on(event: string, listener: (argument: never) => void): unknown;
   close(): Promise<void>;
 }

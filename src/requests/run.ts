@@ -5,7 +5,8 @@ import { pause } from '../pause.js';
 import { judge, type RunOutcome, type Verdict } from './ending.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import { ProgressMeter, ratioOf } from './progress.js';
-import type { Claimed, Holding, RequestQueue } from './queue.js';
+import type { Claimed } from './claims.js';
+import type { Holding, RequestQueue } from './queue.js';
 import type { CommandRunner, RunContext } from './runner.js';
 
 export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
@@ -88,7 +89,7 @@ export class RequestRun {
     } catch (error) {
       outcome = { error };
     }
-    stop.abort();
+    stop.abort('ended'); // a reason of one's own: by default an error is made, with its stack
     await watch;
     const end = await this.#conclude(outcome, (performance.now() - startedMs) / 1_000);
     await heartbeat;

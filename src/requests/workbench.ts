@@ -4,13 +4,15 @@ import type { Coalescing } from './coalesce.js';
 import { commandsOf, type LaneName, laneOf } from './commands.js';
 import type { RequestId } from './document.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
-import type { Claim, Claimed, RequestQueue } from './queue.js';
+import type { Claim, Claimed, Claims } from './claims.js';
+import type { RequestQueue } from './queue.js';
 import { keyOf, Refusals } from './refusals.js';
 import { RequestRun, type RunEnd, type ValidClaim } from './run.js';
 import type { CommandRunner } from './runner.js';
 import type { ScanLease, ScanRight } from './scan-lease.js';
 
 export interface WorkbenchOptions {
+  readonly claims: Claims;
   readonly queue: RequestQueue;
   readonly scanLease: ScanLease;
   readonly coalescing: Coalescing;
@@ -93,7 +95,7 @@ export class Workbench {
 
   /** The oldest that wait for a lane; at least `limit`, if there are so many. */
   async find(lane: LaneName, limit: number): Promise<readonly Wake[]> {
-    const ids = await this.#queue.claimable(commandsIn[lane], limit, this.#refusals.ids());
+    const ids = await this.#options.claims.claimable(commandsIn[lane], limit, this.#refusals.ids());
     return ids.map((id) => ({ id, wokenAt: undefined }));
   }
 
@@ -130,7 +132,7 @@ export class Workbench {
     let claimed: Claimed | undefined;
     this.#claiming.set(key, { isCancelled: false });
     try {
-      claimed = await this.#refusals.unless(id, () => this.#queue.claim(id, commandsIn[lane]));
+      claimed = await this.#refusals.unless(id, () => this.#options.claims.claim(id, commandsIn[lane]));
     } finally {
       if (!claimed) this.#claiming.delete(key);
     }

@@ -3,6 +3,7 @@ import type { Connection } from 'mongoose';
 import { Fault } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { RequestId, SyncRequestDocument } from './document.js';
+import { Claims } from './claims.js';
 import { Coalescing } from './coalesce.js';
 import { type FeedEvent, RequestFeed } from './feed.js';
 import { Housekeeping } from './housekeeping.js';
@@ -68,6 +69,7 @@ export class RequestWorker {
     this.#coalescing = coalescing;
     const onError = (error: unknown): void => this.#report(error);
     this.#bench = new Workbench({
+      claims: new Claims(connection, owner, settings),
       queue: this.#queue,
       coalescing,
       scanLease: new ScanLease(connection, owner, settings.leaseMs),

@@ -1,12 +1,11 @@
 // Rollouts: replicas come and go in the middle of long scans, and two versions work on one database.
 import { describe, expect, test } from 'vitest';
 import mongoose, { type mongo } from 'mongoose';
-import { RequestQueue } from '../../src/requests/queue.js';
 import { atEnd } from '../support/cleanup.js';
 import type { Daemon } from '../support/daemon.js';
 import { type Fleet, openFleet } from '../support/fleet.js';
 import { keepJournal } from '../support/journal.js';
-import { idOfAge, quickSettings, type RequestDocument, resultOf } from '../support/requests.js';
+import { Holder, idOfAge, quickSettings, type RequestDocument, resultOf } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const maxAttempts = 2;
@@ -104,8 +103,8 @@ describe('beside a newer version on one database', () => {
     // What a newer version does is the same protocol with another list of commands.
     const connection = await mongoose.createConnection(uri).asPromise();
     atEnd(() => connection.close());
-    const newer = new RequestQueue(connection, 'newer', { ...quickSettings, leaseMs: 60_000 });
-    const claimed = await newer.claim(theirs!, [unknown.command]);
+    const newer = new Holder(connection, 'newer', { ...quickSettings, leaseMs: 60_000 });
+    const claimed = await newer.claims.claim(theirs!, [unknown.command]);
     const before = await user.requests.findOne({ _id: theirs! });
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
     expect(await user.requests.findOne({ _id: theirs! })).toEqual(before);
@@ -113,7 +112,7 @@ describe('beside a newer version on one database', () => {
     const passing = { code: 'stripe_unavailable', message: 'Stripe did not answer' } as const;
     expect(await newer.retry(claimed!.claim, 1, passing, 1)).toBe('held');
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
-    const again = await newer.claim(theirs!, [unknown.command]);
+    const again = await newer.claims.claim(theirs!, [unknown.command]);
     expect(again?.claim).toMatchObject({ attempt: 2, fence: 2 });
     expect(await newer.finish(again!.claim, 2, { status: 'succeeded', result: resultOf() })).toBe('held');
 

@@ -4,10 +4,11 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { isFault } from '../../src/errors.js';
 import { Housekeeping } from '../../src/requests/housekeeping.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
-import { type Claimed, RequestQueue } from '../../src/requests/queue.js';
+import type { Claimed } from '../../src/requests/claims.js';
 import { freshDatabase } from '../support/database.js';
 import {
   heldRunner,
+  Holder,
   quickRunner,
   quickSettings,
   requestsLab,
@@ -22,11 +23,11 @@ const small = { command: 'softDelete', stripeId: 'cus_1' };
 /** A process that claims and then does what the test says: nothing, if it has died. */
 async function holder(lab: RequestsLab, leaseMs = 2_000) {
   const owner = `holder-${new mongo.ObjectId().toHexString()}`;
-  return new RequestQueue(await lab.connect(), owner, { ...quickSettings, leaseMs });
+  return new Holder(await lab.connect(), owner, { ...quickSettings, leaseMs });
 }
 
-async function claim(queue: RequestQueue, id: mongo.ObjectId): Promise<Extract<Claimed, { kind: 'valid' }>> {
-  const claimed = await queue.claim(id, ['softDelete', 'syncAll']);
+async function claim(queue: Holder, id: mongo.ObjectId): Promise<Extract<Claimed, { kind: 'valid' }>> {
+  const claimed = await queue.claims.claim(id, ['softDelete', 'syncAll']);
   if (claimed?.kind !== 'valid') throw new Error('not claimed');
   return claimed;
 }

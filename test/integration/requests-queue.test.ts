@@ -3,7 +3,7 @@ import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
 import { commandsOf } from '../../src/requests/commands.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
-import { RequestQueue } from '../../src/requests/queue.js';
+import { Claims } from '../../src/requests/claims.js';
 import { freshDatabase } from '../support/database.js';
 import { quickSettings, requestsLab } from '../support/requests.js';
 
@@ -15,11 +15,11 @@ async function openQueue() {
   const lab = requestsLab(database);
   const connection = await lab.connect();
   await ensureRequestIndexes(connection);
-  return { database, lab, queue: new RequestQueue(connection, 'me', quickSettings) };
+  return { database, lab, claims: new Claims(connection, 'me', quickSettings) };
 }
 
 test('a search finds the oldest first, of those with a time of their own and of those without', async () => {
-  const { lab, queue } = await openQueue();
+  const { lab, claims } = await openQueue();
   const [first, late, second, early, third] = await lab.insert(
     small,
     { ...small, runAt: ago(1_000) },
@@ -29,21 +29,21 @@ test('a search finds the oldest first, of those with a time of their own and of 
   );
   await lab.insert({ ...small, runAt: ago(-60_000) }, { ...small, cancel: true }, { command: 'syncAll' });
 
-  const found = await queue.claimable(commandsOf('small'), 10);
+  const found = await claims.claimable(commandsOf('small'), 10);
 
   expect(found).toEqual([early, first, late, second, third]);
-  expect(await queue.claimable(commandsOf('small'), 1)).toEqual([early, first]);
-  expect(await queue.claimable(commandsOf('small'), 10, [early!, first!])).toEqual([late, second, third]);
+  expect(await claims.claimable(commandsOf('small'), 1)).toEqual([early, first]);
+  expect(await claims.claimable(commandsOf('small'), 10, [early!, first!])).toEqual([late, second, third]);
 });
 
 test('a search costs no more for what has ended, is put off, or waits behind', async () => {
-  const { database, lab, queue } = await openQueue();
+  const { database, lab, claims } = await openQueue();
   await lab.insert(...Array.from({ length: 1_000 }, () => ({ ...small, status: 'succeeded' })));
   await lab.insert(...Array.from({ length: 1_000 }, () => ({ ...small, runAt: ago(-3_600_000) })));
   await lab.insert(...Array.from({ length: 1_000 }, () => small));
   await database.db.command({ profile: 2 });
 
-  expect(await queue.claimable(commandsOf('small'), 5)).toHaveLength(5);
+  expect(await claims.claimable(commandsOf('small'), 5)).toHaveLength(5);
 
   await database.db.command({ profile: 0 });
   const searches = await database.db

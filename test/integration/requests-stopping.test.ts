@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { isFault } from '../../src/errors.js';
 import { Coalescing } from '../../src/requests/coalesce.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { Claims } from '../../src/requests/claims.js';
 import { RequestQueue } from '../../src/requests/queue.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
 import { Workbench } from '../../src/requests/workbench.js';
@@ -76,8 +77,8 @@ describe('cancel', () => {
     const claimed = new AbortController();
     const told = new AbortController();
     /** As slow as a busy server: the claim is done, its answer is on its way. */
-    class SlowQueue extends RequestQueue {
-      override async claim(...args: Parameters<RequestQueue['claim']>) {
+    class SlowClaims extends Claims {
+      override async claim(...args: Parameters<Claims['claim']>) {
         const answer = await super.claim(...args);
         claimed.abort();
         await once(told.signal, 'abort');
@@ -92,7 +93,8 @@ describe('cancel', () => {
       return resultOf();
     });
     const bench = new Workbench({
-      queue: new SlowQueue(connection, 'me', settings),
+      claims: new SlowClaims(connection, 'me', settings),
+      queue: new RequestQueue(connection, 'me', settings),
       coalescing: new Coalescing(connection, settings, lab.logger, observer),
       scanLease: new ScanLease(connection, 'me', 60_000),
       runner,

@@ -6,9 +6,11 @@ import { expect, test } from 'vitest';
 import { isEndStatus } from '../../src/requests/document.js';
 import { Housekeeping } from '../../src/requests/housekeeping.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
-import { type Claim, type Holding, RequestQueue } from '../../src/requests/queue.js';
+import type { Claim } from '../../src/requests/claims.js';
+import type { Holding, RequestQueue } from '../../src/requests/queue.js';
 import { freshDatabase } from '../support/database.js';
 import {
+  Holder,
   quickRunner,
   quickSettings,
   type RequestDocument,
@@ -56,7 +58,7 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
   const lab = requestsLab(freshDatabase());
   const connection = await lab.connect();
   const settings = { ...quickSettings, leaseMs: 60_000, retryMaxMs: 1, maxAttempts: 100 };
-  const queues = ['a', 'b'].map((owner) => new RequestQueue(connection, owner, settings));
+  const queues = ['a', 'b'].map((owner) => new Holder(connection, owner, settings));
   const housekeeping = new Housekeeping(connection, settings, lab.logger, silentRequestsObserver);
   const signal = new AbortController().signal;
 
@@ -108,10 +110,10 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
         id: mongo.ObjectId,
       ): Promise<void> {
         const queue = queues[of]!;
-        if (kind === 'claim') keep(of, (await queue.claim(id, commands))?.claim);
+        if (kind === 'claim') keep(of, (await queue.claims.claim(id, commands))?.claim);
         if (kind === 'claimOldest') {
-          const [oldest] = await queue.claimable(commands, 1);
-          if (oldest) keep(of, (await queue.claim(oldest, commands))?.claim);
+          const [oldest] = await queue.claims.claimable(commands, 1);
+          if (oldest) keep(of, (await queue.claims.claim(oldest, commands))?.claim);
         }
         if (kind === 'crash') beliefs[of]!.clear();
         const claims = beliefs[of]!.get(String(id)) ?? [];

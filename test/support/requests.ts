@@ -1,11 +1,12 @@
 // A queue with real workers on a real MongoDB, whose runs the test decides: each waits until the test ends it, or succeeds at once.
 import mongoose, { mongo } from 'mongoose';
 import { createLogger } from '../../src/logger.js';
+import { Claims } from '../../src/requests/claims.js';
 import type { SyncCommand } from '../../src/requests/commands.js';
 import { isEndStatus } from '../../src/requests/document.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
-import type { RequestsSettings } from '../../src/requests/queue.js';
+import { RequestQueue, type RequestsSettings } from '../../src/requests/queue.js';
 import { RequestWorker, type CommandRunner, type RunContext } from '../../src/requests/worker.js';
 import { Tally, type SyncResult } from '../../src/sync/outcome.js';
 import { atEnd } from './cleanup.js';
@@ -30,6 +31,16 @@ export const quickSettings: RequestsSettings = {
   keepCronSucceededSeconds: 3_600,
   keepFailedSeconds: 2_592_000,
 };
+
+/** A process that claims, and then does what the test says. */
+export class Holder extends RequestQueue {
+  readonly claims: Claims;
+
+  constructor(connection: mongoose.Connection, owner: string, settings: RequestsSettings) {
+    super(connection, owner, settings);
+    this.claims = new Claims(connection, owner, settings);
+  }
+}
 
 export const resultOf = (counts: Partial<Omit<SyncResult, 'items'>> = {}): SyncResult => ({
   ...new Tally().result(),
@@ -151,7 +162,11 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
   );
   const connect = async (): Promise<mongoose.Connection> => {
     const connection = await mongoose
-      .createConnection(database.uri, { bufferCommands: false, serverSelectionTimeoutMS: 5_000 })
+      .createConnection(database.uri, {
+        bufferCommands: false,
+        serverSelectionTimeoutMS: 5_000,
+        monitorCommands: true,
+      })
       .asPromise();
     atEnd(() => connection.close());
     return connection;

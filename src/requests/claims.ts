@@ -1,0 +1,235 @@
+// Searches the queue for what waits, and claims it: a single atomic update each, several of them in one command where several are wanted at
+// once. MongoDB's clock decides what is due.
+import { type Connection, mongo } from 'mongoose';
+import { GroupCommit } from '../group-commit.js';
+import { isTooLarge, persistently } from '../mongo-faults.js';
+import { requestsOf, type StoredRequest } from './collection.js';
+import { type FieldSizes, oversizeOf, parseRequest, statusFault, type SyncCommand } from './commands.js';
+import type { RequestId } from './document.js';
+import {
+  attemptsSoFar,
+  createdAt,
+  isClaimable,
+  knownDueAt,
+  leaseEnd,
+  literal,
+  nextFence,
+  makeUpdatable,
+  oddStatus,
+  type Pipeline,
+  quickProjection,
+  readableProjection,
+  replaceFields,
+  soundHistory,
+  withoutEnd,
+} from './expressions.js';
+import { keyOf } from './refusals.js';
+
+/** A request that this process holds. */
+export interface Claim {
+  readonly id: RequestId;
+  /** As stored, whatever it is. */
+  readonly command: unknown;
+  readonly fence: number;
+  /** This attempt, counted from 1. */
+  readonly attempt: number;
+  readonly claimedAt: Date;
+  /** When it was inserted, by its ObjectId; never after the claim. */
+  readonly insertedAt: Date;
+  /** When it could have been claimed first: insertion, `runAt`, or the end of its last attempt. Undefined where it was set back by hand. */
+  readonly dueAt: Date | undefined;
+  /** `performance.now()` until which the lease certainly holds. */
+  readonly leaseUntilMs: number;
+}
+
+export type Claimed =
+  | {
+      readonly kind: 'valid';
+      readonly claim: Claim;
+      readonly command: SyncCommand;
+      readonly dryRun: boolean;
+      readonly maxAttempts: number;
+    }
+  | { readonly kind: 'invalid'; readonly claim: Claim; readonly faults: readonly string[] };
+
+/** What a claim projects; computed by our own pipeline, so the types hold. */
+interface ClaimedDocument {
+  readonly _id: RequestId;
+  /** Absent where the request is large. */
+  readonly body?: mongo.BSON.Document | undefined;
+  readonly attempts: number;
+  readonly createdAt: Date;
+  readonly startedAt: Date;
+  readonly lease: { readonly fence: number; readonly oddStatus?: true; readonly dueAt?: Date };
+}
+
+const claimProjection = { ...quickProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
+
+/** One that is wanted, and the commands that it may be of. */
+interface Wanted {
+  readonly id: RequestId;
+  readonly commands: readonly string[];
+}
+
+export class Claims {
+  readonly #group = new GroupCommit<Wanted, Claimed | undefined>((wanted) => this.#claimAll(wanted));
+
+  constructor(
+    private readonly connection: Connection,
+    /** Name of this process, different for each. */
+    private readonly owner: string,
+    private readonly settings: { readonly leaseMs: number; readonly maxAttempts: number },
+  ) {}
+
+  /**
+   * Claims this one, if it waits for one of the commands, is due and not cancelled. Not repeated: a claim whose answer was lost is found
+   * again when its lease has run out.
+   */
+  async claim(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
+    return this.#group.run({ id, commands });
+  }
+
+  /**
+   * Ids of those that wait and could be claimed: the `limit` oldest, and beside them, for neither kind may starve the other, the `limit`
+   * that are due for the longest of those with a `runAt` (asked for, or after a fault). Both searches walk along an index.
+   */
+  async claimable(
+    commands: readonly string[],
+    limit: number,
+    except: readonly RequestId[] = [],
+  ): Promise<readonly RequestId[]> {
+    const options = { projection: { _id: 1 }, limit, singleBatch: true };
+    const filter = { ...isClaimable(commands), ...(except.length > 0 && { _id: { $nin: [...except] } }) };
+    const dueLater = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
+    const [prompt, delayed] = await Promise.all([
+      this.#requests.find({ ...filter, runAt: null }, { ...options, sort: { _id: 1 } }).toArray(),
+      this.#requests
+        .find({ ...filter, $expr: dueLater }, { ...options, sort: { runAt: 1, _id: 1 } })
+        .toArray(),
+    ]);
+    const ids = Array.from({ length: limit }, (_, index) => [delayed[index], prompt[index]]);
+    return ids.flat().flatMap((found) => (found ? [found._id] : []));
+  }
+
+  async #claimAll(wanted: readonly Wanted[]): Promise<readonly ReturnType<Claims['claim']>[]> {
+    const [first] = wanted;
+    const isOneKind = wanted.every(({ commands }) => commands === first?.commands);
+    if (!first || wanted.length === 1 || !isOneKind) return wanted.map((each) => this.#claimOne(each));
+    return this.#claimMany(wanted, first.commands);
+  }
+
+  async #claimOne({ id, commands }: Wanted): Promise<Claimed | undefined> {
+    const sentAtMs = performance.now();
+    const filter = { _id: { $eq: id }, ...isClaimable(commands) };
+    const options = { returnDocument: 'after', projection: claimProjection } as const;
+    const update = (pipeline: Pipeline) => this.#requests.findOneAndUpdate(filter, pipeline, options);
+    const found = await update(this.#claiming()).catch((error: unknown) => {
+      if (!isTooLarge(error)) throw error;
+      return update([makeUpdatable, ...this.#claiming()]);
+    });
+    // The projection above, computed by the pipeline below.
+    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs) : undefined;
+  }
+
+  /**
+   * One command claims what it can, and a second tells what that was: so whatever became of the first one's answer, what it has claimed is
+   * worked on. What it did not come to is claimed one by one; so one that MongoDB refuses to update is in nobody's way.
+   */
+  async #claimMany(
+    wanted: readonly Wanted[],
+    commands: readonly string[],
+  ): Promise<readonly ReturnType<Claims['claim']>[]> {
+    const sentAtMs = performance.now();
+    const mark = new mongo.ObjectId();
+    const isWanted = { _id: { $in: wanted.map(({ id }) => id) } };
+    const failed = await this.#requests
+      .updateMany({ ...isWanted, ...isClaimable(commands) }, this.#claiming(mark), { hint: { _id: 1 } })
+      .then(
+        () => false,
+        () => true,
+      );
+    const found = await persistently('reading what was claimed', () =>
+      this.#requests
+        .find(
+          { ...isWanted, status: 'running', 'lease.owner': this.owner, 'lease.claim': mark },
+          { projection: claimProjection },
+        )
+        .toArray(),
+    );
+    // The projection above, computed by the pipeline below.
+    const claimed = new Map(found.map((each) => [keyOf(each._id), each as unknown as ClaimedDocument]));
+    return wanted.map(async (each) => {
+      const key = keyOf(each.id);
+      const mine = claimed.get(key);
+      // One that was wanted twice, by its wake-up and by a search, is claimed once.
+      claimed.delete(key);
+      if (mine) return this.#parse(mine, sentAtMs);
+      return failed ? this.#claimOne(each) : undefined;
+    });
+  }
+
+  /** @param mark of the command that claims several */
+  #claiming(mark?: mongo.ObjectId): Pipeline {
+    return [
+      replaceFields({
+        status: 'running',
+        lease: {
+          owner: literal(this.owner),
+          fence: nextFence,
+          expiresAt: leaseEnd(this.settings.leaseMs),
+          oddStatus,
+          dueAt: knownDueAt,
+          ...(mark && { claim: mark }),
+        },
+        // Counted before running: a crash must use up an attempt too.
+        attempts: { $add: [attemptsSoFar, 1] },
+        history: soundHistory,
+        createdAt,
+        startedAt: '$$NOW',
+      }),
+      withoutEnd,
+    ];
+  }
+
+  async #parse(found: ClaimedDocument, sentAtMs: number): Promise<Claimed | undefined> {
+    const { body, sizes } = found.body ? { body: found.body, sizes: {} } : await this.#readLarge(found);
+    if (!body) return undefined;
+    const claim: Claim = {
+      id: found._id,
+      command: body['command'],
+      fence: found.lease.fence,
+      attempt: found.attempts,
+      claimedAt: found.startedAt,
+      insertedAt: found.createdAt,
+      dueAt: found.lease.dueAt,
+      leaseUntilMs: sentAtMs + this.settings.leaseMs,
+    };
+    const parsed = parseRequest(body, oversizeOf(sizes));
+    const statusFaults = found.lease.oddStatus ? [statusFault('a list')] : [];
+    if (parsed.kind === 'invalid')
+      return { kind: 'invalid', claim, faults: [...statusFaults, ...parsed.faults] };
+    if (statusFaults.length > 0) return { kind: 'invalid', claim, faults: statusFaults };
+    const { dryRun, maxAttempts = this.settings.maxAttempts } = parsed.options;
+    return { kind: 'valid', claim, command: parsed.command, dryRun, maxAttempts };
+  }
+
+  /** What is not too large of a large request. Without a body where it was lost meanwhile. */
+  async #readLarge({
+    _id,
+    lease,
+  }: ClaimedDocument): Promise<Pick<ClaimedDocument, 'body'> & { sizes: FieldSizes }> {
+    const found = await this.#requests.findOne(
+      { _id: { $eq: _id }, 'lease.owner': this.owner, 'lease.fence': lease.fence },
+      { projection: readableProjection },
+    );
+    // Computed by readableProjection.
+    return {
+      body: found?.['body'] as mongo.BSON.Document | undefined,
+      sizes: (found?.['sizes'] ?? {}) as FieldSizes,
+    };
+  }
+
+  get #requests(): mongo.Collection<StoredRequest> {
+    return requestsOf(this.connection);
+  }
+}
