@@ -35,7 +35,7 @@ COPY --from=build /app ./
 
 # Of a process that works in bounded buffers: measured in docs/deploy.md. Raise both where requests carry batches of megabytes.
 ENV NODE_ENV=production \
-    NODE_OPTIONS="--max-semi-space-size=2 --max-old-space-size=96" \
+    NODE_OPTIONS="--max-semi-space-size=8 --max-old-space-size=96" \
     HTTP_HOST=0.0.0.0
 
 # A number, as Kubernetes proves runAsNonRoot by it. Nothing is written to disk: the root may be read-only.

@@ -1,7 +1,7 @@
 // How fast one daemon works off what was inserted while none ran.
 import type { mongo } from 'mongoose';
 import { until } from '../test/support/until.js';
-import { startBenchDaemon } from './requests-daemon.js';
+import { type DaemonPlace, startBenchDaemon } from './requests-daemon.js';
 
 export interface Backlog {
   readonly count: number;
@@ -17,11 +17,7 @@ interface Timed extends mongo.Document {
 }
 
 export async function measureBacklog(
-  bench: {
-    readonly uri: string;
-    readonly db: mongo.Db;
-    readonly simulator: { url: string; restrictedKey: string };
-  },
+  bench: DaemonPlace & { readonly db: mongo.Db },
   count: number,
 ): Promise<Backlog> {
   const collection = bench.db.collection<Timed>('sync_requests');

@@ -1,6 +1,7 @@
-// The daemon that bench/requests.ts measures: a real one, in a process of its own, with its defaults but for what is said here.
+// The daemon that bench/requests.ts measures: as in the image, in a process of its own, with its defaults but for what is said here.
 import { samplesOf } from '../test/support/daemon.js';
 import { type RunningProcess, startProcess } from '../test/support/process.js';
+import { nodeFlags } from './scan-run.js';
 
 export interface DaemonOptions {
   /** What tells it of requests: the change stream, or a poll each second. */
@@ -16,22 +17,30 @@ export interface BenchDaemon extends RunningProcess {
   cpuSeconds(): Promise<number>;
 }
 
+/** What a daemon is started beside. */
+export interface DaemonPlace {
+  /** Absolute path of the compiled main.js. */
+  readonly program: string;
+  readonly uri: string;
+  readonly simulator: { readonly url: string; readonly restrictedKey: string };
+}
+
 /** Starts it, and waits until it works. */
 export async function startBenchDaemon(
-  { uri, simulator }: { readonly uri: string; readonly simulator: { url: string; restrictedKey: string } },
+  { program, uri, simulator }: DaemonPlace,
   { wakeUps = 'stream', rate, profile }: DaemonOptions,
 ): Promise<BenchDaemon> {
+  process.env['TEST_ENTRY'] = program; // startProcess runs what this names
   const [all, endpoint] = rate === 'limited' ? ['20', '10'] : ['0', '0'];
   const daemon = startProcess({
     args: ['run'],
-    nodeArgs: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`],
+    nodeArgs: [...nodeFlags, ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`])],
     env: {
       MONGODB_URI: uri,
       STRIPE_API_BASE: simulator.url,
       STRIPE_API_KEY: simulator.restrictedKey,
       STRIPE_CALLS_PER_SECOND: all,
       STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: endpoint,
-      STRIPE_MAX_IN_FLIGHT: '8',
       SYNC_ALL_SCHEDULE: '',
       ...(wakeUps === 'polling' && { REQUESTS_CHANGE_STREAM: 'false', REQUESTS_POLL_INTERVAL_MS: '1000' }),
       HTTP_PORT: '0',

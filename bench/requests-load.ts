@@ -7,7 +7,7 @@ import { type Durations, durationsOf } from './support/percentiles.js';
 export interface Load {
   /** Insertions a second. */
   readonly rate: number;
-  /** How long, in seconds; those of the first `warmUpSeconds` are not counted. */
+  /** How long, in seconds. */
   readonly seconds: number;
   readonly request: (index: number) => RequestInput;
   readonly daemon: { cpuSeconds(): Promise<number> };
@@ -30,31 +30,34 @@ interface Sample {
   readonly ackedAtMs: number;
 }
 
-/** Until code, connections and caches are as in a process that has been at it for a while. */
-const warmUpSeconds = 3;
+/** At half the rate before, so that code, connections and caches are as in a process that has been at it for a while. */
+export const warmUpSeconds = 10;
 const endWithinMs = 120_000;
 
 /** @throws Error when a request does not succeed */
 export async function apply(db: mongo.Db, load: Load): Promise<Measured> {
-  const count = Math.round(load.rate * (load.seconds + warmUpSeconds));
-  const waiting: Promise<Sample>[] = [];
+  await insertAll(db, { ...load, rate: load.rate / 2, seconds: warmUpSeconds });
   const cpuBefore = await load.daemon.cpuSeconds();
-  const startedAt = performance.now();
-  for (let index = 0; index < count; index += 1) {
-    const dueInMs = startedAt + (index * 1_000) / load.rate - performance.now();
-    if (dueInMs > 0) await sleep(dueInMs);
-    waiting.push(one(db, load.request(index)));
-  }
-  const all = await Promise.all(waiting);
+  const samples = await insertAll(db, load);
   const cpuSeconds = (await load.daemon.cpuSeconds()) - cpuBefore;
-  const samples = all.slice(Math.round(load.rate * warmUpSeconds));
   const acked = samples.map(({ ackedAtMs }) => ackedAtMs);
   return {
     latency: durationsOf(samples.map(({ latencyMs }) => latencyMs)),
     claimWait: durationsOf(samples.map(({ claimWaitMs }) => claimWaitMs)),
-    daemonCpuMs: Number(((cpuSeconds * 1_000) / count).toFixed(2)),
+    daemonCpuMs: Number(((cpuSeconds * 1_000) / samples.length).toFixed(2)),
     perSecond: Math.round(((samples.length - 1) * 1_000) / (Math.max(...acked) - Math.min(...acked))),
   };
+}
+
+async function insertAll(db: mongo.Db, { rate, seconds, request }: Load): Promise<readonly Sample[]> {
+  const waiting: Promise<Sample>[] = [];
+  const startedAt = performance.now();
+  for (let index = 0; index < rate * seconds; index += 1) {
+    const dueInMs = startedAt + (index * 1_000) / rate - performance.now();
+    if (dueInMs > 0) await sleep(dueInMs);
+    waiting.push(one(db, request(index)));
+  }
+  return Promise.all(waiting);
 }
 
 async function one(db: mongo.Db, request: RequestInput): Promise<Sample> {

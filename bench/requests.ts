@@ -8,8 +8,9 @@ import { atEnd, releaseTo } from '../test/support/cleanup.js';
 import { startReplicaSet } from '../test/support/mongodb.js';
 import { until } from '../test/support/until.js';
 import { spawnSimulator } from '../test/simulator/index.js';
+import { build } from './build.js';
 import { measureBacklog } from './requests-backlog.js';
-import { type BenchDaemon, startBenchDaemon } from './requests-daemon.js';
+import { type BenchDaemon, type DaemonPlace, startBenchDaemon } from './requests-daemon.js';
 import { apply, type Load, type Measured } from './requests-load.js';
 import { reportOf, type Report, writeResults } from './requests-report.js';
 
@@ -43,14 +44,15 @@ const say = (text: string): void => void process.stderr.write(isJson ? '' : `${t
 type Kind = 'softDelete' | 'syncBatch' | 'syncByIds';
 type Modes = Report['latencies'];
 
-interface Bench {
-  readonly uri: string;
+interface Bench extends DaemonPlace {
   readonly db: mongo.Db;
   readonly simulator: Awaited<ReturnType<typeof spawnSimulator>>;
   readonly version: string;
 }
 
 async function open(): Promise<Bench> {
+  say('Compiling the daemon');
+  const { daemon: program } = await build();
   say(`Starting MongoDB and, in a process of its own, Stripe with ${options.customers} customers`);
   const replicaSet = await startReplicaSet({ enableTestCommands: false });
   const uri = replicaSet.uriFor('bench');
@@ -62,7 +64,7 @@ async function open(): Promise<Bench> {
   });
   atEnd(() => simulator.close());
   const { version } = (await client.db().admin().serverInfo()) as { version: string };
-  return { uri, db: client.db('bench'), simulator, version };
+  return { program, uri, db: client.db('bench'), simulator, version };
 }
 
 /** The mirror as it is after a first scan. */
@@ -116,13 +118,24 @@ async function measureKinds(bench: Bench, wakeUps: 'stream' | 'polling'): Promis
   await limited.stop();
 
   say(`syncByIds without a limit of calls, ${wakeUps}`);
-  // A scan without a limit would take all of this machine: its pages come slowly instead.
-  const slowPages = { kind: 'drip', everyMs: 100, bytes: 32_000, times: Infinity } as const;
-  const drip = await simulator.fault({ endpoint: 'GET /v1/customers', ...slowPages });
+  // A scan without a limit would take all of this machine: its pages come slowly instead, about as many a second as the limited one's, and
+  // as from Stripe no two of them in the same time. (The last character of a cursor is as good as chance.)
+  const slowPages = await Promise.all(
+    [/[0-9A-F]&/, /[G-U]&/, /[V-Za-j]&/, /&/].map((path, index) =>
+      simulator.fault({
+        endpoint: 'GET /v1/customers',
+        path: new RegExp(`starting_after=\\w*${path.source}`),
+        kind: 'drip',
+        everyMs: 220 + index * 90,
+        bytes: 32_000,
+        times: Infinity,
+      }),
+    ),
+  );
   const unlimited = await startBenchDaemon(bench, { wakeUps, rate: 'unlimited', ...profile });
   await scanRuns(db);
   const syncByIds = await load(unlimited, (index) => ({ command: 'syncByIds', ids: [idAt(index)] }));
-  await drip.remove();
+  for (const each of slowPages) await each.remove();
   await stopScanning();
   await unlimited.stop();
   await db

@@ -6,7 +6,7 @@ import { startProcess, type RunningProcess } from '../test/support/process.js';
 import { until } from '../test/support/until.js';
 
 /** The image sets the same (NODE_OPTIONS in the Dockerfile). */
-export const nodeFlags = ['--max-semi-space-size=2', '--max-old-space-size=96'];
+export const nodeFlags = ['--max-semi-space-size=8', '--max-old-space-size=96'];
 
 export interface ScanSettings {
   /** Calls per second, over all and for each endpoint; 0: unlimited. */

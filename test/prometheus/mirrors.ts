@@ -35,7 +35,7 @@ const ofBoth: Settings = {
   REQUESTS_LEASE_MS: '20000',
   REQUESTS_POLL_INTERVAL_MS: '1000',
   LOG_LEVEL: 'info',
-  NODE_OPTIONS: '--max-semi-space-size=2 --max-old-space-size=96',
+  NODE_OPTIONS: '--max-semi-space-size=8 --max-old-space-size=96',
 };
 
 export const euJob = 'stripe-sync-eu';
