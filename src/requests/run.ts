@@ -139,7 +139,8 @@ export class RequestRun {
     const { leaseMs } = this.dependencies.queue.settings;
     const everyMs = leaseMs / 3;
     const newsEveryMs = Math.min(progressEveryMs, everyMs);
-    let renewedMs = performance.now();
+    // The lease has run since the claim was sent, and a slow claim has used up some of it.
+    let renewedMs = this.claimed.claim.leaseUntilMs - leaseMs;
     while (await pause(newsEveryMs, signal)) {
       const sentMs = performance.now();
       const isNewsDue = this.#hasNews && sentMs - renewedMs >= progressEveryMs * 0.95;
