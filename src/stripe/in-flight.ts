@@ -1,4 +1,4 @@
-// How many calls of this process are under way at once. Scans leave a quarter of the places to small calls. Where Stripe finds that too many
+// How many calls of this process are under way at once. Scans leave some places to small calls. Where Stripe finds that too many
 // are at work, the places are halved, and come back one by one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
@@ -12,8 +12,8 @@ const msUntilPlaceReturns = 10_000;
 const mostMsAlone = 1_000;
 
 /** Stripe may take its time with a list: what small calls have left then must do for many of them, one after the other. */
-const leftByScans = 1 / 4;
-const forScansOf = (places: number): number => Math.max(1, Math.floor(places * (1 - leftByScans)));
+const leftToSmallOf = (places: number): number => Math.min(3, Math.ceil(places / 4));
+const forScansOf = (places: number): number => Math.max(1, places - leftToSmallOf(places));
 
 export class InFlight {
   readonly #limit;

@@ -33,6 +33,25 @@ describe('a catch-up that is begun beside the last pages', () => {
     expect(caughtUp).toBe('in_vain');
   });
 
+  it('is begun again after a page that nobody had foreseen, and counts, at most three times', async () => {
+    for (const pages of [1, 2, 3]) {
+      let lists = 0;
+      const early = earlyCatchUp(async () => void (lists += 1));
+
+      const caughtUp = await early.beside(async () => {
+        early.begin();
+        for (let page = 0; page < pages; page += 1) {
+          early.pageAsked();
+          early.begin();
+        }
+      });
+
+      expect({ caughtUp, lists }).toEqual(
+        pages < 3 ? { caughtUp: 'done', lists: pages + 1 } : { caughtUp: 'in_vain', lists: 3 },
+      );
+    }
+  });
+
   it('does not begin while what it lists again is not in the mirror yet', async () => {
     const early = earlyCatchUp(() => Promise.reject(new Error('must not be listed')), false);
 

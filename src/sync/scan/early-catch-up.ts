@@ -9,13 +9,16 @@ export interface EarlyCatchUpOptions {
   readonly list: (signal: AbortSignal) => Promise<void>;
 }
 
+/** Each that is followed by a page is a call for nothing. */
+const mostBegun = 3;
+
 /** `in_vain`: nothing that it has found missing counts, and it is to be listed again. */
 export type CaughtUp = 'done' | 'in_vain' | 'not_begun';
 
 export class EarlyCatchUp {
   readonly #options: EarlyCatchUpOptions;
   readonly #crew: Crew;
-  #listing: Promise<void> | undefined;
+  readonly #listings: Promise<void>[] = [];
   #wasLast = false;
 
   constructor(options: EarlyCatchUpOptions, signal: AbortSignal) {
@@ -28,19 +31,19 @@ export class EarlyCatchUp {
     this.#wasLast = false;
   }
 
-  /** Begins it, once in a scan. */
+  /** Begins it; once more where a page followed, a few times in a scan. What an earlier one has found missing counts too: it is suspected, no more. */
   begin(): void {
-    if (this.#listing || !this.#options.mayBegin()) return;
+    if (this.#wasLast || this.#listings.length === mostBegun || !this.#options.mayBegin()) return;
     this.#wasLast = true;
-    this.#listing = this.#crew.guard(this.#options.list(this.#crew.signal));
+    this.#listings.push(this.#crew.guard(this.#options.list(this.#crew.signal)));
   }
 
   /** Lists the windows beside it; a fault of either ends both, and is thrown when both have ended. */
   async beside(windows: (signal: AbortSignal) => Promise<void>): Promise<CaughtUp> {
     await this.#crew.guard(windows(this.#crew.signal));
-    await this.#listing;
+    await Promise.all(this.#listings);
     this.#crew.signal.throwIfAborted();
-    if (!this.#listing) return 'not_begun';
+    if (this.#listings.length === 0) return 'not_begun';
     return this.#wasLast ? 'done' : 'in_vain';
   }
 }
