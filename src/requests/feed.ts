@@ -89,7 +89,7 @@ const pipeline: mongo.BSON.Document[] = [
 /** Change streams need a replica set: https://www.mongodb.com/docs/manual/changeStreams/#availability */
 const needsReplicaSet = (error: unknown): boolean => hasCode(error, 'needsReplicaSet');
 
-const gatherMs = 20;
+const gatherMs = 12;
 const shortestPauseMs = 1_000;
 const longestPauseMs = 4_000;
 
