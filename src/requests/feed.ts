@@ -89,7 +89,9 @@ const pipeline: mongo.BSON.Document[] = [
 /** Change streams need a replica set: https://www.mongodb.com/docs/manual/changeStreams/#availability */
 const needsReplicaSet = (error: unknown): boolean => hasCode(error, 'needsReplicaSet');
 
+/** See followGathered: long enough for a few requests of 200 a second, short beside the time that one takes. */
 const gatherMs = 12;
+
 const shortestPauseMs = 1_000;
 const longestPauseMs = 4_000;
 

@@ -13,8 +13,10 @@ export interface FollowedStream {
 const busyMs = 50;
 
 /**
- * Tells of each event until the signal aborts. @param gatherMs where much happens, how long the server may gather before it is asked again: what
- * is done together costs a fraction. @throws the stream's error; where the stream is closed by us the driver's word for that */
+ * Tells of each event until the signal aborts.
+ * @param gatherMs where much happens, how long the server may gather before it is asked again: what is done together costs a fraction
+ * @throws the stream's error; where the stream is closed by us the driver's word for that
+ */
 export async function followGathered<Event>(
   stream: FollowedStream,
   { signal, gatherMs }: { readonly signal: AbortSignal; readonly gatherMs: number },
