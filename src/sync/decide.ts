@@ -35,8 +35,9 @@ export function decide(
   read: { hash: string | undefined; observed: Observed },
 ): Decision {
   const decided = decideWithoutOrder(head, read.hash);
-  if (!head || decided) return decided ?? 'insert';
-  if (!head.observed || read.observed.from >= head.observed.to) return 'replace';
-  if (read.observed.to <= head.observed.from) return 'stale';
+  if (decided) return decided;
+  const stored = head?.observed;
+  if (!stored || read.observed.from >= stored.to) return 'replace';
+  if (read.observed.to <= stored.from) return 'stale';
   return 'overlap';
 }
