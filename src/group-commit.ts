@@ -1,6 +1,5 @@
 // Group commit: what is asked for while a command is under way goes out together as the next one. Where little happens nothing waits; where
 // much does, one command does the work of many.
-
 import { pause } from './pause.js';
 
 interface Entry<Item, Result> {

@@ -22,12 +22,15 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
   });
 }
 
+/** Ends the waits on the controller's signal. With a reason of one's own: by default an error is made, with its stack. */
+export const endWaits = (controller: AbortController): void => controller.abort('over');
+
 /** True when `promise` resolves within the time. @throws what the promise rejects with before */
 export async function isDoneWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   const done = new AbortController();
   try {
     return await Promise.race([promise.then(() => true), pause(ms, done.signal).then(() => false)]);
   } finally {
-    done.abort();
+    endWaits(done);
   }
 }

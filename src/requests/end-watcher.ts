@@ -12,7 +12,7 @@ import {
 import { followGathered } from './gathered.js';
 import { hasCode } from '../mongo-codes.js';
 import { isPassing, toMongoFault } from '../mongo-faults.js';
-import { pause } from '../pause.js';
+import { endWaits, pause } from '../pause.js';
 import type { RequestsCollection, RequestsDatabase } from './requests-database.js';
 
 /** A request that has ended, as it is stored. */
@@ -157,7 +157,7 @@ export class EndWatcher {
 
   #look(...keys: readonly string[]): void {
     for (const key of keys) this.#due.add(key);
-    this.#news.abort('news'); // a reason of one's own: by default an error is made, with its stack
+    endWaits(this.#news);
   }
 
   /** Looks at what is due, and at everything from time to time, until nobody waits. */
@@ -233,30 +233,21 @@ export class EndWatcher {
     }
   }
 
-  /** Resolves with the error that ended the stream, if one did. */
-  async #followOne(): Promise<unknown> {
+  /** Follows one stream to its end. @throws the error that ended it */
+  async #followOne(): Promise<void> {
     const stream = this.#collection.watch(pipeline, { maxAwaitTimeMS: 1_000, batchSize: 1_000 });
-    const { signal } = this.#closing;
-    const close = (): void => void stream.close().catch(() => undefined);
-    // Without a listener an error event would end the process; the loop below gets the same error.
-    stream.on('error', () => undefined);
-    // What happened before the first answer of the server is in no stream.
-    stream.on('resumeTokenChanged', () => {
-      if (this.#isTold) return;
-      this.#isTold = true;
-      this.#look(...this.#awaited.keys());
-    });
-    signal.addEventListener('abort', close, { once: true });
-    try {
-      await followGathered<EndOfRequest>(stream, { signal, gatherMs }, ({ documentKey }) => {
+    await followGathered<EndOfRequest>(stream, {
+      signal: this.#closing.signal,
+      gatherMs,
+      onOpened: () => {
+        this.#isTold = true;
+        this.#look(...this.#awaited.keys());
+      },
+      onEvent: ({ documentKey }) => {
         const key = keyOf(documentKey._id);
         if (this.#awaited.has(key)) this.#look(key);
-      });
-      return undefined;
-    } finally {
-      signal.removeEventListener('abort', close);
-      close();
-    }
+      },
+    });
   }
 }
 

@@ -153,18 +153,15 @@ export class RequestFeed {
       },
     );
     this.#stream = stream;
-    // Without a listener an error event would end the process; the loop below gets the same error.
-    stream.on('error', () => undefined);
-    // The first answer of the server, empty or not.
-    stream.once('resumeTokenChanged', () => {
-      if (!this.#closing.signal.aborted) this.options.onEvent({ kind: 'opened' });
-    });
     const { signal } = this.#closing;
-    try {
-      await followGathered<WakeUp>(stream, { signal, gatherMs }, (wakeUp) => this.#wake(wakeUp));
-    } finally {
-      await stream.close().catch(() => undefined);
-    }
+    await followGathered<WakeUp>(stream, {
+      signal,
+      gatherMs,
+      onOpened: () => {
+        if (!signal.aborted) this.options.onEvent({ kind: 'opened' });
+      },
+      onEvent: (wakeUp) => this.#wake(wakeUp),
+    });
   }
 
   #wake({ documentKey: { _id: id }, cancel, lane, wallTime }: WakeUp): void {

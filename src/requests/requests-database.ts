@@ -18,10 +18,5 @@ export interface RequestsClient {
 export interface RequestsCollection {
   insertOne(document: object, options?: object): Promise<{ readonly insertedId: unknown }>;
   find(filter: object, options?: object): { toArray(): Promise<readonly object[]> };
-  watch(pipeline?: object[], options?: object): RequestsStream;
-}
-
-export interface RequestsStream extends FollowedStream {
-  on(event: string, listener: (argument: never) => void): unknown;
-  close(): Promise<void>;
+  watch(pipeline?: object[], options?: object): FollowedStream;
 }

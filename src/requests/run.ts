@@ -1,7 +1,7 @@
 // One attempt of one request: the lease is held, progress and wishes to cancel travel, and what became of it is written.
 import { Fault, isFault } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { pause } from '../pause.js';
+import { endWaits, pause } from '../pause.js';
 import { judge, type RunOutcome, type Verdict } from './ending.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import { ProgressMeter, ratioOf } from './progress.js';
@@ -89,7 +89,7 @@ export class RequestRun {
     } catch (error) {
       outcome = { error };
     }
-    stop.abort('ended'); // a reason of one's own: by default an error is made, with its stack
+    endWaits(stop);
     await watch;
     const end = await this.#conclude(outcome, (performance.now() - startedMs) / 1_000);
     await heartbeat;

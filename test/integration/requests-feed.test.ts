@@ -29,6 +29,26 @@ async function openFeed(lab: RequestsLab): Promise<FeedEvent[]> {
 const opened = (events: readonly FeedEvent[]): number =>
   events.filter(({ kind }) => kind === 'opened').length;
 
+test('the driver tells the last event of an answer from the others, which followGathered rests on', async () => {
+  const lab = requestsLab(freshDatabase());
+  const stream = lab.requests.watch([], { maxAwaitTimeMS: 100 });
+  atEnd(() => stream.close());
+  await stream.tryNext();
+  await lab.insert(...Array.from({ length: 3 }, () => ({ command: 'softDelete', stripeId: 'cus_1' })));
+
+  const isFollowed: boolean[] = [];
+  await until(
+    async () => {
+      const event = await stream.tryNext();
+      if (event) isFollowed.push(stream.resumeToken === event._id);
+      return isFollowed.length === 3;
+    },
+    { what: 'three events' },
+  );
+
+  expect(isFollowed).toEqual([true, true, false]);
+});
+
 describe('a wake-up', () => {
   test('comes at once, long before the poll', async () => {
     const lab = requestsLab(freshDatabase());
