@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { isFault } from '../../src/errors.js';
 import { Housekeeping } from '../../src/requests/housekeeping.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { RequestRun } from '../../src/requests/run.js';
 import type { Claimed } from '../../src/requests/claims.js';
 import { freshDatabase } from '../support/database.js';
 import {
@@ -32,6 +33,9 @@ async function claim(queue: Holder, id: mongo.ObjectId): Promise<Extract<Claimed
   return claimed;
 }
 
+const leaseEndOf = async (lab: RequestsLab, id: mongo.ObjectId): Promise<number> =>
+  ((await lab.read(id))['lease'] as { expiresAt: Date }).expiresAt.getTime();
+
 const abortCode = ({ context }: Run): string | undefined =>
   isFault(context.signal.reason) ? context.signal.reason.code : undefined;
 
@@ -51,8 +55,7 @@ describe('a lease', () => {
 
     await until(
       async () => {
-        const { lease } = await lab.read(id!);
-        return ends.add((lease as { expiresAt: Date }).expiresAt.getTime()).size > 5;
+        return ends.add(await leaseEndOf(lab, id!)).size > 5;
       },
       { what: 'five renewals' },
     );
@@ -60,6 +63,32 @@ describe('a lease', () => {
     expect(runner.runs).toHaveLength(1);
     run.succeed();
     expect(await lab.ended(id!)).toMatchObject({ status: 'succeeded', attempts: 1, lease: { fence: 1 } });
+  });
+
+  test('that a slow claim has used up in part is renewed by its age', async () => {
+    const lab = requestsLab(freshDatabase());
+    const leaseMs = 30_000;
+    const [id] = await lab.insert(small);
+    const slow = await holder(lab, leaseMs);
+    const { claim: claimed, ...rest } = await claim(slow, id!);
+    const before = await leaseEndOf(lab, id!);
+    // The answer has taken all but five seconds of the lease.
+    const aged = { ...rest, claim: { ...claimed, leaseUntilMs: performance.now() + 5_000 } };
+    const runner = heldRunner();
+
+    const ending = new RequestRun(aged, {
+      queue: slow,
+      runner,
+      logger: lab.logger,
+      observer: silentRequestsObserver,
+      random: () => 0,
+      giveUp: new AbortController().signal,
+    }).run();
+    await until(async () => (await leaseEndOf(lab, id!)) > before, { what: 'the renewal' });
+    (await runner.nth(1)).succeed();
+
+    expect(await ending).toEqual({ kind: 'ended' });
+    expect(await lab.read(id!)).toMatchObject({ status: 'succeeded', attempts: 1 });
   });
 
   test('of a holder that died runs out, and the request goes on elsewhere within lease and poll', async () => {
