@@ -17,8 +17,8 @@ export async function runLoop(
   built: Build,
   { stripe, uri }: { stripe: { url: string; key: string }; uri: string },
 ): Promise<LoopFigures> {
-  process.env['TEST_ENTRY'] = await built.script('loop-process.ts'); // startProcess runs what this names
   const { exit, lines } = startProcess({
+    entry: await built.script('loop-process.ts'),
     args: [name],
     nodeArgs: nodeFlags,
     env: { STRIPE_API_BASE: stripe.url, STRIPE_API_KEY: stripe.key, MONGODB_URI: uri },

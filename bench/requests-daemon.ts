@@ -30,9 +30,9 @@ export async function startBenchDaemon(
   { program, uri, simulator }: DaemonPlace,
   { wakeUps = 'stream', rate, profile }: DaemonOptions,
 ): Promise<BenchDaemon> {
-  process.env['TEST_ENTRY'] = program; // startProcess runs what this names
   const [all, endpoint] = rate === 'limited' ? ['20', '10'] : ['0', '0'];
   const daemon = startProcess({
+    entry: program,
     args: ['run'],
     nodeArgs: [...nodeFlags, ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`])],
     env: {

@@ -90,9 +90,9 @@ export async function runScan(
 }
 
 function startDaemon({ daemon, stripe, mongodb }: ScanPlace, settings: ScanSettings): RunningProcess {
-  process.env['TEST_ENTRY'] = daemon; // startProcess runs what this names
   const { rate, inFlight } = settings;
   return startProcess({
+    entry: daemon,
     args: ['run'],
     nodeArgs: [...(settings.nodeFlags ?? nodeFlags)],
     env: {

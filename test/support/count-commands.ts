@@ -12,7 +12,10 @@ export async function countCommands(
     if (commandName === kind) count += 1;
   };
   client.on('commandStarted', onCommand);
-  await task();
-  client.off('commandStarted', onCommand);
+  try {
+    await task();
+  } finally {
+    client.off('commandStarted', onCommand);
+  }
   return count;
 }

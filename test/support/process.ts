@@ -25,7 +25,7 @@ export interface ProcessOptions {
   nodeArgs?: string[];
   /** What it reads on standard input; nothing by default. */
   input?: string;
-  /** A module to run instead of the daemon's, as a path inside the repository, such as `test/simulator/main.ts`. */
+  /** A module to run instead of the daemon's: a path inside the repository, such as `test/simulator/main.ts`, or an absolute one of what is compiled. */
   entry?: string;
 }
 
@@ -127,6 +127,7 @@ export function freePort(): Promise<number> {
 }
 
 function entryArgs(entry: string | undefined): string[] {
+  if (entry !== undefined && isAbsolute(entry)) return [entry];
   const compiled = process.env['TEST_ENTRY'];
   if (entry === undefined && compiled === 'dist') return [fileURLToPath(new URL('dist/main.js', repository))];
   if (entry === undefined && compiled !== undefined && isAbsolute(compiled)) return [compiled];
