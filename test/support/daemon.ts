@@ -143,7 +143,14 @@ export class UserOfQueue {
     const asked = { _id: { $in: [...ids] } };
     const areEnded = async (): Promise<boolean> =>
       (await this.requests.countDocuments({ ...asked, status: { $in: ends } })) === ids.length;
-    await until(areEnded, { what: `all ${ids.length} requests to end`, timeoutMs });
+    await until(areEnded, { what: `all ${ids.length} requests to end`, timeoutMs }).catch(
+      async (error: unknown) => {
+        const others = await this.requests
+          .find({ ...asked, status: { $nin: ends } }, { limit: 5, sort: { status: -1 } })
+          .toArray();
+        throw new Error(`${String(error)}; of the others: ${JSON.stringify(others)}`, { cause: error });
+      },
+    );
     const found = new Map(
       (await this.requests.find(asked).toArray()).map((each) => [String(each._id), each]),
     );

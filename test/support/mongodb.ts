@@ -1,5 +1,6 @@
 // Real MongoDB servers for tests and the demo, on 127.0.0.1 only: replica sets whose members can be killed, frozen and
 // restarted, and a standalone server. What is started here also ends with the test that started it.
+import { randomInt } from 'node:crypto';
 import { MongoMemoryReplSet, MongoMemoryServer } from 'mongodb-memory-server';
 import { mongo } from 'mongoose';
 import { atEnd } from './cleanup.js';
@@ -22,6 +23,12 @@ const spawnOptions = { detached: true };
 
 /** A secondary that was reading from a member when it froze else goes on waiting for it, for up to 20 s. */
 const failoverArgs = ['--setParameter=oplogNetworkTimeoutBufferSeconds=1'];
+
+/**
+ * Below those that the system gives to outgoing connections (32,768 and above on Linux), or one of these could take it while mongod starts,
+ * or while it is down. mongodb-memory-server takes another where this one is used.
+ */
+const somePort = (): number => randomInt(10_000, 32_000);
 
 export interface ServerOptions {
   /** Allows failpoints; true by default. */
@@ -138,7 +145,7 @@ export async function startReplicaSet(options: ReplicaSetOptions = {}): Promise<
   const { path, version } = await mongodOfThisProcess();
   const set = new MongoMemoryReplSet({
     binary: { systemBinary: path, version },
-    instanceOpts: Array.from({ length: count }, () => ({ launchTimeout: 60_000 })),
+    instanceOpts: Array.from({ length: count }, () => ({ port: somePort(), launchTimeout: 60_000 })),
     replSet: {
       name: replicaSetName,
       count,
@@ -184,6 +191,7 @@ export async function startStandalone(options: ServerOptions = {}): Promise<Stan
   const server = new MongoMemoryServer({
     binary: { systemBinary: path, version },
     instance: {
+      port: somePort(),
       ip: '127.0.0.1',
       storageEngine: 'wiredTiger',
       args: argsOf(options),

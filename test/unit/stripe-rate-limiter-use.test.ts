@@ -63,10 +63,10 @@ test.each([
         }),
     );
     const wentAt: number[] = [];
-    const { signal } = new AbortController();
     let isOver = false;
     const callers = limiters.flatMap((limiter) =>
       Array.from({ length: Math.ceil((rate * 0.6) / processes) }, async () => {
+        const { signal } = new AbortController();
         while (!isOver) {
           const turn = {
             endpoint: list,
