@@ -42,7 +42,8 @@ export const callsCounted = (calls: number): mongo.Document => ({
 export function slotsCounted({ allowance, unused }: MonthlyReads): mongo.Document[] {
   const calls = { $add: ['$month.calls', { $size: '$take.slots' }, -unused] };
   const counted = { $set: { 'month.calls': { $max: [0, calls] } } };
-  if (allowance === 0) return [counted];
+  // The document still holds what the last `take` left.
+  if (allowance === 0) return [counted, { $unset: 'take.news' }];
   // By allowance: a larger one is news again, and during a rollout two stand side by side.
   const told = `month.told.of${allowance}`;
   const isFullTo = (share: number): mongo.Document => ({ $gte: ['$month.calls', share * allowance] });

@@ -51,14 +51,13 @@ const intervalNow = (path: string, rate: number): Expression =>
 
 /** When the scope's next slot is due, never before now. */
 function dueNow(path: string, rate: number): Expression {
-  const furthestMs = horizonMs + Math.max(longestStepMs, rate === 0 ? 0 : 1_000 / rate / leastFactor);
-  return {
-    $max: [
-      nowMs,
-      { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, furthestMs] }] },
-      { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, longestBlockMs] }] },
-    ],
-  };
+  const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, longestBlockMs] }] };
+  // Without a rate, what is stored there is only when somebody last took a slot, and it can be later than this update's time: that
+  // is when it began, and before it was applied others may have gone ahead.
+  if (rate === 0) return { $max: [nowMs, notBlocked] };
+  const furthestMs = horizonMs + Math.max(longestStepMs, 1_000 / rate / leastFactor);
+  const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, furthestMs] }] };
+  return { $max: [nowMs, stored, notBlocked] };
 }
 
 /**

@@ -141,6 +141,15 @@ describe('a used allowance', () => {
     expect(await newsOf(other, 120)).toBeUndefined();
   });
 
+  test('is no news to a replica that has none', async () => {
+    const [one, other] = [await replica(), await replica()];
+    await one.take(wants(5), unlimited, { allowance: 5, scansFrom: 5, unused: 0 });
+
+    const { month } = await other.take(wants(1), unlimited);
+
+    expect(month).toMatchObject({ calls: 6, news: undefined });
+  });
+
   test('holds a scan where it is, its checkpoint kept, and it goes on from there when the month has ended', async () => {
     const own = freshDatabase();
     const bench = await openScanBench(own, { seed: { count: 3_000 } }, { monthlyReadAllowance: 12 });
@@ -157,10 +166,16 @@ describe('a used allowance', () => {
     expect(bench.simulator.stats.calls[list]).toBeGreaterThan(12 - 4);
     expect(bench.simulator.stats.calls[list]).toBeLessThan(12 + 8);
 
-    const goOn = () => monthEnds(stateOf(own.db)).then(() => bench.scan());
+    const goOn = async () => {
+      await monthEnds(stateOf(own.db));
+      return bench.scan().catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'read_allowance_used' });
+        return undefined;
+      });
+    };
     let months = 1;
-    let report = await goOn().catch(() => undefined);
-    for (; !report && months < 6; months += 1) report = await goOn().catch(() => undefined);
+    let report = await goOn();
+    for (; !report && months < 30; months += 1) report = await goOn();
 
     expect(months).toBeGreaterThan(1);
     // Once more a month at most the page that was on its way in each window.

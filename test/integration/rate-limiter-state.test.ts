@@ -91,6 +91,16 @@ describe('slots', () => {
     expect((slots[0]?.at ?? 0) - now).toBeLessThanOrEqual(60_100);
   });
 
+  test('without a rate are due at once, also where an update that began later came first', async () => {
+    const state = await replica();
+    const later = { due: Date.now() + 5_000 };
+    await states.insertOne({ _id: 'rate-limiter', whole: later, endpoints: { [list]: later } });
+
+    const answer = await state.take([list, list], { callsPerSecond: 0, callsPerSecondPerEndpoint: 0 });
+
+    expect(granted(answer)).toEqual([0, 0]);
+  });
+
   test('whose acknowledgement was lost on the way are asked for again, and none is granted twice', async () => {
     const state = await replica();
     const rates = { callsPerSecond: 1, callsPerSecondPerEndpoint: 0 };
