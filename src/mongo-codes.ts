@@ -20,11 +20,32 @@ export const passingCodes: ReadonlySet<unknown> = new Set([
   6, 7, 50, 64, 89, 91, 100, 112, 133, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
 ]);
 
+/**
+ * Codes of Node that the driver hands on as they are where a connection breaks while a command is written: neither an error of its own
+ * classes nor, for it, a reason to try again. Source: https://nodejs.org/docs/latest-v20.x/api/errors.html
+ */
+export const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
+  'ECANCELED',
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETDOWN',
+  'ENETUNREACH',
+  'ENOTCONN',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ERR_SOCKET_CLOSED',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_PREMATURE_CLOSE',
+  'ERR_STREAM_WRITE_AFTER_END',
+]);
+
 /** Codes of a write whose document would be above 16 MiB. */
 export const tooLargeCodes: ReadonlySet<unknown> = new Set([10_334, 17_280, 17_419, 17_420]);
 
 /** The code of an error, also of another version of the driver than ours, whose classes are others. */
-const codeOf = (error: unknown): unknown =>
+export const codeOf = (error: unknown): unknown =>
   error instanceof Error && 'code' in error ? error.code : undefined;
 
 export const hasCode = (error: unknown, code: keyof typeof serverCodes): boolean =>

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import mongoose, { mongo } from 'mongoose';
 import { Fault, isFault } from './errors.js';
-import { hasCode, passingCodes, tooLargeCodes } from './mongo-codes.js';
+import { brokenConnectionCodes, codeOf, hasCode, passingCodes, tooLargeCodes } from './mongo-codes.js';
 
 /** True for a fault of the network, of an election or of time: the same step may be tried again. */
 export function isPassing(error: unknown): boolean {
@@ -19,7 +19,8 @@ export function isPassing(error: unknown): boolean {
     error instanceof mongo.MongoServerSelectionError ||
     // What mongoose makes of it when it opens a connection.
     error instanceof mongoose.Error.MongooseServerSelectionError ||
-    error instanceof mongo.MongoNotConnectedError
+    error instanceof mongo.MongoNotConnectedError ||
+    brokenConnectionCodes.has(codeOf(error))
   );
 }
 

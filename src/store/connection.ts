@@ -5,6 +5,7 @@ import { Fault } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { databaseOf } from '../mongo-database.js';
 import { toMongoFault } from '../mongo-faults.js';
+import { mendClosingSockets } from './closing-sockets.js';
 
 export interface ConnectOptions {
   /** Connection string; never logged. */
@@ -43,6 +44,7 @@ export async function openConnection(
   connection: mongoose.Connection,
   options: ConnectOptions,
 ): Promise<void> {
+  mendClosingSockets();
   const { uri, connectDeadlineMs, appName, logger, signal } = options;
   const dbName = databaseName(options);
   const deadline = performance.now() + connectDeadlineMs;

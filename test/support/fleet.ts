@@ -1,6 +1,7 @@
 // Several replicas of the real daemon on one database, the simulator they read from, and whether the mirror is what Stripe says.
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mongo } from 'mongoose';
+import { mendClosingSockets } from '../../src/store/closing-sockets.js';
 import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from './cleanup.js';
 import { type Daemon, type Settings, startDaemon, UserOfQueue } from './daemon.js';
@@ -65,6 +66,7 @@ export async function openFleet(options: FleetOptions = {}): Promise<Fleet> {
 
 /** The database that the connection string names, on a server of the test's own. Begin only what may wait for a minute. */
 export function databaseAt(uri: string): FleetDatabase {
+  mendClosingSockets();
   const client = new mongo.MongoClient(uri, { appName: 'test-support', serverSelectionTimeoutMS: 60_000 });
   atEnd(() => client.close());
   return { uri, db: client.db() };
