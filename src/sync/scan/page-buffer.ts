@@ -3,8 +3,8 @@ import { EventEmitter, once } from 'node:events';
 import type { Window } from './plan.js';
 import type { Page } from './walk.js';
 
-/** Rows that may wait. A page on its way when the buffer fills still comes in. */
-const maxRows = 2_000;
+/** Rows that may wait; in its first seconds a process writes slower than it lists. A page on its way when the buffer fills still comes in. */
+const maxRows = 3_000;
 /** Rows that a writer takes at once. */
 const maxRunRows = 500;
 
