@@ -37,8 +37,8 @@ export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteS
       return {
         insertOne: {
           document: {
+            _id: id, // the first of the fields: the other way round copying and encoding take twice as long
             ...write.object,
-            _id: id,
             _sync: { ...stamp, hash: write.hash, writtenAt: new Date(observed.to) },
           },
         },
