@@ -34,11 +34,10 @@ export class AskTimes {
     return Math.min(...times, now + longestWaitMs);
   }
 
-  /** An answer took so long. Returns by how much that was longer than usual, milliseconds. */
-  learn(ms: number): number {
+  /** An answer took so long. */
+  learn(ms: number): void {
     const usual = this.#answerMs ?? ms;
     this.#answerMs = Math.min(mostAnswerMs, usual + (ms - usual) * 0.2);
-    return Math.max(0, ms - usual);
   }
 
   /** There was no slot yet: from `askAt` on, one that is due `at` can be granted. */

@@ -3,6 +3,7 @@
 import { Fault, reportError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import type { CallPriority, SharedClock } from '../sync/ports.js';
+import { AnswerDelay } from './answer-delay.js';
 import { AskTimes } from './ask-times.js';
 import { readingOf, type ClockReading } from './clock-bounds.js';
 import { InFlight } from './in-flight.js';
@@ -41,6 +42,7 @@ export class RateLimiter {
   readonly #inFlight: InFlight;
   readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
   readonly #askTimes: AskTimes;
+  readonly #answerDelay = new AnswerDelay();
   readonly #reads: MonthlyReads;
   /** Questions to MongoDB that are open. */
   #asks = 0;
@@ -241,15 +243,16 @@ export class RateLimiter {
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
     this.#inFlight.share = inFlightShare;
-    const lateMs = this.#askTimes.learn(answeredAt - askedAt);
+    this.#askTimes.learn(answeredAt - askedAt);
+    const lateMs = this.#answerDelay.learn(now, askedAt, answeredAt);
     const reading = readingOf(now, askedAt, answeredAt);
-    const toOurs = (time: number): number => answeredAt + time - now;
+    const toOurs = (time: number): number => answeredAt - lateMs + time - now;
     wants.forEach((want, index) => {
       const slot = slots[index];
       if (slot?.kind === 'granted') {
         if (!want.hasPlace) this.#reads.leaveUnused(); // it was given up meanwhile
         const dueAt = toOurs(slot.at);
-        this.#grant(want, { dueAt, usableUntil: dueAt - lateMs + slotUsableMs, reading });
+        this.#grant(want, { dueAt, usableUntil: dueAt + slotUsableMs, reading });
       } else {
         this.#giveBack(want);
         if (slot) this.#askTimes.postpone(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);

@@ -1,5 +1,5 @@
 // This process's side of the limiter: who goes first, who has a place, and what happens without slots.
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { RateLimitReason } from '../../src/stripe/observer.js';
 import { RateLimiter, type RateLimiterOptions } from '../../src/stripe/rate-limiter.js';
 import type { SlotStore } from '../../src/stripe/slot-store.js';
@@ -191,6 +191,34 @@ describe('slots', () => {
 
     expect(await call).toBeGreaterThan(busyUntil);
     expect(asks).toBe(3);
+  });
+
+  test('in an answer that comes late are used when they are due', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] });
+    atEnd(() => vi.useRealTimers());
+    let answerMs = 1;
+    let asks = 0;
+    const take: SlotStore['take'] = async (wants) => {
+      asks += 1;
+      const slots = slotsDue(wants, 90);
+      await new Promise((resolve) => setTimeout(resolve, answerMs));
+      return slots;
+    };
+    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 50 } });
+    const call = async (): Promise<number> => {
+      const from = performance.now();
+      const gone = made.schedule(turn('small'), async () => performance.now() - from);
+      await vi.advanceTimersByTimeAsync(500);
+      return gone;
+    };
+
+    await call();
+    answerMs = 70;
+    const goneAfter = await call();
+
+    expect(goneAfter).toBeGreaterThanOrEqual(90);
+    expect(goneAfter).toBeLessThanOrEqual(92);
+    expect(asks).toBe(2);
   });
 
   test('are taken by small calls before scans that waited longer', async () => {
