@@ -132,10 +132,10 @@ describe('the buffer between fetchers and writers', () => {
   const rows = (count: number): StripeObject[] =>
     Array.from({ length: count }, (_, index) => ({ id: idOf(index), created: 1_000 - index }));
 
-  test('has no room from 3,000 rows on, those that writers are at included, until a run is released', async () => {
+  test('has no room from 4,000 rows on, those that writers are at included, until a run is released', async () => {
     const buffer = new PageBuffer();
     const window = new Window({ gte: 0, lt: undefined });
-    for (let page = 0; page < 30; page += 1) {
+    for (let page = 0; page < 40; page += 1) {
       await buffer.room(signal);
       buffer.put(window, pageOf(rows(100)));
     }
@@ -191,8 +191,8 @@ describe('the buffer between fetchers and writers', () => {
     }).catch((error: unknown) => error);
     await untilNothingMoves();
 
-    expect(seen.rows).toBeGreaterThanOrEqual(3_000);
-    expect(seen.rows).toBeLessThanOrEqual(3_000 + windows * 100);
+    expect(seen.rows).toBeGreaterThanOrEqual(4_000);
+    expect(seen.rows).toBeLessThanOrEqual(4_000 + windows * 100);
     stop.abort(new Error('Enough'));
     await listing;
   });

@@ -4,7 +4,7 @@ import type { Window } from './plan.js';
 import type { Page } from './walk.js';
 
 /** Rows that may wait; in its first seconds a process writes slower than it lists. A page on its way when the buffer fills still comes in. */
-const maxRows = 3_000;
+const maxRows = 4_000;
 /** Rows that a writer takes at once. */
 const maxRunRows = 500;
 
