@@ -195,7 +195,7 @@ describe('slots', () => {
 
   test('in an answer that comes late are used when they are due', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] });
-    atEnd(() => vi.useRealTimers());
+    atEnd(() => void vi.useRealTimers());
     let answerMs = 1;
     let asks = 0;
     const take: SlotStore['take'] = async (wants) => {
