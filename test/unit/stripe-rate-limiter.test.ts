@@ -196,25 +196,26 @@ describe('slots', () => {
   test('in an answer that comes late are used when they are due', async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] });
     atEnd(() => void vi.useRealTimers());
-    let answerMs = 1;
+    let answer = (): void => {};
     let asks = 0;
     const take: SlotStore['take'] = async (wants) => {
       asks += 1;
       const slots = slotsDue(wants, 90);
-      await new Promise((resolve) => setTimeout(resolve, answerMs));
+      await new Promise<void>((resolve) => (answer = resolve));
       return slots;
     };
     const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 50 } });
-    const call = async (): Promise<number> => {
+    const call = async (answerAfterMs: number): Promise<number> => {
       const from = performance.now();
       const gone = made.schedule(turn('small'), async () => performance.now() - from);
+      await vi.advanceTimersByTimeAsync(answerAfterMs);
+      answer();
       await vi.advanceTimersByTimeAsync(500);
       return gone;
     };
 
-    await call();
-    answerMs = 70;
-    const goneAfter = await call();
+    await call(1);
+    const goneAfter = await call(70);
 
     expect(goneAfter).toBeGreaterThanOrEqual(90);
     expect(goneAfter).toBeLessThanOrEqual(92);
