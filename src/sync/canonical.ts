@@ -1,6 +1,6 @@
 // Canonical JSON of an object and its hash, as MongoDB will hold the object: the diff between scans rests on it.
 import { hash } from 'node:crypto';
-import { KeyOrders } from './key-order.js';
+import { keyOrderOf } from './key-order.js';
 import type { StripeObject } from './ports.js';
 
 /** Fields of a mirrored document that are not Stripe's: never hashed, never taken from what Stripe sent. */
@@ -43,17 +43,15 @@ export function canonicalJson(value: unknown): string {
     return `[${json}]`;
   }
   const record = value as Record<string, unknown>; // neither null nor array: an object of JSON
-  const { sorted } = keyOrders.of(Object.keys(record));
+  const { sorted } = keyOrderOf(Object.keys(record));
   for (const { key, before } of sorted) json += `${before}${canonicalJson(record[key])}`;
   return `{${json}}`;
 }
 
 const needsNoEscape = /^[ !#-[\]-~]*$/;
 
-/** A string of JSON. JSON.stringify is a call out of JavaScript; for nearly every string of a customer two quotes will do. */
+/** A string of JSON. JSON.stringify is a call out of JavaScript; for nearly every value of a customer two quotes will do. */
 const quoted = (text: string): string => (needsNoEscape.test(text) ? `"${text}"` : JSON.stringify(text));
-
-const keyOrders = new KeyOrders(quoted);
 
 function toWellFormed(value: unknown): unknown {
   if (typeof value === 'string') return wellFormed(value);

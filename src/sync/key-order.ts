@@ -13,26 +13,18 @@ const places = 128;
 /** What is larger than anything of Stripe's is not kept. */
 const mostKeys = 256;
 
-export class KeyOrders {
-  readonly #known: (KeyOrder | undefined)[] = Array.from({ length: places });
-  readonly #quoted: (key: string) => string;
+const known: (KeyOrder | undefined)[] = Array.from({ length: places });
 
-  /** @param quoted a string of JSON */
-  constructor(quoted: (key: string) => string) {
-    this.#quoted = quoted;
-  }
-
-  /** @param received as Object.keys gives them */
-  of(received: readonly string[]): KeyOrder {
-    const place = placeOf(received);
-    const known = this.#known[place];
-    if (known && isSame(known.received, received)) return known;
-    const keys = [...received].sort();
-    const sorted = keys.map((key, at) => ({ key, before: `${at === 0 ? '' : ','}${this.#quoted(key)}:` }));
-    const order = { received, sorted };
-    if (received.length <= mostKeys) this.#known[place] = order;
-    return order;
-  }
+/** @param received as Object.keys gives them */
+export function keyOrderOf(received: readonly string[]): KeyOrder {
+  const place = placeOf(received);
+  const last = known[place];
+  if (last && isSame(last.received, received)) return last;
+  const keys = [...received].sort();
+  const sorted = keys.map((key, at) => ({ key, before: `${at === 0 ? '' : ','}${JSON.stringify(key)}:` }));
+  const order = { received, sorted };
+  if (received.length <= mostKeys) known[place] = order;
+  return order;
 }
 
 /** Cheap, and different for most kinds of object. Those that share a place take it from one another. */

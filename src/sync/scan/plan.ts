@@ -188,7 +188,9 @@ function cutOf(window: Window): number | undefined {
  * About as many as the usual rate lets go before the first answer comes: a window that is empty costs a call, and so does a slot that nobody
  * uses. From the first page on thieves make up for what is wrong with them.
  */
-const firstAges = Array.from({ length: 9 }, (_, step) => 4 * 0.7 ** step * 365.25 * 86_400);
+const firstAges = Array.from({ length: 9 }, (_, step) => 4 * 0.7 ** step).map(
+  (years) => years * 365.25 * 86_400,
+);
 
 /**
  * First windows of a scan, tiling `[0, ∞)`: cut at the quantiles of what is known of the account's spread.
