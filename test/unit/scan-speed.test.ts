@@ -29,6 +29,10 @@ const account = ({ customers, distribution, rate, jitterMs }: Case) => {
   };
 };
 
+/** Percent of rate × 100 customers a second. */
+const shareOfCeiling = (customers: number, seconds: number, rate: number): number =>
+  customers / (seconds * rate);
+
 describe('the scan uses up the rate, however the account is spread', () => {
   const cases: Case[] = [
     { customers: 100_000, distribution: 'uniform', rate: 25, jitterMs: 0, least: 96, mostPages: 1.03 },
@@ -44,7 +48,7 @@ describe('the scan uses up the rate, however the account is spread', () => {
 
     expect(rows).toBe(customers);
     expect(calls).toBeLessThanOrEqual((customers / 100) * mostPages);
-    expect((customers / (seconds * rate * 100)) * 100).toBeGreaterThanOrEqual(least);
+    expect(shareOfCeiling(customers, seconds, rate)).toBeGreaterThanOrEqual(least);
   });
 
   it.each([1, 2, 3, 4, 5, 6])('wherever in time an import lies: sixth %i of 6', async (sixth) => {
@@ -61,7 +65,7 @@ describe('the scan uses up the rate, however the account is spread', () => {
 
     expect(rows).toBe(created.length);
     expect(calls).toBeLessThanOrEqual(1_040);
-    expect((created.length / (seconds * 25 * 100)) * 100).toBeGreaterThanOrEqual(94);
+    expect(shareOfCeiling(created.length, seconds, 25)).toBeGreaterThanOrEqual(94);
   });
 
   it('goes on at the full rate beside a second that only one cursor can walk', async () => {
