@@ -13,6 +13,7 @@ import { measureBacklog } from './requests-backlog.js';
 import { type BenchDaemon, type DaemonPlace, startBenchDaemon } from './requests-daemon.js';
 import { apply, type Load, type Measured } from './requests-load.js';
 import { reportOf, writeResults } from './requests-report.js';
+import { middleBy } from './support/percentiles.js';
 
 const optionsSchema = z.object({
   /** Insertions a second. */
@@ -196,12 +197,11 @@ try {
 
 /** Of each kind the round with the middle p99. */
 function middleOf(rounds: readonly Kinds[]): Kinds {
-  const middle = (kind: Kind): Measured => {
-    const measured = rounds.map((kinds) => kinds[kind]).sort((a, b) => a.latency.p99Ms - b.latency.p99Ms);
-    const found = measured[Math.floor((measured.length - 1) / 2)];
-    if (!found) throw new Error('No round was measured');
-    return found;
-  };
+  const middle = (kind: Kind): Measured =>
+    middleBy(
+      rounds.map((kinds) => kinds[kind]),
+      ({ latency }) => latency.p99Ms,
+    );
   return { softDelete: middle('softDelete'), syncBatch: middle('syncBatch'), syncByIds: middle('syncByIds') };
 }
 

@@ -14,6 +14,7 @@ import {
   unlimitedRow,
   type RateRow,
 } from './scan-rows.js';
+import { middleBy } from './support/percentiles.js';
 import { nodeFlags, runScan, type RunOptions, type ScanFigures } from './scan-run.js';
 
 export interface TableOptions {
@@ -280,5 +281,4 @@ const exactly = (what: string, value: number, bar: number): Check => ({
   isMet: value === bar,
 });
 
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+const median = (values: readonly number[]): number => middleBy(values, (value) => value);
