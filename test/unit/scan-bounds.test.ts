@@ -1,4 +1,6 @@
 // What bounds the memory of a scan: how much is asked for, read or listed ahead of what is done, with ports that count it.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import type { ListedHead, ListAnswer, Mirror, Source, StripeId, StripeObject } from '../../src/sync/ports.js';
 import { listWindows } from '../../src/sync/scan/list-windows.js';
@@ -196,4 +198,50 @@ describe('the buffer between fetchers and writers', () => {
     stop.abort(new Error('Enough'));
     await listing;
   });
+
+  test('keeps no page that is settled while the next one is waited for', async () => {
+    const pages: WeakRef<object>[] = [];
+    const settled: unknown[] = [];
+    const stop = new AbortController();
+    const source = {
+      listsAtOnce: () => 1,
+      list: async (): Promise<ListAnswer> => {
+        if (pages.length === 2) return new Promise<never>(() => undefined);
+        const objects = Array.from({ length: 100 }, (_, index) => ({
+          id: idOf(pages.length * 100 + index),
+          created: 1_000 - pages.length * 100 - index,
+        }));
+        pages.push(new WeakRef(objects[50]!));
+        const receivedAtMs = performance.now();
+        return { kind: 'page', objects, invalid: 0, hasMore: true, stripeTime: 2e9, observed, receivedAtMs };
+      },
+    } as unknown as Source; // nothing else is asked of it
+    const mirror = {
+      async *heads(): AsyncGenerator<readonly ListedHead[]> {},
+      write: async (writes: readonly unknown[]) => writes.map(() => ({ kind: 'written' })),
+    } as unknown as Mirror; // nothing else is asked of it
+
+    void listWindows(new Plan([new Window({ gte: 0, lt: 2_000 })]), {
+      source,
+      mirror,
+      signal: stop.signal,
+      settleWithinMs: 0,
+      conclusive: () => ({ lt: 0 }),
+      onPage: () => undefined,
+      missedByRun: () => ({ add: () => Promise.resolve(), settle: () => undefined }),
+      onResults: (results) => void settled.push(...results),
+      onSettled: () => Promise.resolve(),
+    });
+    await untilNothingMoves();
+    collectGarbage();
+
+    expect(settled).toHaveLength(200);
+    expect(pages.map((page) => page.deref())).toEqual([undefined, undefined]);
+    stop.abort(new Error('Enough'));
+  });
 });
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}

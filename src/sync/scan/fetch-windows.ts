@@ -50,12 +50,15 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
       walks.add(walking);
     }
   };
+  // By itself: a walk that waits for its next page would keep the last one in memory.
+  const step = async (window: Window): Promise<void> => {
+    const page = await ask(window);
+    if (page) onPage(window, page);
+  };
   const walk = async (window: Window): Promise<void> => {
     while (!window.isFetched) {
       await room(signal);
-      const page = await ask(window);
-      if (!page) continue;
-      onPage(window, page);
+      await step(window);
       startWalks(); // what this page told of its window may make it worth a theft
     }
   };

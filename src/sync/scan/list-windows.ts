@@ -75,21 +75,27 @@ async function fetchInto(
   buffer.close();
 }
 
-async function write(buffer: PageBuffer, options: ListOptions, { signal }: Crew): Promise<void> {
+async function write(buffer: PageBuffer, options: ListOptions, crew: Crew): Promise<void> {
+  for (let isMore = true; isMore;) isMore = await writeNext(buffer, options, crew);
+}
+
+/** By itself: a writer that waits for its next run would keep the last one in memory. */
+async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: Crew): Promise<boolean> {
   const { source, mirror, conclusive, missedByRun, onResults, onSettled } = options;
-  for (let run = await buffer.take(signal); run; run = await buffer.take(signal)) {
-    const missed = missedByRun();
-    const { results, settle } = await reconcile(run.window, run.pages, {
-      source,
-      mirror,
-      conclusive: conclusive(),
-      onMissing: (ids) => missed.add(ids),
-      signal,
-    });
-    settle();
-    missed.settle();
-    onResults(results);
-    buffer.release(run);
-    await onSettled();
-  }
+  const run = await buffer.take(signal);
+  if (!run) return false;
+  const missed = missedByRun();
+  const { results, settle } = await reconcile(run.window, run.pages, {
+    source,
+    mirror,
+    conclusive: conclusive(),
+    onMissing: (ids) => missed.add(ids),
+    signal,
+  });
+  settle();
+  missed.settle();
+  onResults(results);
+  buffer.release(run);
+  await onSettled();
+  return true;
 }
