@@ -1,10 +1,10 @@
 // The SDK's own Node client, wrapped: a request needs an attempt that has not sent one yet, and nothing but GET gets through.
 // Errors lose their codes here, for the SDK on its own repeats a call whose error says ECONNRESET or EPIPE.
-import type { Duplex } from 'node:stream';
-import type { Agent } from 'node:http';
+import type { Agent, IncomingMessage } from 'node:http';
 import Stripe from 'stripe';
 import { Fault } from '../errors.js';
 import { attemptOf, type Attempt } from './attempt.js';
+import { readJson } from './response-body.js';
 
 type Client = Stripe.HttpClient;
 type Response = Stripe.HttpClientResponse;
@@ -38,15 +38,16 @@ function receivedBy(attempt: Attempt, response: Response): Response {
   // The SDK would print a Stripe-Notice as a warning of the process.
   const { 'stripe-notice': _, ...headers } = response.getHeaders();
   attempt.answered(status, headers);
-  attempt.use(response.getRawResponse() as Duplex); // the Node client's is an IncomingMessage
+  const message = response.getRawResponse() as IncomingMessage; // the Node client's is one
+  attempt.use(message);
   return {
     getStatusCode: () => status,
     getHeaders: () => headers,
-    getRawResponse: () => response.getRawResponse(),
+    getRawResponse: () => message,
     toStream: (onComplete) => response.toStream(onComplete),
     toJSON: async () => {
       try {
-        const body: unknown = await response.toJSON();
+        const body = await readJson(message);
         attempt.done(body);
         return isSuccess(status) || typeof body !== 'object' || body === null ? {} : body;
       } catch (error) {

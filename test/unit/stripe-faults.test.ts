@@ -70,6 +70,17 @@ describe('an answer that', () => {
   });
 });
 
+test('characters that are cut between two packets come whole', async () => {
+  const name = 'Zoë 山田 🙂'.repeat(20);
+  simulator.create({ id: 'cus_cut', name });
+  simulator.fault({ kind: 'drip', everyMs: 1, bytes: 7 });
+  const { customers } = startGateway(simulator, { attemptTimeoutMs: 10_000 });
+
+  const answer = await customers.retrieve('cus_cut' as StripeId, calm);
+
+  expect(answer).toMatchObject({ kind: 'found', object: { name } });
+});
+
 test('a connection that nobody takes ends as a retryable fault', async () => {
   const { url, key } = simulator;
   await simulator.close();
