@@ -33,6 +33,8 @@ const pollMs = { withStream: 5_000, without: 1_000 };
 const longestPauseMs = 5_000;
 /** Between two looks: what ends meanwhile is read together. */
 const gatherMs = 5;
+/** While the stream tells of ends a first look is for those alone that had ended before: it may wait so long for others to go with. */
+const firstLookMs = 25;
 /** Ids of one look. */
 const batchSize = 500;
 
@@ -81,6 +83,10 @@ export class EndWatcher {
   readonly #awaited = new Map<string, Awaited>();
   /** Keys to look at. */
   readonly #due = new Set<string>();
+  /** Keys to look at with the next ones, or when the alarm rings. */
+  readonly #fresh = new Set<string>();
+  #alarm: NodeJS.Timeout | undefined;
+  #lookedMs = -Infinity;
   readonly #closing = new AbortController();
   #news = new AbortController();
   #isTold = false;
@@ -120,7 +126,7 @@ export class EndWatcher {
       const awaited = this.#awaited.get(key) ?? { id, waiters: new Set() };
       awaited.waiters.add(waiter);
       this.#awaited.set(key, awaited);
-      this.#look(key);
+      this.#lookFirst(key);
       this.#start();
     });
   }
@@ -138,6 +144,7 @@ export class EndWatcher {
   #endIfIdle(): void {
     if (this.#awaited.size > 0 || this.#closing.signal.aborted) return;
     this.#closing.abort();
+    clearTimeout(this.#alarm);
     this.db.client?.off('topologyClosed', this.#onClosed);
     this.onIdle();
   }
@@ -155,8 +162,21 @@ export class EndWatcher {
 
   // Looking
 
+  /** At once where little happens, otherwise with others. */
+  #lookFirst(key: string): void {
+    if (!this.#isTold || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
+    else {
+      this.#fresh.add(key);
+      this.#alarm ??= setTimeout(() => this.#look(), firstLookMs);
+    }
+  }
+
   #look(...keys: readonly string[]): void {
     for (const key of keys) this.#due.add(key);
+    for (const key of this.#fresh) this.#due.add(key);
+    this.#fresh.clear();
+    clearTimeout(this.#alarm);
+    this.#alarm = undefined;
     endWaits(this.#news);
   }
 
@@ -192,6 +212,7 @@ export class EndWatcher {
     const ids = this.#idsOf(keys);
     const options = { readPreference: 'primary', maxTimeMS: 30_000, projection: { ended: endedOnly } };
     for (const key of keys) this.#due.delete(key);
+    this.#lookedMs = performance.now();
     if (ids.length === 0) return;
     try {
       const found = await this.#collection.find({ _id: { $in: ids } }, options).toArray();

@@ -81,7 +81,8 @@ export class RequestRun {
     const stop = new AbortController();
     const watch = this.#watchLease(stop.signal);
     const heartbeat = this.#keepLease(stop.signal);
-    this.#logger.info('Request started');
+    // Of small ones there may be hundreds a second, and their end has a line.
+    this.#logger[this.hold || this.#attempt > 1 ? 'info' : 'debug']('Request started');
     const startedMs = performance.now();
     let outcome: RunOutcome;
     try {

@@ -12,8 +12,11 @@ const database = freshDatabase();
 const lab = requestsLab(database);
 
 /** A service's own connection, by the plain driver. */
-async function service(uri = database.uri): Promise<{ client: mongo.MongoClient; db: mongo.Db }> {
-  const client = await mongo.MongoClient.connect(uri);
+async function service(
+  uri = database.uri,
+  options: mongo.MongoClientOptions = {},
+): Promise<{ client: mongo.MongoClient; db: mongo.Db }> {
+  const client = await mongo.MongoClient.connect(uri, options);
   atEnd(() => client.close());
   return { client, db: client.db() };
 }
@@ -143,6 +146,30 @@ describe('waiting for requests to end', () => {
     expect((await all).map(({ _id }) => String(_id))).toEqual(ids.map(String));
     expect(streams).toBe(1);
     await until(async () => (await openStreams()) === 0, { what: 'the change stream to close' });
+  });
+
+  it('looks at most every 25 ms at what it is asked to wait for, and finds what had ended before', async () => {
+    const { db, client } = await service(database.uri, { monitorCommands: true });
+    let looks = 0;
+    client.on('commandStarted', ({ commandName }) => void (looks += commandName === 'find' ? 1 : 0));
+    const ids = await lab.insert(...Array.from({ length: 101 }, () => ({ command: 'syncAll' })));
+    const waits = [requests.result(db, ids[0]!)];
+    await until(async () => (await openStreams()) > 0 && looks >= 2, {
+      what: 'the look after the stream opened',
+    });
+    await end(ids[50]!);
+    const [before, startedMs] = [looks, performance.now()];
+
+    for (const id of ids.slice(1)) {
+      waits.push(requests.result(db, id));
+      await lab.read(id);
+    }
+    await waits[50];
+    const most = Math.ceil((performance.now() - startedMs) / 25) + 1;
+
+    expect(looks - before).toBeLessThanOrEqual(most);
+    await lab.requests.updateMany({ _id: { $in: ids } }, { $set: { status: 'succeeded' } });
+    expect((await Promise.all(waits)).map(({ _id }) => String(_id))).toEqual(ids.map(String));
   });
 
   it('answers several who wait for the same one, and each in its time', async () => {
