@@ -1,6 +1,11 @@
 // The daemon that bench/requests.ts measures: as in the image, in a process of its own, with its defaults but for what is said here.
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { atEnd } from '../test/support/cleanup.js';
 import { samplesOf } from '../test/support/daemon.js';
-import { type RunningProcess, startProcess } from '../test/support/process.js';
+import { freePort, type RunningProcess, startProcess } from '../test/support/process.js';
+import { until } from '../test/support/until.js';
 import { nodeFlags } from './scan-run.js';
 
 export interface DaemonOptions {
@@ -25,16 +30,22 @@ export interface DaemonPlace {
   readonly simulator: { readonly url: string; readonly restrictedKey: string };
 }
 
-/** Starts it, and waits until it works. */
+/** Starts it, and waits until it works. Its log goes into a file, as in a cluster: this process, which waits for requests, has not to read it. */
 export async function startBenchDaemon(
   { program, uri, simulator }: DaemonPlace,
   { wakeUps = 'stream', rate, profile }: DaemonOptions,
 ): Promise<BenchDaemon> {
   const [all, endpoint] = rate === 'limited' ? ['20', '10'] : ['0', '0'];
+  const port = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), 'stripe-mongo-sync-log-'));
+  atEnd(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'daemon.log');
+  const log = await open(path, 'w');
   const daemon = startProcess({
     entry: program,
     args: ['run'],
     nodeArgs: [...nodeFlags, ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`])],
+    stdout: log.fd,
     env: {
       MONGODB_URI: uri,
       STRIPE_API_BASE: simulator.url,
@@ -43,17 +54,22 @@ export async function startBenchDaemon(
       STRIPE_CALLS_PER_SECOND_PER_ENDPOINT: endpoint,
       SYNC_ALL_SCHEDULE: '',
       ...(wakeUps === 'polling' && { REQUESTS_CHANGE_STREAM: 'false', REQUESTS_POLL_INTERVAL_MS: '1000' }),
-      HTTP_PORT: '0',
+      HTTP_PORT: String(port),
       LOG_FORMAT: 'json',
     },
   });
-  await daemon.waitForLine(({ json }) => json?.['msg'] === 'Started', {
-    what: 'the start',
-    timeoutMs: 60_000,
-  });
-  const listening = daemon.lines.find(({ json }) => json?.['msg'] === 'Listening');
+  // The daemon has the file as its own by now.
+  await log.close();
+  const base = `http://127.0.0.1:${port}`;
+  const isReady = async (): Promise<boolean> => (await fetch(`${base}/readyz`)).status === 200;
+  await Promise.race([
+    until(isReady, { what: 'the daemon to be ready', timeoutMs: 60_000 }),
+    daemon.exit.then(async ({ code }) => {
+      throw new Error(`The daemon ended with ${String(code)}; it said:\n${await readFile(path, 'utf8')}`);
+    }),
+  ]);
   const cpuSeconds = async (): Promise<number> => {
-    const answer = await fetch(`${String(listening?.json?.['url'])}/metrics`);
+    const answer = await fetch(`${base}/metrics`);
     return samplesOf(await answer.text()).get('process_cpu_seconds_total') ?? Number.NaN;
   };
   return { ...daemon, cpuSeconds };

@@ -25,6 +25,8 @@ export interface ProcessOptions {
   nodeArgs?: string[];
   /** What it reads on standard input; nothing by default. */
   input?: string;
+  /** A file descriptor that gets its standard output, of which there are no lines then: who is measured beside it does not have to read. */
+  stdout?: number;
   /** A module to run instead of the daemon's: a path inside the repository, such as `test/simulator/main.ts`, or an absolute one of what is compiled. */
   entry?: string;
 }
@@ -68,11 +70,11 @@ export interface WaitOptions {
  * names by its absolute path. Returns at once: wait for a line or a port. It ends with the test by SIGKILL, unless `stop()` has ended it before.
  */
 export function startProcess(options: ProcessOptions = {}): RunningProcess {
-  const { args = [], env = {}, cwd, nodeArgs = [], input, entry } = options;
+  const { args = [], env = {}, cwd, nodeArgs = [], input, entry, stdout = 'pipe' } = options;
   const child = spawn(process.execPath, [...lifeline, ...nodeArgs, ...entryArgs(entry), ...args], {
     cwd: cwd ?? fileURLToPath(repository),
     env: { ...inherited(), ...env },
-    stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'pipe'],
+    stdio: [input === undefined ? 'ignore' : 'pipe', stdout, 'pipe', 'pipe'],
     // A process group of its own: Ctrl-C is for us alone, and we end it in our order.
     detached: true,
   });
