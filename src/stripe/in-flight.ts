@@ -1,7 +1,8 @@
-// How many calls of this process are under way at once. Scans leave some places to small calls. Where Stripe finds that too many
-// are at work, the places are halved, and come back one by one.
+// How many calls of this process are under way at once. Scans leave some places to small calls, the more the more of those there are. Where
+// Stripe finds that too many are at work, the places are halved, and come back one by one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
+import { RecentMost } from './recent-most.js';
 
 const leastMsBetweenCuts = 1_000;
 const msUntilPlaceReturns = 10_000;
@@ -11,38 +12,53 @@ const msUntilPlaceReturns = 10_000;
  */
 const mostMsAlone = 1_000;
 
-/** Stripe may take its time with a list: what small calls have left then must do for many of them, one after the other. */
-const leftToSmallOf = (places: number): number => Math.min(3, Math.ceil(places / 4));
-const forScansOf = (places: number): number => Math.max(1, places - leftToSmallOf(places));
+/**
+ * Stripe may take its time with a list: what small calls have left then must do for many of them, one after the other. So they have one place
+ * more than they took at once of late, up to half of all.
+ * @param mostSmall places that small calls took at once of late
+ */
+const leftToSmallOf = (places: number, mostSmall: number): number =>
+  Math.max(Math.min(3, Math.ceil(places / 4)), Math.min(mostSmall + 1, Math.floor(places / 2)));
+const forScansOf = (places: number, mostSmall = 0): number =>
+  Math.max(1, places - leftToSmallOf(places, mostSmall));
+/** How long what small calls took is remembered: some pages that take their time. */
+const smallRememberedMs = 1_000;
 
 export class InFlight {
   readonly #limit;
   readonly #most: number;
   /** Places taken, by calls at work and by those that are about to get their slot. */
   readonly #taken: Record<CallPriority, number> = { small: 0, scan: 0 };
+  readonly #mostSmall: RecentMost;
   #places: number;
   #reducedAt = -Infinity;
   /** Share of the places that the refusals which all replicas met leave to each; 0 to 1. */
   share = 1;
   #aloneUntil = Infinity;
 
-  constructor(most: number) {
+  constructor(
+    most: number,
+    private readonly now: () => number = () => performance.now(),
+  ) {
     this.#most = most;
+    this.#mostSmall = new RecentMost(smallRememberedMs, now);
     this.#places = most;
     this.#limit = pLimit(most);
   }
 
-  /** Places that scans may take now. */
+  /** Places that scans may take where there are few small calls. */
   get forScans(): number {
     return forScansOf(this.#placesNow());
   }
 
   /** Takes a place for a call of this priority; false where none is free. */
   take(priority: CallPriority): boolean {
-    const places = performance.now() < this.#aloneUntil ? 1 : this.#placesNow();
+    const places = this.now() < this.#aloneUntil ? 1 : this.#placesNow();
     const { small, scan } = this.#taken;
-    const isFree = small + scan < places && (priority === 'small' || scan < forScansOf(places));
+    const isFree =
+      small + scan < places && (priority === 'small' || scan < forScansOf(places, this.#mostSmall.value));
     if (isFree) this.#taken[priority] += 1;
+    if (isFree && priority === 'small') this.#mostSmall.saw(this.#taken.small);
     return isFree;
   }
 
@@ -52,7 +68,7 @@ export class InFlight {
 
   /** Runs a task that has a place. */
   async run<T>(task: () => Promise<T>): Promise<T> {
-    this.#aloneUntil = Math.min(this.#aloneUntil, performance.now() + mostMsAlone);
+    this.#aloneUntil = Math.min(this.#aloneUntil, this.now() + mostMsAlone);
     try {
       return await this.#limit(task);
     } finally {
@@ -62,14 +78,14 @@ export class InFlight {
 
   /** Halves the places, at most once a second. */
   reduce(): void {
-    const now = performance.now();
+    const now = this.now();
     if (now - this.#reducedAt < leastMsBetweenCuts) return;
     this.#places = Math.max(1, Math.floor(this.#placesNow() / 2));
     this.#reducedAt = now;
   }
 
   #placesNow(): number {
-    const returned = Math.floor((performance.now() - this.#reducedAt) / msUntilPlaceReturns);
+    const returned = Math.floor((this.now() - this.#reducedAt) / msUntilPlaceReturns);
     const shared = Math.max(1, Math.floor(this.#most * this.share));
     return Math.min(this.#most, shared, this.#places + returned);
   }

@@ -1,5 +1,7 @@
 // Places in flight: how many calls of this process are under way at once, and who has them.
 import { describe, expect, test } from 'vitest';
+import { InFlight } from '../../src/stripe/in-flight.js';
+import type { CallPriority } from '../../src/sync/ports.js';
 import { limiter, openTasks, slotsDue, turn, unlimited } from '../support/rate-limiter.js';
 import { freeSlots } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
@@ -59,6 +61,59 @@ describe('places in flight', () => {
       await Promise.all(all);
     },
   );
+
+  describe('where small calls come at once, are left for one more than came of late', () => {
+    /** How many more calls of the priority get a place. */
+    const fill = (places: InFlight, priority: CallPriority): number => {
+      let taken = 0;
+      while (places.take(priority)) taken += 1;
+      return taken;
+    };
+
+    async function opened(most: number, now = () => 0): Promise<InFlight> {
+      const places = new InFlight(most, now);
+      await places.run(async () => {}); // the first call goes alone
+      return places;
+    }
+
+    test.each([
+      [8, 0, 6],
+      [8, 1, 6],
+      [8, 2, 5],
+      [8, 3, 4],
+      [4, 0, 3],
+      [4, 1, 2],
+      [20, 2, 17],
+      [20, 6, 13],
+    ])('of %i places beside %i small calls scans take %i', async (most, small, scans) => {
+      const places = await opened(most);
+      for (let count = 0; count < small; count += 1) places.take('small');
+      for (let count = 0; count < small; count += 1) places.giveBack('small');
+
+      expect(fill(places, 'scan')).toBe(scans);
+    });
+
+    test.each([1, 2, 3, 4, 8, 20])('of %i places scans keep half, and never none', async (most) => {
+      const places = await opened(most);
+      const small = fill(places, 'small');
+      for (let count = 0; count < small; count += 1) places.giveBack('small');
+
+      expect(small).toBe(most);
+      expect(fill(places, 'scan')).toBe(Math.max(1, Math.ceil(most / 2)));
+    });
+
+    test('and given back to scans where none came for two seconds', async () => {
+      let nowMs = 0;
+      const places = await opened(8, () => nowMs);
+      for (let count = 0; count < 4; count += 1) places.take('small');
+      for (let count = 0; count < 4; count += 1) places.giveBack('small');
+      nowMs = 999;
+      const soon = fill(places, 'scan');
+      nowMs = 2_000;
+
+      expect([soon, fill(places, 'scan')]).toEqual([4, 2]);
+    });
+  });
 
   test('go to small calls first, in the order in which they came', async () => {
     const made = limiter({ limits: { ...unlimited, maxInFlight: 1 } });
