@@ -1,14 +1,21 @@
-// Five suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself, `prometheus` needs a
-// Prometheus on the PATH, `image` needs an engine and is run by .ci/image.
+// Suites: `unit` needs no MongoDB, `mongodb` shares one replica set, `faults` does harm and runs by itself, `faults-alone` after it, for what it
+// measures needs the processors, `prometheus` needs a Prometheus on the PATH, `image` needs an engine and is run by .ci/image.
 import { defineConfig } from 'vitest/config';
 
 const withoutMongo = ['test/{unit,contract,simulator}/**/*.test.ts'];
 const harmful = ['test/faults/**/*.test.ts'];
+/** Whether all of a rate is used can be told only of processes that get to run. */
+const alone = ['test/faults/rate.test.ts'];
 const ofImage = ['test/image/**/*.test.ts'];
 const ofPrometheus = ['test/prometheus/**/*.test.ts'];
 /** Also in the suite `faults`, with more and other seeds. */
 const laws = ['test/property/convergence.test.ts'];
 const sharedReplicaSet = ['test/support/global-setup.ts'];
+const compiled = {
+  testTimeout: 180_000,
+  globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
+  setupFiles: ['test/support/use-build.ts'],
+};
 
 export default defineConfig({
   test: {
@@ -36,19 +43,21 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: [...harmful, ...laws],
+          exclude: alone,
           env: { CONVERGENCE_RUNS: process.env['CONVERGENCE_RUNS'] ?? '25' },
-          testTimeout: 180_000,
-          globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
-          setupFiles: ['test/support/use-build.ts'],
+          ...compiled,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'faults-alone', include: alone, sequence: { groupOrder: 1 }, ...compiled },
       },
       {
         extends: true,
         test: {
           name: 'prometheus',
           include: ofPrometheus,
-          globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
-          setupFiles: ['test/support/use-build.ts'],
+          ...compiled,
         },
       },
       { extends: true, test: { name: 'image', include: ofImage, globalSetup: sharedReplicaSet } },
