@@ -3,9 +3,8 @@ import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from '../test/support/cleanup.js';
-import { samplesOf } from '../test/support/daemon.js';
+import { samplesOf, untilReady } from '../test/support/daemon.js';
 import { freePort, type RunningProcess, startProcess } from '../test/support/process.js';
-import { until } from '../test/support/until.js';
 import { nodeFlags } from './scan-run.js';
 
 export interface DaemonOptions {
@@ -61,9 +60,8 @@ export async function startBenchDaemon(
   // The daemon has the file as its own by now.
   await log.close();
   const base = `http://127.0.0.1:${port}`;
-  const isReady = async (): Promise<boolean> => (await fetch(`${base}/readyz`)).status === 200;
   await Promise.race([
-    until(isReady, { what: 'the daemon to be ready', timeoutMs: 60_000 }),
+    untilReady((asked) => fetch(base + asked), 60_000),
     daemon.exit.then(async ({ code }) => {
       throw new Error(`The daemon ended with ${String(code)}; it said:\n${await readFile(path, 'utf8')}`);
     }),

@@ -1,9 +1,8 @@
 // One full sync by the real daemon, compiled and with the Node options of the image, seen from outside: time, calls, writes, memory.
 import { readFile } from 'node:fs/promises';
 import { mongo } from 'mongoose';
-import { said, samplesOf, UserOfQueue } from '../test/support/daemon.js';
+import { said, samplesOf, untilReady, UserOfQueue } from '../test/support/daemon.js';
 import { startProcess, type RunningProcess } from '../test/support/process.js';
-import { until } from '../test/support/until.js';
 
 /** The image sets the same (NODE_OPTIONS in the Dockerfile). */
 export const nodeFlags = ['--max-semi-space-size=8', '--max-old-space-size=96'];
@@ -62,10 +61,7 @@ export async function runScan(
     const base = String(json?.['url']);
     const metrics = async (): Promise<ReadonlyMap<string, number>> =>
       samplesOf(await (await fetch(`${base}/metrics`)).text());
-    await until(async () => (await fetch(`${base}/readyz`)).status === 200, {
-      what: 'the daemon to be ready',
-      timeoutMs: 60_000,
-    });
+    await untilReady((path) => fetch(base + path), 60_000);
     const db = client.db(place.mongodb.database);
     const before = await metrics(); // resets the event loop's histogram, too
     const startedWhen = await operationTime(db);

@@ -78,12 +78,23 @@ export function startDaemon(
     ready: async () => {
       // Fails at once, with what it said, where it ends instead.
       await started.waitForLine(said('Started'), { what: 'the start', timeoutMs: 60_000 });
-      await until(async () => (await get('/readyz')).status === 200, { what: 'the daemon to be ready' });
+      await untilReady(get);
     },
     samples: async () => samplesOf((await get('/metrics')).body),
     logs,
     errors: () => logs().filter(({ level }) => level === 'error' || level === 'fatal'),
   };
+}
+
+/** Resolves when `/readyz` says 200. @param get asks for a path; to fail is to be not ready yet */
+export async function untilReady(
+  get: (path: string) => Promise<{ readonly status: number }>,
+  timeoutMs?: number,
+): Promise<void> {
+  await until(async () => (await get('/readyz')).status === 200, {
+    what: 'the daemon to be ready',
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  });
 }
 
 export const said =
