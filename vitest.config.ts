@@ -12,7 +12,6 @@ const ofPrometheus = ['test/prometheus/**/*.test.ts'];
 const laws = ['test/property/convergence.test.ts'];
 const sharedReplicaSet = ['test/support/global-setup.ts'];
 const compiled = {
-  testTimeout: 180_000,
   globalSetup: [...sharedReplicaSet, 'test/support/build.ts'],
   setupFiles: ['test/support/use-build.ts'],
 };
@@ -45,20 +44,23 @@ export default defineConfig({
           include: [...harmful, ...laws],
           exclude: alone,
           env: { CONVERGENCE_RUNS: process.env['CONVERGENCE_RUNS'] ?? '25' },
+          testTimeout: 180_000,
           ...compiled,
         },
-      },
-      {
-        extends: true,
-        test: { name: 'faults-alone', include: alone, sequence: { groupOrder: 1 }, ...compiled },
       },
       {
         extends: true,
         test: {
-          name: 'prometheus',
-          include: ofPrometheus,
+          name: 'faults-alone',
+          include: alone,
+          sequence: { groupOrder: 1 },
+          testTimeout: 180_000,
           ...compiled,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'prometheus', include: ofPrometheus, ...compiled },
       },
       { extends: true, test: { name: 'image', include: ofImage, globalSetup: sharedReplicaSet } },
     ],
