@@ -5,10 +5,13 @@ export class RecentMost {
   #mostBefore = 0;
   #sinceMs = -Infinity;
 
-  /** @param rememberedMs how long a value counts; it may do so twice as long */
+  /**
+   * @param rememberedMs how long a value counts; it may do so twice as long
+   * @param now milliseconds, from any start
+   */
   constructor(
     private readonly rememberedMs: number,
-    private readonly now: () => number = () => performance.now(),
+    private readonly now: () => number,
   ) {}
 
   saw(value: number): void {
