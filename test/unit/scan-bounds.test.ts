@@ -2,8 +2,16 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
-import type { ListedHead, ListAnswer, Mirror, Source, StripeId, StripeObject } from '../../src/sync/ports.js';
-import { listWindows } from '../../src/sync/scan/list-windows.js';
+import type {
+  CallOptions,
+  ListedHead,
+  ListAnswer,
+  Mirror,
+  Source,
+  StripeId,
+  StripeObject,
+} from '../../src/sync/ports.js';
+import { listWindows, type ListOptions } from '../../src/sync/scan/list-windows.js';
 import { PageBuffer } from '../../src/sync/scan/page-buffer.js';
 import { Plan, Window } from '../../src/sync/scan/plan.js';
 import { reconcile } from '../../src/sync/scan/reconcile.js';
@@ -173,24 +181,14 @@ describe('the buffer between fetchers and writers', () => {
     const stop = new AbortController();
     const mirror = {
       async *heads(_range: unknown, aborted: AbortSignal): AsyncGenerator<readonly ListedHead[]> {
-        await new Promise((_, reject) => aborted.addEventListener('abort', () => reject(new Error('ended'))));
+        await untilAborted(aborted);
         yield* [];
       },
     } as unknown as Mirror; // nothing else is asked of it
     const bounds = Array.from({ length: windows }, (_, index) => index * 1_000_000);
     const plan = new Plan(bounds.map((gte, index) => new Window({ gte, lt: bounds[index + 1] })));
 
-    const listing = listWindows(plan, {
-      source,
-      mirror,
-      signal: stop.signal,
-      settleWithinMs: 0,
-      conclusive: () => ({ lt: 0 }),
-      onPage: () => undefined,
-      missedByRun: () => ({ add: () => Promise.resolve(), settle: () => undefined }),
-      onResults: () => undefined,
-      onSettled: () => Promise.resolve(),
-    }).catch((error: unknown) => error);
+    const listing = list(plan, { source, mirror, signal: stop.signal });
     await untilNothingMoves();
 
     expect(seen.rows).toBeGreaterThanOrEqual(4_000);
@@ -205,8 +203,8 @@ describe('the buffer between fetchers and writers', () => {
     const stop = new AbortController();
     const source = {
       listsAtOnce: () => 1,
-      list: async (): Promise<ListAnswer> => {
-        if (pages.length === 2) return new Promise<never>(() => undefined);
+      list: async (_query: unknown, { signal: aborted }: CallOptions): Promise<ListAnswer> => {
+        if (pages.length === 2) return untilAborted(aborted);
         const objects = Array.from({ length: 100 }, (_, index) => ({
           id: idOf(pages.length * 100 + index),
           created: 1_000 - pages.length * 100 - index,
@@ -221,16 +219,13 @@ describe('the buffer between fetchers and writers', () => {
       write: async (writes: readonly unknown[]) => writes.map(() => ({ kind: 'written' })),
     } as unknown as Mirror; // nothing else is asked of it
 
-    void listWindows(new Plan([new Window({ gte: 0, lt: 2_000 })]), {
+    const plan = new Plan([new Window({ gte: 0, lt: 2_000 })]);
+
+    const listing = list(plan, {
       source,
       mirror,
       signal: stop.signal,
-      settleWithinMs: 0,
-      conclusive: () => ({ lt: 0 }),
-      onPage: () => undefined,
-      missedByRun: () => ({ add: () => Promise.resolve(), settle: () => undefined }),
       onResults: (results) => void settled.push(...results),
-      onSettled: () => Promise.resolve(),
     });
     await untilNothingMoves();
     collectGarbage();
@@ -238,8 +233,28 @@ describe('the buffer between fetchers and writers', () => {
     expect(settled).toHaveLength(200);
     expect(pages.map((page) => page.deref())).toEqual([undefined, undefined]);
     stop.abort(new Error('Enough'));
+    await listing;
   });
 });
+
+/** Lists the windows; resolves however that ends. */
+async function list(
+  plan: Plan,
+  options: Pick<ListOptions, 'source' | 'mirror' | 'signal'> & Partial<ListOptions>,
+): Promise<void> {
+  await listWindows(plan, {
+    settleWithinMs: 0,
+    conclusive: () => ({ lt: 0 }),
+    onPage: () => undefined,
+    missedByRun: () => ({ add: () => Promise.resolve(), settle: () => undefined }),
+    onResults: () => undefined,
+    onSettled: () => Promise.resolve(),
+    ...options,
+  }).catch(() => undefined);
+}
+
+const untilAborted = (aborted: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => aborted.addEventListener('abort', () => reject(new Error('ended'))));
 
 function collectGarbage(): void {
   setFlagsFromString('--expose-gc');
