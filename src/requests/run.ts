@@ -2,6 +2,7 @@
 import { Fault, isFault } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { endWaits, pause } from '../pause.js';
+import { laneOf } from './commands.js';
 import { judge, type RunOutcome, type Verdict } from './ending.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import { ProgressMeter, ratioOf } from './progress.js';
@@ -82,7 +83,8 @@ export class RequestRun {
     const watch = this.#watchLease(stop.signal);
     const heartbeat = this.#keepLease(stop.signal);
     // Of small ones there may be hundreds a second, and their end has a line.
-    this.#logger[this.hold || this.#attempt > 1 ? 'info' : 'debug']('Request started');
+    const isOneOfMany = laneOf[this.claimed.command.command] === 'small' && this.#attempt === 1;
+    this.#logger[isOneOfMany ? 'debug' : 'info']('Request started');
     const startedMs = performance.now();
     let outcome: RunOutcome;
     try {

@@ -113,6 +113,29 @@ describe('a request', () => {
   });
 });
 
+test('a start is logged of a scan and of a later attempt; small requests, of which there are many, have one line', async () => {
+  const lab = requestsLab(freshDatabase());
+  let failures = 1;
+  const runner = quickRunner(({ command }) => {
+    if (command === 'softDelete' && failures-- > 0) throw passing();
+    return resultOf();
+  });
+  await lab.worker({ runner });
+
+  const ids = await lab.insert(
+    { command: 'syncAll' },
+    { command: 'syncByIds', ids: ['cus_1'] },
+    { command: 'softDelete', stripeId: 'cus_1' },
+  );
+  for (const id of ids) await lab.ended(id);
+
+  const starts = lab.lines.filter(({ msg, level }) => msg === 'Request started' && level === 'info');
+  expect(starts.map(({ command, attempt }) => `${String(command)} ${String(attempt)}`).sort()).toEqual([
+    'softDelete 2',
+    'syncAll 1',
+  ]);
+});
+
 describe('a fault', () => {
   test('that passes is tried again, with its history, until it does not come back', async () => {
     const lab = requestsLab(freshDatabase());
