@@ -10,6 +10,7 @@ export const USAGE = `node --import tsx test/simulator/main.ts [options]
   --distribution <name>      uniform, growth, spike or same-second
   --from, --to <seconds>     first and last created of the seed
   --seed <n>                 the same seed gives the same customers
+  --customer-bytes <n>       1600 or 2500, each in a page, about
   --deleted-share <0..1>     --test-clock-share <0..1>
   --rate <n>                 calls a second, all endpoints
   --endpoint-rate <n>        calls a second and endpoint
@@ -32,6 +33,7 @@ export function parseCommandLine(args: string[]): SimulatorOptions {
       from: text,
       to: text,
       seed: text,
+      'customer-bytes': text,
       'deleted-share': text,
       'test-clock-share': text,
       rate: text,
@@ -53,6 +55,7 @@ export function parseCommandLine(args: string[]): SimulatorOptions {
     from: numeric(values.from),
     to: numeric(values.to),
     seed: numeric(values.seed),
+    customerBytes: numeric(values['customer-bytes']),
     deletedShare: numeric(values['deleted-share']),
     testClockShare: numeric(values['test-clock-share']),
   });

@@ -35,6 +35,7 @@ export const seedSchema = z.strictObject({
   seed: count.exactOptional(),
   deletedShare: z.number().min(0).max(1).exactOptional(),
   testClockShare: z.number().min(0).max(1).exactOptional(),
+  customerBytes: z.union([z.literal(1600), z.literal(2500)]).exactOptional(),
   events: z.boolean().exactOptional(),
 });
 

@@ -3,7 +3,7 @@
 
 import { CreationOrder } from './creation-order.js';
 import { createIdCodec, type IdCodec } from './customer-ids.js';
-import { JsonWriter } from './json-writer.js';
+import { indented, JsonWriter, type Place, stripeJson } from './json-writer.js';
 import { createRandom } from './random.js';
 import { createdTimes } from './seed.js';
 import { SeededCustomers } from './seeded-customer.js';
@@ -25,6 +25,8 @@ interface Batch {
 /** A customer whose JSON is held: created, raw or changed ones. */
 interface Held {
   json: string;
+  /** Given as text, to be served byte for byte. */
+  isRaw: boolean;
   email: string | null;
   testClock: string | null;
 }
@@ -82,8 +84,8 @@ export class CustomerStore {
     return this.codec.encode(this.order.length);
   }
 
-  /** Adds a customer under its id; `json` is served as it is. Throws when the id is taken. */
-  add(id: string, created: number, json: string, customer: Partial<CustomerObject>): void {
+  /** Adds a customer under its id; `raw` is served as it is, whatever the object says. Throws when the id is taken. */
+  add(id: string, created: number, customer: Partial<CustomerObject>, raw?: string): void {
     if (this.find(id) !== undefined) throw new Error(`The simulator has a customer ${id} already`);
     const isOwnId = id === this.nextId();
     const record = this.order.add(clampSeconds(created));
@@ -93,14 +95,15 @@ export class CustomerStore {
     }
     this.state[record] = LIVE;
     this.listed += 1;
-    this.hold(record, json, customer);
+    this.hold(record, customer, raw);
   }
 
   /** Replaces what is served for the record. */
-  hold(record: number, json: string, customer: Partial<CustomerObject>): void {
+  hold(record: number, customer: Partial<CustomerObject>, raw?: string): void {
+    const json = raw ?? stripeJson(customer);
     const testClock = typeof customer.test_clock === 'string' ? customer.test_clock : null;
     const email = typeof customer.email === 'string' ? customer.email : null;
-    this.held.set(record, { json, email, testClock });
+    this.held.set(record, { json, isRaw: raw !== undefined, email, testClock });
     this.setState(record, testClock === null ? LIVE : ON_TEST_CLOCK);
   }
 
@@ -111,21 +114,23 @@ export class CustomerStore {
 
   /** The customer as JSON; of a deleted one, what Stripe answers for it. */
   json(record: number): string {
-    this.write(this.scratch, record);
+    this.write(this.scratch, record, 'alone');
     return this.scratch.take().toString();
   }
 
   /** Writes what `json` gives. */
-  write(writer: JsonWriter, record: number): void {
+  write(writer: JsonWriter, record: number, place: Place): void {
     const held = this.held.get(record);
     if (held !== undefined) {
-      writer.text(held.json);
+      writer.text(held.isRaw ? held.json : indented(held.json, place));
     } else if (this.isDeleted(record)) {
-      writer.text(`{"id":${JSON.stringify(this.idOf(record))},"object":"customer","deleted":true}`);
+      const stub = { id: this.idOf(record), object: 'customer', deleted: true };
+      writer.text(indented(stripeJson(stub), place));
     } else {
       const batch = this.batchOf(record);
       const customers = this.state[record] === ON_TEST_CLOCK ? batch.onTestClock : batch.usual;
-      customers.write(writer, this.idOf(record), this.order.createdOf(record), record - batch.first);
+      const created = this.order.createdOf(record);
+      customers.write(writer, place, this.idOf(record), created, record - batch.first);
     }
   }
 
@@ -145,7 +150,8 @@ export class CustomerStore {
   seed(plan: SeedPlan): SeedResult & { first: number } {
     const times = createdTimes(plan.count, plan.distribution, plan.from, plan.to, plan.seed);
     const first = this.order.addSorted(times);
-    const traits = { seed: plan.seed, livemode: this.livemode };
+    const { seed, customerBytes } = plan;
+    const traits = { seed, livemode: this.livemode, customerBytes };
     this.batches.push({
       first,
       last: first + plan.count - 1,

@@ -29,6 +29,9 @@ export interface MutationOptions {
 
 export type Distribution = 'uniform' | 'growth' | 'spike' | 'same-second';
 
+/** About how many bytes a customer of a seed takes in a page. */
+export type CustomerBytes = 1600 | 2500;
+
 export interface SeedOptions {
   /** 0 to 4,000,000 customers. */
   count: number;
@@ -44,6 +47,8 @@ export interface SeedOptions {
   deletedShare?: number;
   /** Share (0 to 1) that belongs to a test clock: retrieved, but not listed. Default 0. */
   testClockShare?: number;
+  /** About how long each is in a page, by more or fewer keys of metadata. Default 1,600 bytes. */
+  customerBytes?: CustomerBytes;
   /** Records a `customer.created` event for each. Default false. */
   events?: boolean;
 }

@@ -2,7 +2,10 @@
 
 import { CreationOrder } from './creation-order.js';
 import { createIdCodec, type IdCodec } from './customer-ids.js';
+import { indented, stripeJson } from './json-writer.js';
 
+/** Stands for the customer until its JSON is put there. */
+const OBJECT = '(object)';
 const RETENTION_SECONDS = 30 * 24 * 3600;
 
 export type CustomerEventType = 'customer.created' | 'customer.updated' | 'customer.deleted';
@@ -30,14 +33,19 @@ export class EventStore {
 
   record(event: NewEvent): void {
     const id = this.codec.encode(this.order.length);
-    const previous =
-      event.previousAttributes === undefined
-        ? ''
-        : `,"previous_attributes":${JSON.stringify(event.previousAttributes)}`;
-    const json =
-      `{"id":"${id}","object":"event","api_version":"${event.apiVersion}","created":${event.created},` +
-      `"data":{"object":${event.object}${previous}},"livemode":${event.livemode},"pending_webhooks":0,` +
-      `"request":{"id":null,"idempotency_key":null},"type":"${event.type}"}`;
+    const { previousAttributes: previous } = event;
+    // A placeholder, not the parsed object: keys such as __proto__ and unusual numbers must stay as they are.
+    const json = stripeJson({
+      id,
+      object: 'event',
+      api_version: event.apiVersion,
+      created: event.created,
+      data: { object: OBJECT, ...(previous === undefined ? {} : { previous_attributes: previous }) },
+      livemode: event.livemode,
+      pending_webhooks: 0,
+      request: { id: null, idempotency_key: null },
+      type: event.type,
+    }).replace(`"${OBJECT}"`, () => indented(event.object, 'listed'));
     const number = this.order.add(event.created);
     this.events[number] = { type: event.type, json };
   }

@@ -1,6 +1,7 @@
 // What a fault puts in the place of the answer. Faults of the connection and of the body are in server.ts and reply.ts.
 
 import { defaultError, lockTimeout, rateLimited, type Refusal } from './errors.js';
+import { stripeJson } from './json-writer.js';
 import { type Outcome } from './routes.js';
 import { type Answer, type FaultKind } from './types.js';
 
@@ -35,13 +36,16 @@ export function faultyAnswer(
     case 'emptyPage':
       return withJson(compute(), (json) =>
         json.replace(
-          /"data":.*,"has_more":(?:true|false)(,"url":"[^"]*"\})$/s,
-          '"data":[],"has_more":true$1',
+          /"data": .*,\n {2}"has_more": (?:true|false)(,\n {2}"url": "[^"]*"\n\})$/s,
+          '"data": [],\n  "has_more": true$1',
         ),
       );
     case 'wrongLivemode':
       return withJson(compute(), (json) =>
-        json.replace(/"livemode":(true|false)/g, (_, mode) => `"livemode":${mode !== 'true'}`),
+        json.replace(
+          /"livemode":( ?)(true|false)/g,
+          (_, blank, mode) => `"livemode":${blank}${mode !== 'true'}`,
+        ),
       );
     case 'reset':
     case 'stall':
@@ -60,7 +64,7 @@ export function toAnswer(outcome: Outcome): Answer {
 }
 
 export function fromAnswer(answer: Answer): Literal {
-  const body = typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body);
+  const body = typeof answer.body === 'string' ? answer.body : stripeJson(answer.body);
   return { status: answer.status, headers: answer.headers ?? {}, body };
 }
 
@@ -70,7 +74,7 @@ function statusAnswer(
   headers: Record<string, string>,
 ): Refusal | Literal {
   if (body === undefined) return { status, error: defaultError(status), headers };
-  return { status, headers, body: typeof body === 'string' ? body : JSON.stringify(body) };
+  return { status, headers, body: typeof body === 'string' ? body : stripeJson(body) };
 }
 
 function withJson(outcome: Outcome, change: (json: string) => string): Outcome {

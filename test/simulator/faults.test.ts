@@ -203,7 +203,7 @@ describe('a broken connection', () => {
     expect(error).toBeInstanceOf(Stripe.errors.StripeConnectionError);
     expect(raw).toMatchObject({ status: 200, isComplete: false });
     expect(raw.body.length).toBeLessThan(Number(raw.headers['content-length']));
-    expect(raw.body).toMatch(/^\{"object":"list"/);
+    expect(raw.body).toMatch(/^\{\n {2}"object": "list"/);
   });
 
   it('ends cleanly in the middle of the JSON', async () => {

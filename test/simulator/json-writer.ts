@@ -1,4 +1,18 @@
-// Puts a page together as bytes: strings of a page would be copied three times, and pages are what scans measure.
+// JSON as api.stripe.com writes it, in lines indented by two blanks. Puts a page together as bytes: strings of a page
+// would be copied three times, and pages are what scans measure.
+
+/** Where an object stands in an answer: it is the answer, or it is in the `data` of a list. */
+export type Place = 'alone' | 'listed';
+
+/** The value as Stripe's answers have it: see the examples of https://docs.stripe.com/api/pagination. */
+export function stripeJson(value: unknown): string {
+  return JSON.stringify(value, null, 2);
+}
+
+/** What `stripeJson` gave, moved to where it stands. Line breaks within strings are escaped, so none is touched. */
+export function indented(json: string, place: Place): string {
+  return place === 'alone' ? json : json.replaceAll('\n', '\n    ');
+}
 
 /** Grows as needed; `take` hands out what was written and starts over. */
 export class JsonWriter {

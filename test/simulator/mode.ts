@@ -3,6 +3,7 @@
 import { applyUpdate, newCustomer } from './new-customer.js';
 import { CustomerStore } from './customers.js';
 import { EventStore, previousAttributes, type CustomerEventType } from './events.js';
+import { stripeJson } from './json-writer.js';
 import { hashText, type Random } from './random.js';
 import {
   type CustomerFields,
@@ -46,17 +47,17 @@ export class Mode implements SimulatedMode {
     const id = fields.id ?? this.customers.nextId();
     const created = fields.created ?? this.surroundings.clock.seconds();
     const customer = newCustomer({ id, created, livemode: this.livemode }, fields);
-    this.customers.add(id, created, JSON.stringify(customer), customer);
-    this.happened('customer.created', JSON.stringify(customer), options);
+    this.customers.add(id, created, customer);
+    this.happened('customer.created', stripeJson(customer), options);
     return customer;
   }
 
   createRaw(json: string | object, options: MutationOptions = {}): string {
-    const text = typeof json === 'string' ? json : JSON.stringify(json);
+    const text = typeof json === 'string' ? json : stripeJson(json);
     const parsed: unknown = JSON.parse(text);
     if (!isCustomerLike(parsed)) throw new Error('A raw customer must be a JSON object with a string id');
     const created = typeof parsed.created === 'number' ? parsed.created : this.surroundings.clock.seconds();
-    this.customers.add(parsed.id, created, text, parsed);
+    this.customers.add(parsed.id, created, parsed, typeof json === 'string' ? json : undefined);
     this.happened('customer.created', text, options);
     return parsed.id;
   }
@@ -65,10 +66,9 @@ export class Mode implements SimulatedMode {
     const record = this.existing(id);
     const before = parseCustomer(this.customers.json(record));
     const after = applyUpdate(before, fields);
-    const json = JSON.stringify(after);
-    this.customers.hold(record, json, after);
+    this.customers.hold(record, after);
     if (options.event !== false) {
-      this.happened('customer.updated', json, options, previousAttributes(before, after));
+      this.happened('customer.updated', stripeJson(after), options, previousAttributes(before, after));
     }
     return after;
   }
@@ -102,8 +102,9 @@ export class Mode implements SimulatedMode {
     }
     if (from > to) throw new Error(`from must not be after to, got ${from} and ${to}`);
     const { distribution = 'uniform', seed = 1, deletedShare = 0, testClockShare = 0 } = options;
-    const { count } = options;
-    const seeded = this.customers.seed({ count, distribution, from, to, seed, deletedShare, testClockShare });
+    const { count, customerBytes = 1600 } = options;
+    const times = { count, distribution, from, to, seed };
+    const seeded = this.customers.seed({ ...times, deletedShare, testClockShare, customerBytes });
     if (options.events === true) this.recordSeed(seeded.first, count);
     return { count, deleted: seeded.deleted, testClocks: seeded.testClocks };
   }

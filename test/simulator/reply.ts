@@ -3,6 +3,7 @@
 import { type ServerResponse } from 'node:http';
 import { type StripeErrorBody } from './errors.js';
 import { type Literal } from './fault-answers.js';
+import { stripeJson } from './json-writer.js';
 import { type Outcome } from './routes.js';
 import { type FaultKind } from './types.js';
 
@@ -36,7 +37,7 @@ export function toReply(outcome: Outcome | Literal, context: ReplyContext): Repl
 function renderError(error: StripeErrorBody, context: ReplyContext): string {
   const logs = `https://dashboard.stripe.com/${context.livemode ? '' : 'test/'}logs`;
   const t = Math.floor(context.nowMs / 1000);
-  return JSON.stringify({
+  return stripeJson({
     error: { ...error, request_log_url: `${logs}/${context.requestId}?t=${t}` },
   });
 }

@@ -7,7 +7,7 @@ import { bothCursors, missingPermission, noSuch, unrecognizedUrl, writeRefused }
 import { unknownParameters, type Refusal } from './errors.js';
 import { EventStore } from './events.js';
 import { parseListQuery, type ListQuery } from './list-query.js';
-import { JsonWriter } from './json-writer.js';
+import { indented, JsonWriter, stripeJson } from './json-writer.js';
 import { type Mode } from './mode.js';
 import { type EndpointName, type Permission } from './types.js';
 
@@ -62,7 +62,7 @@ export function answerRoute(method: string, route: Route, caller: Caller, rules:
     case 'GET /v1/events/{id}':
       return retrieveEvent(route, caller.mode, rules);
     case 'GET /v1/account':
-      return { json: JSON.stringify(accountObject(caller.account.id)) };
+      return { json: stripeJson(accountObject(caller.account.id)) };
     case 'write':
       return writeRefused(method, route.path);
     case 'other':
@@ -113,7 +113,7 @@ function listCustomers(rawQuery: string, caller: Caller, rules: RouteRules): Out
       testClock === undefined ? customers.isListed(record) : customers.testClockOf(record) === testClock;
     return isShown && (email === undefined || customers.emailOf(record) === email);
   });
-  return { json: renderList(page, '/v1/customers', (record) => customers.write(writer, record)) };
+  return { json: renderList(page, '/v1/customers', (record) => customers.write(writer, record, 'listed')) };
 }
 
 function listEvents(rawQuery: string, mode: Mode, rules: RouteRules): Outcome {
@@ -131,7 +131,9 @@ function listEvents(rawQuery: string, mode: Mode, rules: RouteRules): Outcome {
   const page = walk(events.order, kept, cursor, rules, (record) => {
     return wanted.length === 0 || wanted.some((pattern) => matchesType(events.typeOf(record), pattern));
   });
-  return { json: renderList(page, '/v1/events', (record) => writer.text(events.json(record))) };
+  return {
+    json: renderList(page, '/v1/events', (record) => writer.text(indented(events.json(record), 'listed'))),
+  };
 }
 
 function retrieveCustomer(route: Route, caller: Caller): Outcome {
@@ -190,12 +192,13 @@ function walk(
 }
 
 function renderList(page: Walk, url: string, write: (record: number) => void): Buffer {
-  writer.text('{"object":"list","data":[');
+  writer.text('{\n  "object": "list",\n  "data": [');
   page.records.forEach((record, i) => {
-    if (i > 0) writer.text(',');
+    writer.text(i > 0 ? ',\n    ' : '\n    ');
     write(record);
   });
-  writer.text(`],"has_more":${page.hasMore},"url":"${url}"}`);
+  writer.text(page.records.length > 0 ? '\n  ]' : ']');
+  writer.text(`,\n  "has_more": ${page.hasMore},\n  "url": "${url}"\n}`);
   return writer.take();
 }
 
