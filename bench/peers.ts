@@ -77,7 +77,7 @@ async function keep(peers: readonly Peer[], version: string): Promise<void> {
     String(Math.max(first.peakRssMiB, again.peakRssMiB)),
   ]);
   const body = [
-    `${inWords(account, rate)}. The loops call as fast as one cursor lets them; they know nothing of removals, of late answers and of interruptions, and keep to no rate.`,
+    `${inWords(account, rate)}; a customer takes about 1,600 bytes in a page. The loops call as fast as one cursor lets them; they know nothing of removals, of late answers and of interruptions, and keep to no rate.`,
     table(['', 'first, s', 'customers/s', 'again, s', 'customers/s', 'peak MiB'], rows),
   ].join('\n\n');
   const command = 'npm run bench:peers';

@@ -2,10 +2,17 @@
 import { mongo } from 'mongoose';
 import { atEnd } from '../test/support/cleanup.js';
 import { startReplicaSet } from '../test/support/mongodb.js';
-import { spawnSimulator, type Distribution, type RemoteSimulator } from '../test/simulator/index.js';
+import {
+  spawnSimulator,
+  type CustomerBytes,
+  type Distribution,
+  type RemoteSimulator,
+} from '../test/simulator/index.js';
 
 export interface Account {
   readonly customers: number;
+  /** Of each in a page, about. 1,600 where absent. */
+  readonly customerBytes?: CustomerBytes | undefined;
   readonly distribution: Distribution;
   /** Of an answer, milliseconds: anything within `jitter` around `latency`. */
   readonly latency: number;
@@ -43,9 +50,9 @@ export async function startServer(): Promise<Server> {
   let number = 0;
   return {
     version,
-    async open({ customers: count, distribution, latency: ms, jitter: jitterMs }) {
+    async open({ customers: count, customerBytes = 1600, distribution, latency: ms, jitter: jitterMs }) {
       const simulator = await spawnSimulator({
-        seed: { count, distribution },
+        seed: { count, distribution, customerBytes },
         latency: { ms, jitterMs },
         logSize: 0,
       });

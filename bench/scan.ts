@@ -3,15 +3,21 @@
 // scan at another server.
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
+import type { CustomerBytes } from '../test/simulator/index.js';
 import { releaseTo } from '../test/support/cleanup.js';
 import { build } from './build.js';
-import { startServer, type Account, type Server } from './scan-place.js';
+import { startServer, type Server } from './scan-place.js';
 import { nodeFlags, runScan, type ScanFigures } from './scan-run.js';
 import { runTable } from './scan-table.js';
 
 const number = z.coerce.number().min(0);
 const optionsSchema = z.object({
   customers: z.coerce.number().int().min(1).max(4_000_000).default(100_000),
+  /** How long each customer is in a page, about: 1600, or 2500 with more metadata. */
+  'customer-bytes': z.coerce
+    .number()
+    .pipe(z.literal([1600, 2500]))
+    .default(1600),
   /** Calls per second, over all and for each endpoint; 0: unlimited. */
   rate: number.default(0),
   latency: number.default(0),
@@ -32,6 +38,7 @@ const text = { type: 'string' } as const;
 const { values } = parseArgs({
   options: {
     customers: text,
+    'customer-bytes': text,
     rate: text,
     latency: text,
     jitter: text,
@@ -50,11 +57,19 @@ const say = (line: string): void => {
   if (!isJson) process.stderr.write(`${line}\n`);
 };
 
-async function stripeOf(server: Server, account: Account): Promise<Parameters<typeof runScan>[0]['stripe']> {
+interface Stripe {
+  readonly url: string;
+  readonly key: string;
+  /** Unknown of another server. */
+  readonly customerBytes?: CustomerBytes;
+}
+
+async function stripeOf(server: Server, chosen: Options): Promise<Stripe> {
   const { STRIPE_API_BASE: url, STRIPE_API_KEY: key } = process.env;
   if (url !== undefined) return { url, key: key ?? 'rk_test_bench' };
-  const { simulator } = await server.open(account);
-  return { url: simulator.url, key: simulator.restrictedKey };
+  const { 'customer-bytes': customerBytes } = chosen;
+  const { simulator } = await server.open({ ...chosen, customerBytes });
+  return { url: simulator.url, key: simulator.restrictedKey, customerBytes };
 }
 
 async function runOnce(chosen: Options): Promise<void> {
@@ -68,18 +83,20 @@ async function runOnce(chosen: Options): Promise<void> {
   for (let time = 1; time <= times; time += 1) {
     say('Scanning');
     const figures = await runScan({ daemon, stripe, mongodb }, settings, { countsStoredWrites: time > 1 });
-    say(inWords(figures));
-    process.stdout.write(`${JSON.stringify({ ...figures, shareOfCeiling: shareOf(figures, rate) })}\n`);
+    say(inWords(figures, stripe));
+    const { customerBytes } = stripe;
+    const line = { ...figures, customerBytes, shareOfCeiling: shareOf(figures, rate) };
+    process.stdout.write(`${JSON.stringify(line)}\n`);
   }
 }
 
 const shareOf = ({ customersPerSecond }: ScanFigures, rate: number): number | undefined =>
   rate === 0 ? undefined : Number((customersPerSecond / (rate * 100)).toFixed(4));
 
-function inWords(figures: ScanFigures): string {
+function inWords(figures: ScanFigures, { customerBytes }: Stripe): string {
   const { customersPerSecond, seconds, pages, writes, peakRssMiB, eventLoopDelayP99Ms } = figures;
   return [
-    `${customersPerSecond} customers a second`,
+    `${customersPerSecond} customers a second${customerBytes === undefined ? '' : ` of about ${customerBytes} bytes`}`,
     `${seconds} s`,
     `${pages} pages`,
     `${writes} writes`,
