@@ -25,16 +25,21 @@ export const mirrorPlan = (collection: string): CollectionPlan => ({
   ],
 });
 
+/** The mirror without the customers that are marked as deleted. */
+export const liveView = (collection: string) => ({
+  name: `${collection}_live`,
+  viewOn: collection,
+  pipeline: [{ $match: { '_sync.deletedAt': { $exists: false } } }],
+});
+
 /**
  * Creates what is missing of it.
  * @throws Fault `mongodb_rejected` (fatal where the user lacks the rights), `mongodb_unavailable`
  */
 export async function ensureMirror(db: mongo.Db, collection: string): Promise<readonly Change[]> {
+  const { name, ...view } = liveView(collection);
   return persistently('creating the mirror', async () => [
     ...(await ensureCollection(db, mirrorPlan(collection))),
-    await ensureView(db, `${collection}_live`, {
-      viewOn: collection,
-      pipeline: [{ $match: { '_sync.deletedAt': { $exists: false } } }],
-    }),
+    await ensureView(db, name, view),
   ]);
 }
