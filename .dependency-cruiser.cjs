@@ -1,60 +1,59 @@
-// Who may import whom: docs/architecture.md in rules. Run by .ci/check-imports.mjs, which also sees to it that every
-// file was looked at.
+// The layout of docs/folders.yaml as rules: which folder imports which, through which doors, and who may use which package.
+// Run by .ci/check-imports.mjs, which also makes sure that every file was looked at.
+const { readFileSync } = require('node:fs');
+const { parse } = require('yaml');
 
-const parts = ['cli', 'http', 'metrics', 'requests', 'schedule', 'store', 'stripe', 'sync'];
+/** @type {{ folder: string, imports: string[], packages: string[], doors: string[] }[]} */
+const folders = parse(readFileSync(`${__dirname}/docs/folders.yaml`, 'utf8'));
+const names = folders.map(({ folder }) => folder);
 
-/** Nothing in `part` imports any of `others`, not even a type. */
-function apart(part, others, comment) {
-  return {
-    name: `${part}-knows-its-place`,
-    comment,
+/** What an entry is in paths; `root` are the files in src itself. */
+const within = (folder) => (folder === 'root' ? 'src/[^/]+\\.ts$' : `src/${folder}/`);
+const anyOf = (paths) => (paths.length === 0 ? '^$' : `^(${paths.join('|')})`);
+const doorOf = (folder) => (door) => `${folder === 'root' ? 'src' : `src/${folder}`}/${door}\\.ts$`;
+const allDoors = folders.flatMap(({ folder, doors }) => doors.map(doorOf(folder)));
+const packagePath = (name) => `(node_modules/)?(@types/)?${name}(/|$)`;
+
+/** A folder imports what the table lists, and of that only doors. */
+const layout = folders.flatMap(({ folder, imports, packages }) => [
+  {
+    name: `${folder}-knows-its-place`,
+    comment: `docs/folders.yaml lists what ${folder} may import.`,
     severity: 'error',
-    from: { path: `^src/${part}/` },
-    to: { path: `^src/(${others.join('|')})/` },
-  };
-}
-
-/** Only files that match `owner` import the npm packages, not even for a type. */
-function onlyIn(packages, owner, comment) {
-  return {
-    name: `${packages[0]}-only-there`,
-    comment,
+    from: { path: `^${within(folder)}` },
+    to: { path: '^src/', pathNot: anyOf([folder, ...imports].map(within)) },
+  },
+  {
+    name: `${folder}-by-its-doors`,
+    comment: `docs/folders.yaml lists the doors of ${folder}; enter by one of them.`,
     severity: 'error',
-    from: { path: '^src/', pathNot: owner },
-    to: { path: packages.map((name) => `^(node_modules/)?(@types/)?${name}(/|$)`) },
-  };
-}
-
-const allBut = (...names) => parts.filter((part) => !names.includes(part));
+    from: { pathNot: `^${within(folder)}` },
+    to: { path: `^${within(folder)}`, pathNot: anyOf(allDoors) },
+  },
+  {
+    name: `${folder}-packages`,
+    comment: `docs/folders.yaml lists the packages that ${folder} may use.`,
+    severity: 'error',
+    from: { path: `^${within(folder)}` },
+    to: {
+      dependencyTypesNot: ['core', 'local', 'localmodule'],
+      path: '.',
+      pathNot: anyOf(['src/', 'package\\.json', ...packages.map(packagePath)]),
+    },
+  },
+]);
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
-    apart('sync', allBut('sync'), 'sync names the ports it needs; others implement them.'),
-    apart('requests', allBut('requests', 'sync'), 'requests knows sync and nothing else.'),
-    apart('schedule', allBut('schedule', 'requests'), 'schedule knows requests and nothing else.'),
-    apart('resources', allBut('sync', 'stripe'), 'A kind of Stripe object is a declaration.'),
-    ...['stripe', 'store', 'metrics', 'http'].map((part) =>
-      apart(
-        part,
-        allBut(part, 'sync', 'requests'),
-        'stripe, store, metrics and http implement ports, apart from each other.',
-      ),
-    ),
+    ...layout,
     {
-      name: 'only-the-root-knows-all',
-      comment: 'daemon.ts composes the parts; nobody but the entry points imports it, or an entry point.',
+      name: 'every-folder-is-listed',
+      comment: 'A new folder of src needs a line in docs/folders.yaml.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(main|daemon|index)\\.ts$|^src/cli/' },
-      to: { path: '^src/(main|daemon|index)\\.ts$|^src/cli/' },
+      from: { path: '^src/[^/]+/', pathNot: anyOf(names.map(within)) },
+      to: {},
     },
-
-    onlyIn(
-      ['mongoose', 'mongodb'],
-      '^src/(store|requests|schedule|cli)/|^src/(collections|daemon|migration|mongo-database|mongo-faults|services|stripe-customer-action)\\.ts$',
-      'The mirror is behind src/store; the queue and its schedule are MongoDB through and through.',
-    ),
-    onlyIn(['stripe'], '^src/(stripe|resources)/', "Stripe's SDK is behind src/stripe."),
     {
       name: 'resources-type-only-stripe',
       comment: "A resource may name the SDK's types, never call it.",
@@ -62,10 +61,6 @@ module.exports = {
       from: { path: '^src/resources/' },
       to: { path: '^(node_modules/)?stripe(/|$)', dependencyTypesNot: ['type-only'] },
     },
-    onlyIn(['prom-client'], '^src/metrics/', 'Metrics are behind src/metrics.'),
-    onlyIn(['node-cron'], '^src/schedule/', 'Cron is behind src/schedule.'),
-    onlyIn(['commander', 'cli-progress'], '^src/cli/', 'The command line is behind src/cli.'),
-
     {
       name: 'no-test-code-in-product',
       severity: 'error',

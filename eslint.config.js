@@ -20,12 +20,12 @@ const noSleep = {
 const noEnv = {
   object: 'process',
   property: 'env',
-  message: 'Only src/config.ts reads the environment; take a setting instead.',
+  message: 'Only src/config/load.ts reads the environment; take a setting instead.',
 };
 const noExit = {
   object: 'process',
   property: 'exit',
-  message: 'Only src/main.ts and src/lifecycle.ts end the process; return or throw instead.',
+  message: 'Only src/main.ts and src/base/lifecycle.ts end the process; return or throw instead.',
 };
 
 export default defineConfig(
@@ -102,8 +102,11 @@ export default defineConfig(
       ],
     },
   },
-  { files: ['src/config.ts'], rules: { 'no-restricted-properties': ['error', noExit] } },
-  { files: ['src/main.ts', 'src/lifecycle.ts'], rules: { 'no-restricted-properties': ['error', noEnv] } },
+  { files: ['src/config/load.ts'], rules: { 'no-restricted-properties': ['error', noExit] } },
+  {
+    files: ['src/main.ts', 'src/base/lifecycle.ts'],
+    rules: { 'no-restricted-properties': ['error', noEnv] },
+  },
 
   {
     files: ['test/**/*.ts', 'demo/**/*.ts', 'bench/**/*.ts'],
@@ -130,6 +133,8 @@ export default defineConfig(
         process: 'readonly',
         console: 'readonly',
         module: 'writable',
+        require: 'readonly',
+        __dirname: 'readonly',
         URL: 'readonly',
         fetch: 'readonly',
         AbortSignal: 'readonly',

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
 import { z } from 'zod';
-import type { Setting } from '../src/config-settings.js';
+import type { Setting } from '../src/config/settings.js';
 import { chartValues } from './chart-values.js';
 import { commentAbove } from './yaml-comments.js';
 

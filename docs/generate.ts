@@ -1,13 +1,15 @@
-// Writes docs/metrics.md, docs/settings.md and docs/request.schema.json, and the table of settings in README.md, from the catalog, the
-// schemas and the comments of config/default.yaml, and the same for the Helm chart (chart.ts). With --check it writes nothing and fails where a file differs.
+// Writes docs/metrics.md, docs/settings.md and docs/request.schema.json, the tables of settings, codes and folders in other pages, from the
+// catalog, the schemas and the comments of config/default.yaml, and the same for the Helm chart (chart.ts). With --check it writes nothing and fails where a file differs.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { format, resolveConfig } from 'prettier';
-import { isMap, isScalar, parseDocument } from 'yaml';
-import { settings, type Setting } from '../src/config-settings.js';
-import { requestJsonSchema } from '../src/requests/json-schema.js';
-import { metricPrefix, metricSpecs, type LabelValues, type MetricSpec } from '../src/metrics/catalog.js';
+import { isMap, isScalar, parse as parseYaml, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { faultCodes } from '../src/base/errors.js';
 import { dashboardFiles } from '../helm/dashboards-src/files.js';
+import { type Setting, settings } from '../src/config/settings.js';
+import { type LabelValues, metricPrefix, type MetricSpec, metricSpecs } from '../src/metrics/catalog.js';
+import { requestJsonSchema } from '../src/requests/json-schema.js';
 import { chartFiles } from './chart.js';
 import { rulesSections } from './metrics-rules.js';
 import { commentAbove } from './yaml-comments.js';
@@ -135,13 +137,45 @@ function metricsPage(): string {
   ].join('\n\n');
 }
 
-const markers = { start: '<!-- settings:start -->', end: '<!-- settings:end -->' };
+/** The table of codes in docs/requests.md. */
+const codesTable = (): string =>
+  table(
+    ['code', 'of', 'meaning'],
+    Object.entries(faultCodes).map(([name, { at, meaning }]) => [code(name), at, meaning]),
+  );
 
-/** README.md with the table between its markers; unchanged where there are none. */
-export function withSettingsTable(readme: string, content: string): string {
-  const [start, end] = [readme.indexOf(markers.start), readme.indexOf(markers.end)];
-  if (start < 0 || end < start) return readme;
-  return `${readme.slice(0, start)}${markers.start}\n\n${content.trim()}\n\n${readme.slice(end)}`;
+/** The table of folders in docs/architecture.md. */
+function foldersTable(): string {
+  const folders = z
+    .array(
+      z.object({
+        folder: z.string(),
+        sentence: z.string(),
+        imports: z.array(z.string()),
+        doors: z.array(z.string()),
+      }),
+    )
+    .parse(parseYaml(readFileSync(pathOf('docs/folders.yaml'), 'utf8')));
+  return table(
+    ['folder', 'its sentence', 'imports', 'doors'],
+    folders.map(({ folder, sentence, imports, doors }) => [
+      folder === 'root' ? code('src') : code(`src/${folder}`),
+      sentence,
+      imports.length === 0 ? '–' : imports.join(', '),
+      doors.map(code).join(', '),
+    ]),
+  );
+}
+
+/** A page with generated content between the markers of that name. Throws where the page has none. */
+export function withGenerated(page: string, name: string, content: string): string {
+  const [start, end] = [`<!-- ${name}:start -->`, `<!-- ${name}:end -->`].map((marker) =>
+    page.indexOf(marker),
+  );
+  if (start === undefined || end === undefined || start < 0 || end < start) {
+    throw new TypeError(`The page has no markers of ${name}`);
+  }
+  return `${page.slice(0, start)}<!-- ${name}:start -->\n\n${content.trim()}\n\n${page.slice(end)}`;
 }
 
 const formatted = async (text: string, parser: 'json' | 'markdown' = 'markdown'): Promise<string> =>
@@ -158,9 +192,13 @@ async function generatedFiles(): Promise<Map<string, string>> {
     files.set(name, name.endsWith('.json') ? await formatted(text, 'json') : text);
   }
   for (const [name, text] of dashboardFiles()) files.set(name, text);
-  if (existsSync(pathOf('README.md'))) {
-    const readme = readFileSync(pathOf('README.md'), 'utf8');
-    files.set('README.md', withSettingsTable(readme, await formatted(settingsTable())));
+  const inPages = [
+    ['README.md', 'settings', settingsTable()],
+    ['docs/requests.md', 'codes', codesTable()],
+    ['docs/architecture.md', 'folders', foldersTable()],
+  ] as const;
+  for (const [page, name, content] of inPages) {
+    files.set(page, withGenerated(readFileSync(pathOf(page), 'utf8'), name, await formatted(content)));
   }
   return files;
 }

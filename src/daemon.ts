@@ -1,21 +1,23 @@
 // The composition root of `run`: what starts and stops, and in which order.
 import { performance } from 'node:perf_hooks';
 import mongoose from 'mongoose';
-import { runnerOf } from './command-runner.js';
-import type { LoadedConfig } from './config.js';
-import { Fault } from './errors.js';
-import { countCalls, startHeartbeat } from './heartbeat.js';
+import { Fault } from './base/errors.js';
+import type { Lifecycle } from './base/lifecycle.js';
+import type { Logger } from './base/logger.js';
+import { Operations, runnerOf } from './operations.js';
+import type { LoadedConfig } from './config/load.js';
 import { startHttpServer } from './http/server.js';
-import type { Lifecycle } from './lifecycle.js';
-import type { Logger } from './logger.js';
 import { createMetrics, type Metrics } from './metrics/metrics.js';
-import { RequestWorker } from './requests/worker.js';
+import { ping } from './mongo/connection.js';
+import { RequestWorker } from './requests/worker/worker.js';
 import { resources } from './resources/registry.js';
 import { startSchedule } from './schedule/schedule.js';
 import { openServices, type Services } from './services.js';
-import { ping } from './store/connection.js';
-import { readDatabaseStats } from './store/database-stats.js';
-import { StripeCustomerAction } from './stripe-customer-action.js';
+import { readDatabaseStats } from './status/database-stats.js';
+import { stateOf } from './mongo/sync-state.js';
+import { limitsFor } from './rate/limits.js';
+import { countCalls, startPresence } from './status/replicas.js';
+import { serviceVersion } from './base/version.js';
 
 /** Readiness asks MongoDB; its answer must come within this. */
 const pingTimeoutMs = 1_500;
@@ -79,14 +81,26 @@ export async function runDaemon(
 
   // Told until the worker has let go of everything.
   const running = () => state.worker?.running ?? { small: 0, scan: 0 };
-  const heartbeat = startHeartbeat({ config, services, calls, running, logger });
-  lifecycle.onStop('heartbeat', () => heartbeat.stop());
+  const { callsPerSecond, callsPerSecondPerEndpoint } = limitsFor(config.stripe, services.gateway.livemode);
+  const presence = startPresence({
+    states: stateOf(services.db),
+    owner: services.owner,
+    vitals: () => ({
+      version: serviceVersion,
+      ...config.syncAll,
+      limits: { callsPerSecond, callsPerSecondPerEndpoint },
+      callsPerSecond: calls.lately(),
+      running: running(),
+    }),
+    onFault: (error) => logger.debug({ err: error }, 'Replicas are not told of this one'),
+  });
+  lifecycle.onStop('presence', () => presence.stop());
 
   const worker = new RequestWorker({
     connection: services.connection,
     settings: config.requests,
     feed: config.requests.changeStream,
-    runner: runnerOf(new StripeCustomerAction(services)),
+    runner: runnerOf(new Operations(services)),
     logger,
     owner: services.owner,
     onFatal: (fault) => lifecycle.fail(fault),

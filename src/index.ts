@@ -5,22 +5,22 @@ export {
   type BatchOptions,
   type ConnectOptions,
   type ScanActionOptions,
-} from './stripe-customer-action.js';
+} from './customer-action.js';
 export {
   customerSchema,
   StripeCustomer,
   type MirroredCustomer,
   type StripeCustomerModel,
   type SyncStamp,
-} from './store/models.js';
-export { Fault, type FaultCode, type FaultKind } from './errors.js';
+} from './mirror/model.js';
+export { Fault, type FaultCode, type FaultKind } from './base/errors.js';
 export type { ItemResult, Outcome, Progress, SyncResult } from './sync/outcome.js';
 export type { ScanReport } from './sync/scan/scan.js';
-export type { ConfigOptions } from './config.js';
-export { requests, type ResultOptions } from './requests/client.js';
-export type { EndedRequest } from './requests/end-watcher.js';
+export type { ConfigOptions } from './config/load.js';
+export { requests, type ResultOptions } from './requests/client/client.js';
+export type { EndedRequest } from './requests/client/end-watcher.js';
 export { requestJsonSchema, type JsonSchema } from './requests/json-schema.js';
-export type { RequestsDatabase } from './requests/requests-database.js';
+export type { RequestsDatabase } from './requests/client/database.js';
 export type {
   CommandInput,
   EndStatus,
@@ -29,4 +29,4 @@ export type {
   RequestOptions,
   RequestStatus,
   SyncRequestDocument,
-} from './requests/document.js';
+} from './requests/request.js';

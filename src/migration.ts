@@ -1,13 +1,13 @@
 // Everything that this service needs to be there in MongoDB, gathered: created by the command migrate and at start, or only looked for.
 import type { Connection } from 'mongoose';
-import { type Change, type CollectionPlan, missingOf } from './collections.js';
-import { Fault } from './errors.js';
+import { Fault } from './base/errors.js';
+import { ensureMirror, mirrorPlan } from './mirror/ensure.js';
+import { type Change, type CollectionPlan, missingOf } from './mongo/collections.js';
+import { databaseOf } from './mongo/connection.js';
+import { persistently } from './mongo/faults.js';
 import { ensureRequestIndexes, requestsPlan, statePlan } from './requests/indexes.js';
-import { ensureRequestValidator, type ValidationSetting } from './requests/ensure-validator.js';
+import { ensureRequestValidator, type ValidationSetting } from './requests/validator.js';
 import { resources } from './resources/registry.js';
-import { ensureMirror, mirrorPlan } from './store/ensure.js';
-import { databaseOf } from './mongo-database.js';
-import { persistently } from './mongo-faults.js';
 
 /**
  * Creates what is missing of collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. A validator that

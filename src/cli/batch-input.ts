@@ -1,9 +1,9 @@
 // Reads customers from text: a JSON array, one JSON object, a list as Stripe's API returns it, or one object a line (NDJSON).
 // Faults name the place and never the content, which is persons' data.
-import { describeType } from '../requests/describe-value.js';
+import { createReadStream } from 'node:fs';
+import { describeType } from '../requests/commands.js';
 import { isStripeId } from '../sync/ports.js';
-import { jsonFaultOffset, lineAndColumn } from './json-position.js';
-import { limitedFaults, UsageFault } from './usage-fault.js';
+import { limitedFaults, UsageFault } from './faults.js';
 
 export interface BatchEntry {
   readonly customer: object & { readonly id: string };
@@ -100,3 +100,135 @@ function shown(value: unknown): string {
   if (!isObject) return describeType(value);
   return 'id' in value ? `an object whose id is ${describeType(value.id)}` : 'an object without one';
 }
+
+// Finds where a text stops being JSON. JSON.parse does not always tell, and what it does tell quotes the text, which holds
+// customers' data.
+const blank = /[ \t\n\r]*/y;
+const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
+
+/** Where `pattern` ends when it matches at `at`; undefined when it does not. */
+function matchEnd(pattern: RegExp, text: string, at: number): number | undefined {
+  pattern.lastIndex = at;
+  return pattern.test(text) ? pattern.lastIndex : undefined;
+}
+
+const skipBlank = (text: string, at: number): number => matchEnd(blank, text, at) ?? at;
+
+type Step = { readonly end: number } | { readonly wrongAt: number };
+
+/** A string that opens at `at`. */
+function stringEnd(text: string, at: number): Step {
+  for (let index = at + 1; index < text.length; index += 1) {
+    const character = text.charAt(index);
+    if (character === '"') return { end: index + 1 };
+    if (character < ' ') return { wrongAt: index };
+    if (character !== '\\') continue;
+    const end = matchEnd(escape, text, index);
+    if (end === undefined) return { wrongAt: index };
+    index = end - 1;
+  }
+  return { wrongAt: text.length };
+}
+
+/** A key with its colon, and the blanks around them. */
+function keyEnd(text: string, at: number): Step {
+  if (text.charAt(at) !== '"') return { wrongAt: at };
+  const key = stringEnd(text, at);
+  if (!('end' in key)) return key;
+  const colon = skipBlank(text, key.end);
+  return text.charAt(colon) === ':' ? { end: skipBlank(text, colon + 1) } : { wrongAt: colon };
+}
+
+function scalarEnd(text: string, at: number): Step {
+  if (text.charAt(at) === '"') return stringEnd(text, at);
+  const end = matchEnd(scalar, text, at);
+  return end === undefined ? { wrongAt: at } : { end };
+}
+
+/** Offset of the first character that cannot stand where it stands, the text's length where it ends too early; undefined for JSON. */
+export function jsonFaultOffset(text: string): number | undefined {
+  const closers: ('}' | ']')[] = [];
+  let at = skipBlank(text, 0);
+  for (;;) {
+    // A value begins here.
+    const opener = text.charAt(at);
+    if (opener === '{' || opener === '[') {
+      const closer = opener === '{' ? '}' : ']';
+      const first = skipBlank(text, at + 1);
+      if (text.charAt(first) !== closer) {
+        closers.push(closer);
+        const start = closer === '}' ? keyEnd(text, first) : { end: first };
+        if (!('end' in start)) return start.wrongAt;
+        at = start.end;
+        continue;
+      }
+      at = first + 1;
+    } else {
+      const value = scalarEnd(text, at);
+      if (!('end' in value)) return value.wrongAt;
+      at = value.end;
+    }
+
+    // It has ended: what it stands in closes or goes on.
+    at = skipBlank(text, at);
+    while (closers.length > 0 && text.charAt(at) === closers.at(-1)) {
+      closers.pop();
+      at = skipBlank(text, at + 1);
+    }
+    const closer = closers.at(-1);
+    if (closer === undefined) return at < text.length ? at : undefined;
+    if (text.charAt(at) !== ',') return at;
+    const next = skipBlank(text, at + 1);
+    const start = closer === '}' ? keyEnd(text, next) : { end: next };
+    if (!('end' in start)) return start.wrongAt;
+    at = start.end;
+  }
+}
+
+/** Line and column of an offset, both counted from 1. */
+export function lineAndColumn(
+  text: string,
+  offset: number,
+): { readonly line: number; readonly column: number } {
+  const before = text.slice(0, offset);
+  const lineStart = before.lastIndexOf('\n') + 1;
+  return { line: before.split('\n').length, column: offset - lineStart + 1 };
+}
+
+// Reads the text that a command was given as a file or on standard input.
+/** All of it is read before anything is inserted, so that a fault on the last line changes nothing. */
+const maxInputBytes = 256 * 1024 * 1024;
+
+/**
+ * The text of the file, of standard input for `-`.
+ * @throws UsageFault where there is no readable file, it is too large or no UTF-8
+ */
+export async function readInput(file: string, stdin: NodeJS.ReadableStream): Promise<string> {
+  const name = inputName(file);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    const stream: AsyncIterable<unknown> = file === '-' ? stdin : createReadStream(file);
+    for await (const chunk of stream) {
+      const buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+      bytes += buffer.byteLength;
+      if (bytes > maxInputBytes) {
+        throw new UsageFault([`${name} must have at most ${maxInputBytes} bytes: give it in several parts`]);
+      }
+      chunks.push(buffer);
+    }
+  } catch (error) {
+    if (error instanceof UsageFault) throw error;
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
+    throw new UsageFault([`FILE must be a readable file or - for standard input, got "${file}" (${code})`]);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw new UsageFault([`${name} must be text in UTF-8`]);
+  }
+}
+
+/** As it stands in messages. */
+export const inputName = (file: string): string => (file === '-' ? 'standard input' : file);

@@ -1,16 +1,13 @@
 // Follows requests to their ends by their documents: a change stream says when to look, where MongoDB has one, and polling finds
 // what it does not tell. Reads alone; stopping to follow changes nothing.
-import { once } from 'node:events';
-import { Fault } from '../errors.js';
-import type { typedRequestsOf } from '../requests/collection.js';
-import { isEndStatus, type RequestId, type SyncRequestDocument } from '../requests/document.js';
-import { persistently } from '../mongo-faults.js';
-import { pause } from '../pause.js';
-
-export type RequestCollection = ReturnType<typeof typedRequestsOf>;
-
-/** A request without what may be large or personal: it is read often. */
-export type RequestView = Omit<SyncRequestDocument, 'batch' | 'ids'>;
+import { Fault, isFault } from '../base/errors.js';
+import { orAborted, pause } from '../base/waiting.js';
+import { persistently } from '../mongo/faults.js';
+import { isEndStatus, type RequestId, type RequestCollection } from '../requests/request.js';
+import { type RequestView, soundView } from '../requests/view.js';
+import { createProgressDisplay, progressText } from './screen/progress.js';
+import type { Terminal } from './screen/terminal.js';
+import type { Queue } from './session.js';
 
 export interface FollowOptions {
   /** Ends following with its reason. */
@@ -75,6 +72,7 @@ async function look(
   const readAll = async (ids: readonly RequestId[]): Promise<ReadonlyMap<string, RequestView>> => {
     const read = () => requests.find({ _id: { $in: ids } }, { projection: unseen }).toArray();
     const doing = 'reading the request';
+    // A read from a server that hangs must not hold up an interruption.
     const found = await orAborted(persistently(doing, read, { withinMs: patienceMs, signal }), signal);
     return new Map(found.map((request) => [String(request._id), request]));
   };
@@ -128,15 +126,88 @@ function watchChanges(requests: RequestCollection, ids: readonly RequestId[]): C
   };
 }
 
-/** A read from a server that hangs must not hold up an interruption. */
-async function orAborted<T>(reading: Promise<T>, signal: AbortSignal): Promise<T> {
-  const settled = new AbortController();
-  const aborted = once(signal, 'abort', { signal: settled.signal }).then(() => signal.throwIfAborted());
+// Follows requests to their ends with progress on stderr; where this process does the work itself, until both have ended.
+export interface Following {
+  readonly ids: readonly RequestId[];
+  /** How many ids or customers the requests have in all; undefined where that is not known. */
+  readonly entries: number | undefined;
+  readonly signal: AbortSignal;
+  /** Whether `--in-process` would do the work here. */
+  readonly canRunHere: boolean;
+  /** What to tell when it is given up while the requests go on. */
+  readonly whenLeft?: string;
+}
+
+/** @throws as `followToEnd`, and what the work of this process ends with */
+export async function followHere(
+  terminal: Terminal,
+  queue: Queue,
+  { ids, entries, signal, canRunHere, whenLeft }: Following,
+): Promise<readonly RequestView[]> {
+  const display = createProgressDisplay(terminal);
+  const notice = waitingNotice({ terminal, ...queue, canRunHere });
+  const onLook = async (seen: readonly RequestView[]): Promise<void> => {
+    await notice(seen);
+    display.show(progressText(seen.map(soundView), entries));
+  };
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  const working = queue.work(ids, either).catch((error: unknown) => failed.abort(error));
   try {
-    await Promise.race([reading, aborted]);
-    return await reading;
+    return await followToEnd(queue.requests, ids, { signal: either, onLook, patienceMs: queue.patienceMs });
+  } catch (error) {
+    display.end();
+    failed.abort(error);
+    await working;
+    const isGone = isFault(error) && error.code === 'not_found';
+    if (whenLeft !== undefined && !isGone) terminal.note(whenLeft);
+    throw error;
   } finally {
-    settled.abort();
-    await aborted.catch(() => undefined);
+    display.end();
+    await working;
   }
+}
+
+// Tells a person once why a request is not taken: nobody is there to take it, or others come first.
+/** How long nobody may take a request before the person is told. */
+const patienceMs = 3_000;
+
+export interface WaitingNoticeOptions {
+  readonly terminal: Terminal;
+  readonly requests: RequestCollection;
+  readonly database: string;
+  /** Whether this process itself works on them. */
+  readonly isInProcess: boolean;
+  /** Whether `--in-process` would do the work here. */
+  readonly canRunHere: boolean;
+}
+
+/** To be called with every look at the requests. */
+function waitingNotice(options: WaitingNoticeOptions): (seen: readonly RequestView[]) => Promise<void> {
+  const { terminal, requests, database, isInProcess, canRunHere } = options;
+  const startedMs = performance.now();
+  let isDone = false;
+  return async (seen) => {
+    if (isDone || performance.now() - startedMs < patienceMs) return;
+    isDone = true;
+    if (!seen.every(isUntouched)) return;
+    const other = await otherThatRuns(requests);
+    if (other) {
+      terminal.note(`Waiting for its turn: request ${String(other._id)} (${other.command}) is running`);
+    } else if (!isInProcess) {
+      terminal.note(
+        `No daemon has taken it yet: is one running on the database "${database}"? Waiting.\n` +
+          `  ${canRunHere ? '--in-process does the work here; ' : ''}Ctrl-C ends the waiting, not the request.`,
+      );
+    }
+  };
+}
+
+const isUntouched = ({ status = 'pending', attempts = 0 }: RequestView): boolean =>
+  status === 'pending' && attempts === 0;
+
+/** One whose lease holds, by MongoDB's clock: somebody works on this database. */
+async function otherThatRuns(requests: RequestCollection): Promise<RequestView | undefined> {
+  const holds = { status: 'running', $expr: { $gt: ['$lease.expiresAt', '$$NOW'] } } as const;
+  return (await requests.findOne(holds, { projection: { command: 1 } })) ?? undefined;
 }

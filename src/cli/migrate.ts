@@ -1,21 +1,31 @@
-// `migrate`: creates what the daemon needs in MongoDB, so that the daemon itself can run without the right to.
-import type { CommandLine } from './command-line.js';
-import type { MigrateOptions } from './run-migrate.js';
+// Creates what is missing in MongoDB, and tells what became of each thing.
+import mongoose from 'mongoose';
+import { serviceName } from '../base/version.js';
+import { migrate } from '../migration.js';
+import type { Change } from '../mongo/collections.js';
+import { openConnection } from '../mongo/connection.js';
+import { type ExitCode, exitCodes, interruptibly } from './faults.js';
+import type { Terminal } from './screen/terminal.js';
+import { loadSettings } from './session.js';
 
-export function addMigrate({ program, terminal, action }: CommandLine): void {
-  program
-    .command('migrate')
-    .summary('create collections, indexes, view and validator')
-    .description(
-      'Create what is missing in MongoDB of collections, indexes and the view, set the validator of requests, and print ' +
-        'each with what became of it. Run it before a daemon that may not create them itself (MONGODB_AUTO_MIGRATE=false), ' +
-        'and again with every new version. Nothing is dropped; a second run changes nothing. Needs MONGODB_URI alone.',
-    )
-    .option('--json', 'print JSON, one object a line')
-    .action(
-      action(async (options: MigrateOptions) => {
-        const { runMigrate } = await import('./run-migrate.js');
-        return runMigrate(terminal, options);
-      }),
-    );
+export interface MigrateOptions {
+  readonly json?: true;
 }
+
+export async function runMigrate(terminal: Terminal, { json }: MigrateOptions): Promise<ExitCode> {
+  const { config, logger } = loadSettings(['mongodb.uri'], terminal);
+  return interruptibly(async (signal) => {
+    const { connection } = mongoose;
+    await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
+    try {
+      const changes = await migrate(connection, config.requests);
+      for (const change of changes) terminal.result(json ? JSON.stringify(change) : changeText(change));
+      return changes.some(({ outcome }) => outcome === 'refused') ? exitCodes.failed : exitCodes.succeeded;
+    } finally {
+      await connection.close(true);
+    }
+  });
+}
+
+const changeText = ({ what, outcome, note }: Change): string =>
+  `${outcome.padEnd(11)}${what}${note === undefined ? '' : `: ${note}`}`;

@@ -1,8 +1,8 @@
 // What the commands that make requests have in common on the command line.
-import { InvalidArgumentError, Option, type Command } from 'commander';
-import type { ExitCode } from './exit-code.js';
-import type { Job, RequestCommandOptions } from './job.js';
-import type { Terminal } from './terminal.js';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Job, RequestCommandOptions } from './ask.js';
+import type { ExitCode } from './faults.js';
+import type { Terminal } from './screen/terminal.js';
 
 /** Adds the options that all of them have. */
 export function withRequestOptions(command: Command): Command {
@@ -43,6 +43,6 @@ export async function submit(
   options: RequestCommandOptions,
   job: Job,
 ): Promise<ExitCode> {
-  const { runJob } = await import('./run-job.js');
+  const { runJob } = await import('./ask.js');
   return runJob(terminal, options, job);
 }

@@ -1,5 +1,14 @@
 // Every metric of this service, each once: docs/metrics.md, the instruments and the contract tests are made from this list.
 // Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters alone.
+import { faultCodes } from '../base/errors.js';
+import { rateLimitReasons } from '../rate/limits.js';
+import { laneNames } from '../requests/commands.js';
+import { commandLabels } from '../requests/observer.js';
+import { endStatuses } from '../requests/request.js';
+import { resources } from '../resources/registry.js';
+import { slotOutcomes } from '../schedule/schedule.js';
+import { keyRefusals } from '../stripe/key.js';
+import { accountEndpoint, callOutcomes } from '../stripe/observer.js';
 import { outcomes } from '../sync/outcome.js';
 
 export const metricPrefix = 'stripe_sync_';
@@ -26,74 +35,12 @@ export type MetricSpec =
 /** What stands where a value is outside its label's closed list. */
 const otherValue = 'other';
 
-const commands = ['syncAll', 'syncByIds', 'syncBatch', 'softDelete', 'approveRemovals', 'unknown'] as const;
-const endStatuses = ['succeeded', 'partial', 'failed', 'cancelled', 'coalesced'] as const;
-const objects = ['customer'] as const;
-const lanes = ['small', 'scan'] as const;
-const failureCodes = [
-  'invalid_request',
-  'duplicate_request',
-  'timeout',
-  'unknown_command',
-  'attempts_exhausted',
-  'lease_lost',
-  'cancelled',
-  'shutdown',
-  'invalid_id',
-  'invalid_object',
-  'not_found',
-  'not_in_account',
-  'deleted_in_stripe',
-  'deletion_unverified',
-  'wrong_mode',
-  'document_too_large',
-  'write_rejected',
-  'unsettled',
-  'stripe_key_refused',
-  'stripe_permission_denied',
-  'stripe_rate_limited',
-  'stripe_unavailable',
-  'stripe_invalid_response',
-  'stripe_rejected',
-  'account_mismatch',
-  'mongodb_unavailable',
-  'mongodb_rejected',
-  'scan_incomplete',
-  'read_allowance_used',
-  'invalid_config',
-  'internal',
-] as const;
-/** The first two are of the key in use, the others of a new one that is therefore not used. */
-export const keyRefusals = [
-  'key_refused',
-  'permission_denied',
-  'new_key_account_mismatch',
-  'new_key_wrong_mode',
-  'new_key_unusable',
-] as const;
-const endpoints = ['GET /v1/customers', 'GET /v1/customers/{id}', 'GET /v1/account'] as const;
-const callOutcomes = [
-  'succeeded',
-  'not_found',
-  'rate_limited',
-  'key_refused',
-  'permission_denied',
-  'rejected',
-  'server_error',
-  'timeout',
-  'connection_failed',
-  'invalid_response',
-  'aborted',
-] as const;
-const rateLimitReasons = [
-  'global-rate',
-  'endpoint-rate',
-  'global-concurrency',
-  'endpoint-concurrency',
-  'resource-specific',
-  'lock-timeout',
-  'unknown',
-] as const;
+const objects = resources.map(({ object }) => object);
+const failureCodes = Object.keys(faultCodes);
+const endpoints = [
+  ...resources.flatMap(({ list, retrieve }) => [list.endpoint, retrieve.endpoint]),
+  accountEndpoint,
+];
 const waitBuckets = [0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3_600] as const;
 
 export const catalog = {
@@ -102,7 +49,7 @@ export const catalog = {
     help: 'Requests that ended, by command and final status.',
     unit: 'requests',
     scope: 'process',
-    labels: { command: commands, status: endStatuses },
+    labels: { command: commandLabels, status: endStatuses },
   },
   request_failures_total: {
     type: 'counter',
@@ -116,7 +63,7 @@ export const catalog = {
     help: 'Duration of the last attempt of requests that ended.',
     unit: 'seconds',
     scope: 'process',
-    labels: { command: commands },
+    labels: { command: commandLabels },
     buckets: [0.01, 0.1, 1, 10, 60, 300, 900, 3_600, 14_400],
   },
   request_wait_seconds: {
@@ -124,7 +71,7 @@ export const catalog = {
     help: 'Time from when a request could first have been claimed to its claim, by lane: a scan may wait for another scan.',
     unit: 'seconds',
     scope: 'process',
-    labels: { lane: lanes },
+    labels: { lane: laneNames },
     buckets: waitBuckets,
   },
   requests_pending: {
@@ -275,7 +222,7 @@ export const catalog = {
     help: 'Slots of a cron schedule that this replica decided, by what became of them.',
     unit: 'slots',
     scope: 'process',
-    labels: { schedule: ['syncAll'], outcome: ['inserted', 'caught_up', 'skipped', 'lost'] },
+    labels: { schedule: ['syncAll'], outcome: slotOutcomes },
   },
   last_poll_timestamp_seconds: {
     type: 'gauge',

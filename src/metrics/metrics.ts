@@ -1,6 +1,6 @@
 // The metrics of one process: the catalog's, Node's own, and the text that Prometheus scrapes.
 import { collectDefaultMetrics, Registry } from 'prom-client';
-import { serviceVersion } from '../version.js';
+import { serviceVersion } from '../base/version.js';
 import { DatabaseMetrics, type DatabaseMetricsOptions, type ReadDatabase } from './database-metrics.js';
 import { createInstruments } from './instruments.js';
 import { createObserver, type MetricsObserver } from './observer.js';

@@ -1,8 +1,9 @@
 // Turns the events of all parts into metrics. The parts define the events they emit; this satisfies them by structure, without
 // importing them.
-import { outcomes, type Outcome } from '../sync/outcome.js';
-import { catalog, keyRefusals, labelValue } from './catalog.js';
-import { type Instruments } from './instruments.js';
+import { type Outcome, outcomes } from '../sync/outcome.js';
+import { keyRefusals } from '../stripe/key.js';
+import { catalog, labelValue } from './catalog.js';
+import type { Instruments } from './instruments.js';
 
 export interface MetricsObserver {
   /** A request was claimed, this long after it could have been. */

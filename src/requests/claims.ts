@@ -1,11 +1,9 @@
 // Searches the queue for what waits, and claims it: a single atomic update each, several of them in one command where several are wanted at
 // once. MongoDB's clock decides what is due.
 import { type Connection, mongo } from 'mongoose';
-import { GroupCommit } from '../group-commit.js';
-import { isTooLarge, persistently } from '../mongo-faults.js';
-import { requestsOf, type StoredRequest } from './collection.js';
+import { GroupCommit } from '../base/group-commit.js';
+import { isTooLarge, persistently } from '../mongo/faults.js';
 import { type FieldSizes, oversizeOf, parseRequest, statusFault, type SyncCommand } from './commands.js';
-import type { RequestId } from './document.js';
 import {
   attemptsSoFar,
   createdAt,
@@ -23,7 +21,8 @@ import {
   soundHistory,
   withoutEnd,
 } from './expressions.js';
-import { keyOf } from './refusals.js';
+import { type RequestId, requestsOf, type StoredRequest } from './request.js';
+import { keyOf } from './upkeep/guarded-updates.js';
 
 /** A request that this process holds. */
 export interface Claim {

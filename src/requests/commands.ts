@@ -2,9 +2,8 @@
 // The union here is the one truth; a new command is one schema, one lane and one case in `commandOf`.
 import { mongo } from 'mongoose';
 import { z } from 'zod';
-import { Fault } from '../errors.js';
+import { Fault } from '../base/errors.js';
 import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
-import { describeType, describeValue } from './describe-value.js';
 import {
   type CommandInput,
   maxAttemptsLimit,
@@ -13,7 +12,7 @@ import {
   maxTextLength,
   type RequestId,
   type RequestInput,
-} from './document.js';
+} from './request.js';
 
 /** What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is judged one by one when run. */
 export type SyncCommand =
@@ -31,7 +30,8 @@ export type SyncCommand =
 export type CommandName = SyncCommand['command'];
 
 /** Scans run one at a time over all replicas; everything else goes past them. */
-export type LaneName = 'small' | 'scan';
+export const laneNames = ['small', 'scan'] as const;
+export type LaneName = (typeof laneNames)[number];
 
 /** The lane that each command runs in. */
 export const laneOf = {
@@ -327,3 +327,72 @@ const invalidRequest = (faults: readonly string[]): Fault =>
   new Fault('invalid_request', faults.join('; '), { kind: 'terminal' });
 
 export type { RequestInput };
+
+// Splits customers into batches that one request each may hold, for those who insert requests.
+/** Bytes of `{ batch: [] }`, and of an entry's type, index ("0" to "999") and end of string before its own. */
+const emptyBatchBytes = mongo.BSON.calculateObjectSize({ batch: [] });
+const entryOverheadBytes = 1 + String(maxEntries - 1).length + 1;
+
+/**
+ * The entries in their order, in batches of at most 1,000 entries and 4 MiB of BSON. An entry that is larger than that by itself
+ * becomes a batch of its own, which `newRequest` refuses.
+ */
+export function splitBatch<Entry>(
+  entries: readonly Entry[],
+  objectOf: (entry: Entry) => object,
+): readonly (readonly Entry[])[] {
+  const batches: Entry[][] = [];
+  let bytes = Infinity;
+  for (const entry of entries) {
+    const entryBytes = mongo.BSON.calculateObjectSize(objectOf(entry)) + entryOverheadBytes;
+    const current = batches.at(-1);
+    if (current && current.length < maxEntries && bytes + entryBytes <= maxBatchBytes) {
+      current.push(entry);
+      bytes += entryBytes;
+    } else {
+      batches.push([entry]);
+      bytes = emptyBatchBytes + entryBytes;
+    }
+  }
+  return batches;
+}
+
+// Shows a value of a request in a fault: enough to find it, never a person's data or a secret. Users may put anything anywhere.
+const longest = 48;
+/** Beside what ids, commands and words of a setting consist of; addresses and sentences have one. */
+const oddCharacter = /[^A-Za-z0-9_.:/-]/u;
+/** Keys of Stripe, whole or in part. */
+const secretLooking = /(^|[^A-Za-z0-9])(sk|rk|pk|whsec)_/;
+
+/** 'a list of 3', '"cus_1"', 'a string of 16 characters with "@"'. */
+export function describeValue(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null || typeof value === 'boolean' || typeof value === 'number') return String(value);
+  if (typeof value === 'string') return describeString(value);
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'an invalid date' : value.toISOString();
+  return describeType(value);
+}
+
+/** As `describeValue`, but the type alone: for what is inside a customer. */
+export function describeType(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Date) return 'a date';
+  if (typeof value === 'object') {
+    const bsonType =
+      '_bsontype' in value && typeof value._bsontype === 'string' ? value._bsontype : undefined;
+    return bsonType !== undefined && /^[A-Za-z0-9]{1,20}$/.test(bsonType)
+      ? `a value of type ${bsonType}`
+      : 'an object';
+  }
+  return `a ${typeof value}`;
+}
+
+function describeString(value: string): string {
+  if (secretLooking.test(value)) return `a string of ${value.length} characters`;
+  const odd = oddCharacter.exec(value)?.[0];
+  if (odd !== undefined) return `a string of ${value.length} characters with ${JSON.stringify(odd)}`;
+  if (value.length <= longest) return JSON.stringify(value);
+  return `${JSON.stringify(`${value.slice(0, longest)}…`)} (${value.length} characters)`;
+}

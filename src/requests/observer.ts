@@ -1,8 +1,8 @@
 // What happens to requests, for those who measure it. Labels come from closed lists: a user cannot make a new one.
-import type { ErrorReport } from '../errors.js';
+import type { ErrorReport } from '../base/errors.js';
 import type { SyncResult } from '../sync/outcome.js';
-import { commandNames, type CommandName, type LaneName } from './commands.js';
-import type { EndStatus } from './document.js';
+import { type CommandName, commandNames, type LaneName } from './commands.js';
+import type { EndStatus } from './request.js';
 
 /** A command, or `unknown` for whatever else a user wrote there. */
 export type CommandLabel = CommandName | 'unknown';

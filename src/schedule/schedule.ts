@@ -2,11 +2,10 @@
 // and whether it has been decided. One wins it and inserts a request; a tick that is missed is found by the next look.
 import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
-import type { Logger } from '../logger.js';
-import { pause } from '../pause.js';
-import { CronSlots } from './cron.js';
-import type { ScheduleObserver, SlotOutcome } from './observer.js';
+import type { Logger } from '../base/logger.js';
+import { pause } from '../base/waiting.js';
 import { type ScheduleState, SlotState } from './slot-state.js';
+import { CronSlots } from './slots.js';
 
 export interface ScheduleOptions {
   /** Open; its database holds sync_requests and sync_state. */
@@ -209,4 +208,16 @@ class RunningSchedule implements Schedule {
     const level = outcome === 'lost' ? 'debug' : 'info';
     logger[level]({ slot, outcome, ...(requestId && { requestId }) }, 'Slot of the schedule decided');
   }
+}
+
+// What becomes of the slots of a schedule, for those who measure it.
+/**
+ * `inserted` in time, `caught_up` late, `skipped` as the last scan was still at work: each once over all replicas, by the one that won
+ * the slot. `lost`: another replica won it.
+ */
+export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
+export type SlotOutcome = (typeof slotOutcomes)[number];
+
+export interface ScheduleObserver {
+  slotDecided(event: { readonly schedule: string; readonly outcome: SlotOutcome }): void;
 }

@@ -1,11 +1,11 @@
 // What all replicas know of a schedule: one document of sync_state. A slot is won by moving `lastSlot` on; the winner's request is written
 // down with it, so that any replica can insert the very same one if the winner dies before it has.
 import type { Connection, mongo } from 'mongoose';
-import { databaseOf } from '../mongo-database.js';
-import { requestsOf, type StateDocument, stateOf } from '../requests/collection.js';
+import { mongoTime } from '../mongo/clock.js';
+import { databaseOf } from '../mongo/connection.js';
+import { isDuplicateKey, persistently } from '../mongo/faults.js';
 import { newRequest } from '../requests/commands.js';
-import { requestedByCron } from '../requests/document.js';
-import { isDuplicateKey, persistently } from '../mongo-faults.js';
+import { requestedByCron, requestsOf, type StateDocument, stateOf } from '../requests/request.js';
 
 /** A slot that was decided, and by whom. `requestId` is null where it was skipped. */
 export interface DecidedSlot {
@@ -42,10 +42,10 @@ export class SlotState {
     return persistently(
       'reading the schedule',
       async () => {
-        const hello = await databaseOf(this.connection).command({ hello: 1 });
+        const now = await mongoTime(databaseOf(this.connection));
         const found = await this.#state.findOne({ _id: this.#id });
         // Only this class writes them.
-        return { now: hello['localTime'] as Date, state: (found ?? undefined) as ScheduleState | undefined };
+        return { now, state: (found ?? undefined) as ScheduleState | undefined };
       },
       { ...persist, signal },
     );

@@ -2,20 +2,17 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type Stripe from 'stripe';
-import type { Config } from '../config-schema.js';
-import { Fault, isFault, reportError } from '../errors.js';
-import type { Logger } from '../logger.js';
+import { Fault, isFault, reportError } from '../base/errors.js';
+import type { Logger } from '../base/logger.js';
+import type { Config } from '../config/schema.js';
+import { type ClockReading, observedBetween } from '../mongo/clock.js';
+import type { RateLimiter } from '../rate/rate-limiter.js';
 import type { SendOptions } from '../resources/resource.js';
 import type { Answer, CallOptions } from '../sync/ports.js';
-import { Attempt, type Exchange } from './attempt.js';
-import { failureOf, judge, type Verdict } from './classify.js';
-import { observedBetween, type ClockReading } from './clock-bounds.js';
-import type { StripeClient } from './client.js';
-import type { Failure, Refusal } from './failure.js';
+import { type Failure, failureOf, judge, type Refusal, type Verdict } from './classify.js';
+import { Attempt, type Exchange, type StripeClient } from './exchange.js';
 import type { ApiKey } from './key.js';
 import type { CallOutcome, StripeObserver } from './observer.js';
-import type { RateLimiter } from './rate-limiter.js';
-import { withRetries, type Tried } from './retry.js';
 
 /** An answer with the body as it came over the wire. */
 export interface Reply extends Answer {
@@ -207,3 +204,41 @@ function stripeTimeOf({ headers }: Exchange, { observed }: Answer): number {
 }
 
 const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });
+
+// The one retry loop around calls to Stripe: exponential back-off with full jitter, Stripe's own wishes first, and an end.
+const retryBaseMs = 500;
+export const retryMostMs = 20_000;
+
+/** Wait before the given retry (1, 2, …), at random between nothing and a bound that doubles: full jitter. */
+export const backoffMs = (retry: number, random: () => number): number =>
+  random() * Math.min(retryMostMs, retryBaseMs * 2 ** (retry - 1));
+
+export type Tried<T> =
+  { readonly kind: 'done'; readonly value: T } | { readonly kind: 'failed'; readonly verdict: Verdict };
+
+export interface RetryOptions {
+  /** Time of `now` at which no further attempt is begun. */
+  readonly deadlineAt: number;
+  readonly now: () => number;
+  /** 0 to 1, as Math.random. */
+  readonly random: () => number;
+  /** Rejects on abort. */
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly onRetry: (verdict: Verdict, attempt: number, waitMs: number) => void;
+}
+
+/** Tries until it is done, must not be repeated, or would have to wait beyond the deadline. @throws the last verdict's Fault */
+export async function withRetries<T>(
+  tryOnce: () => Promise<Tried<T>>,
+  { deadlineAt, now, random, sleep, onRetry }: RetryOptions,
+): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    const tried = await tryOnce();
+    if (tried.kind === 'done') return tried.value;
+    const { verdict } = tried;
+    const waitMs = Math.max(backoffMs(attempt, random), verdict.fault.retryAfterMs ?? 0);
+    if (!verdict.isRetried || now() + waitMs >= deadlineAt) throw verdict.fault;
+    onRetry(verdict, attempt, waitMs);
+    await sleep(waitMs);
+  }
+}

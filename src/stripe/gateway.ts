@@ -1,19 +1,17 @@
 // Everything towards Stripe put together: one client, one limiter, one key ring, and readers of them.
-import type { Config } from '../config-schema.js';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../base/logger.js';
+import type { Config } from '../config/schema.js';
+import { limitsFor } from '../rate/limits.js';
+import { ListPaces } from '../rate/list-pace.js';
+import { RateLimiter } from '../rate/rate-limiter.js';
+import type { SlotStore } from '../rate/slot-store.js';
 import type { Resource } from '../resources/resource.js';
 import type { CallOptions, SharedClock, Source } from '../sync/ports.js';
-import { accountReader, type AccountAnswer } from './account.js';
-import { Caller, type Call } from './caller.js';
-import { createClient } from './client.js';
-import { ApiKey, KeyRing } from './key.js';
-import { type KeyRefusal, refusalsOf } from './key-refusals.js';
-import { ListPaces } from './list-pace.js';
-import { limitsFor } from './limits.js';
+import { type Call, Caller } from './caller.js';
+import { createClient } from './exchange.js';
+import { ApiKey, type KeyRefusal, KeyRing, refusalsOf } from './key.js';
 import type { StripeObserver } from './observer.js';
-import { RateLimiter } from './rate-limiter.js';
-import type { SlotStore } from './slot-store.js';
-import { createStripeSource } from './source.js';
+import { type AccountAnswer, accountReader, createStripeSource } from './source.js';
 
 /** Reads Stripe with one key: the one in use, or one that is being tried out. */
 export interface StripeReader {

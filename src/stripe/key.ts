@@ -1,9 +1,8 @@
 // The API key in use. One that comes from a file is looked at again, so that rotating it needs no restart; a new key is used only
 // after the given check has found that it belongs to the same account and mode.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault, isFault, reportError } from '../errors.js';
-import type { Logger } from '../logger.js';
-import { KeyGate } from './key-gate.js';
+import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
+import type { Logger } from '../base/logger.js';
 
 /** A key that nothing prints by accident: neither inspecting nor serializing shows it. */
 export class ApiKey {
@@ -145,4 +144,97 @@ function requireSameMode(candidate: ApiKey, current: ApiKey): void {
 /** Waits so long, or until the signal aborts. */
 async function untilAborted(signal: AbortSignal, ms: number): Promise<void> {
   if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined);
+}
+
+// Holds calls back that a refused key would only have refused again: after a 401 all of them, after a 403 those to its endpoint.
+// One call in 20 seconds finds out whether it is over.
+/** Three calls a minute. */
+const msBetweenTrials = 20_000;
+
+const everything = '*';
+
+export class KeyGate {
+  readonly #closed = new Map<string, { fault: Fault; nextTrialAt: number }>();
+  readonly #now: () => number;
+
+  /** @param now milliseconds of a clock that never goes back */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  /** What Stripe refuses the key for at present, once each. */
+  get refusals(): readonly Fault['code'][] {
+    return [...new Set([...this.#closed.values()].map(({ fault }) => fault.code))];
+  }
+
+  /** The fault to fail with at once instead of calling; undefined where a call may be made. */
+  heldBack(endpoint: string): Fault | undefined {
+    for (const scope of [everything, endpoint]) {
+      const closed = this.#closed.get(scope);
+      const waitMs = (closed?.nextTrialAt ?? 0) - this.#now();
+      if (closed && waitMs > 0) return heldBackFault(closed.fault, waitMs);
+    }
+    return undefined;
+  }
+
+  /** As `heldBack`, but whoever gets through takes the trial and makes the call. */
+  enter(endpoint: string): Fault | undefined {
+    const fault = this.heldBack(endpoint);
+    if (fault) return fault;
+    for (const scope of [everything, endpoint]) {
+      const closed = this.#closed.get(scope);
+      if (closed) closed.nextTrialAt = this.#now() + msBetweenTrials;
+    }
+    return undefined;
+  }
+
+  /** Stripe refused the key. True when that is news. */
+  refused(endpoint: string, fault: Fault): boolean {
+    const scope = fault.code === 'stripe_key_refused' ? everything : endpoint;
+    const isNews = !this.#closed.has(scope);
+    this.#closed.set(scope, { fault, nextTrialAt: this.#now() + msBetweenTrials });
+    return isNews;
+  }
+
+  succeeded(endpoint: string): void {
+    this.#closed.delete(everything);
+    this.#closed.delete(endpoint);
+  }
+}
+
+const heldBackFault = (fault: Fault, waitMs: number): Fault =>
+  new Fault(fault.code, fault.message, {
+    kind: fault.kind,
+    requestId: fault.requestId,
+    statusCode: fault.statusCode,
+    ...(fault.kind === 'retryable' && { retryAfterMs: Math.ceil(waitMs) }),
+  });
+
+// Why Stripe's key is refused, in the closed list that is measured.
+/** The first two are of the key in use, the others of a new one that is therefore not used. */
+export const keyRefusals = [
+  'key_refused',
+  'permission_denied',
+  'new_key_account_mismatch',
+  'new_key_wrong_mode',
+  'new_key_unusable',
+] as const;
+
+export type KeyRefusal = (typeof keyRefusals)[number];
+
+/** @param inUse what Stripe refuses the key in use for, @param ofNew why a new one that was found is not used */
+export function refusalsOf(inUse: readonly FaultCode[], ofNew: FaultCode | undefined): readonly KeyRefusal[] {
+  const ofKey = inUse.map((code) =>
+    code === 'stripe_permission_denied' ? 'permission_denied' : 'key_refused',
+  );
+  switch (ofNew) {
+    case undefined:
+      return ofKey;
+    case 'account_mismatch':
+      return [...ofKey, 'new_key_account_mismatch'];
+    case 'wrong_mode':
+      return [...ofKey, 'new_key_wrong_mode'];
+    default:
+      return [...ofKey, 'new_key_unusable'];
+  }
 }

@@ -4,8 +4,8 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Duplex } from 'node:stream';
 import { getProxyForUrl } from 'proxy-from-env';
-import { Fault } from '../errors.js';
-import type { ProxyFailure } from './failure.js';
+import { Fault } from '../base/errors.js';
+import type { ProxyFailure } from './classify.js';
 
 /** What is left of a tunnel that did not come to be. */
 export type Tunnel =

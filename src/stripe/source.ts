@@ -1,10 +1,10 @@
 // One kind of object at Stripe as the sync reads it: checks ids before they are sent and answers before they are believed.
+import { Fault } from '../base/errors.js';
 import type { ListParams, Resource } from '../resources/resource.js';
-import { Fault } from '../errors.js';
 import {
-  isStripeId,
   type Answer,
   type CallOptions,
+  isStripeId,
   type ListAnswer,
   type ListQuery,
   type RetrieveAnswer,
@@ -12,8 +12,9 @@ import {
   type StripeId,
   type StripeObject,
 } from '../sync/ports.js';
-import { InvalidAnswer, type Call, type Reply } from './caller.js';
-import type { Refusal } from './failure.js';
+import { type Call, InvalidAnswer, type Reply } from './caller.js';
+import { accountEndpoint } from './observer.js';
+import type { Refusal } from './classify.js';
 
 export interface SourceOptions {
   readonly resource: Resource;
@@ -139,3 +140,27 @@ function requireMode(object: StripeObject, livemode: boolean): void {
     kind: 'fatal',
   });
 }
+
+// Which account a key belongs to, as far as it may know.
+/** `not_permitted`: restricted keys usually may not read the account. */
+export type AccountAnswer =
+  { readonly kind: 'account'; readonly id: string } | { readonly kind: 'not_permitted' };
+
+/** https://docs.stripe.com/api/accounts/retrieve; of the account only its id is kept. */
+const readAccount: Call<AccountAnswer> = {
+  endpoint: accountEndpoint,
+  send: (stripe, options) => stripe.accounts.retrieveCurrent({}, options),
+  read: ({ body }) => {
+    const id = typeof body === 'object' && body !== null && 'id' in body ? body.id : undefined;
+    if (typeof id !== 'string' || !/^acct_[A-Za-z0-9]+$/.test(id))
+      throw new InvalidAnswer('no id of an account');
+    return { kind: 'account', id };
+  },
+  readRefusal: ({ status, type }) =>
+    status === 403 && type === 'StripePermissionError' ? { kind: 'not_permitted' } : undefined,
+};
+
+export const accountReader =
+  (call: <T>(call: Call<T>, options: CallOptions) => Promise<T>) =>
+  (options: CallOptions): Promise<AccountAnswer> =>
+    call(readAccount, options);

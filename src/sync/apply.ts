@@ -1,6 +1,6 @@
 // The one step that everything shares: what was read of some objects into the mirror, guarded against older and newer reads.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault } from '../errors.js';
+import { Fault } from '../base/errors.js';
 import { prepare } from './canonical.js';
 import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
 import type { ItemResult } from './outcome.js';

@@ -1,6 +1,6 @@
 // The database belongs to one Stripe account and mode. Checked at start and before any new key is used: with the wrong key a scan
 // would find every customer missing.
-import { Fault, isFault } from '../errors.js';
+import { Fault, isFault } from '../base/errors.js';
 import type { CallOptions, Mirror, Source } from './ports.js';
 
 /** What the database is bound to. */

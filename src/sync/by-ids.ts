@@ -1,9 +1,9 @@
 // syncByIds: retrieves the given objects from Stripe and brings the mirror in line with each.
 import pLimit from 'p-limit';
+import { Crew } from '../base/task-group.js';
 import { retrieveAndApply } from './apply.js';
-import { Crew } from './crew.js';
 import { type Progress, type SyncResult, Tally, withResult } from './outcome.js';
-import type { Mirror, Source, StripeId } from './ports.js';
+import type { Mirror, Observed, Source, StripeId } from './ports.js';
 
 export interface ByIdsOptions {
   readonly signal: AbortSignal;
@@ -55,4 +55,26 @@ const listedPerCall = 100;
 async function callsOfScan(mirror: Mirror, calls: number): Promise<number> {
   const living = calls > 1 ? await mirror.countLive() : 0;
   return living === 0 ? Infinity : Math.ceil(living / listedPerCall);
+}
+
+// softDelete: marks one object as deleted in the mirror. Nothing is removed, Stripe is not called.
+/**
+ * Marks a living document; one that is marked already stays as it is (`unchanged`). An id that the mirror does not have is
+ * `failed` with code `not_found`, and nothing is written for it.
+ */
+export async function softDelete(mirror: Mirror, id: StripeId, observed: Observed): Promise<SyncResult> {
+  const tally = new Tally();
+  const head = (await mirror.headsOf([id])).get(id);
+  if (!head) {
+    tally.add({ id, outcome: 'failed', code: 'not_found', message: 'The mirror has no such customer' });
+  } else if (head.deletedBy) {
+    tally.add({ id, outcome: 'unchanged' });
+  } else {
+    const [result] = await mirror.write([{ kind: 'mark_deleted', id, observed, source: 'request' }]);
+    if (result?.kind === 'rejected')
+      tally.add({ id, outcome: 'failed', code: result.code, message: result.message });
+    // A conflict here means that another writer marked it first.
+    else tally.add({ id, outcome: result?.kind === 'written' ? 'deleted' : 'unchanged' });
+  }
+  return tally.result();
 }

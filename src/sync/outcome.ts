@@ -1,5 +1,5 @@
 // What became of objects, and how outcomes add up to the result of a request.
-import type { FaultCode } from '../errors.js';
+import type { FaultCode } from '../base/errors.js';
 
 /** What became of one object. `stale`: what was read is older than what is stored, or Stripe has confirmed its deletion. */
 export type Outcome = 'created' | 'updated' | 'unchanged' | 'deleted' | 'stale' | 'failed';

@@ -1,6 +1,5 @@
 // What the sync needs from outside: a source to read (Stripe), a mirror to write (MongoDB), a place for scan state.
 // Adapters implement these; nothing here knows stripe, mongoose or prom-client.
-
 /** Id of an object at Stripe, checked against `stripeIdPattern`. */
 export type StripeId = string & { readonly __brand: 'StripeId' };
 

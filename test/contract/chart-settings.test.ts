@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { type LoadedConfig, loadConfig } from '../../src/config.js';
-import { parseSetting, type Setting, settings } from '../../src/config-settings.js';
+import { loadConfig, type LoadedConfig } from '../../src/config/load.js';
+import { parseSetting, type Setting, settings } from '../../src/config/settings.js';
 import { atEnd } from '../support/cleanup.js';
 import { helm, type Manifest, manifestOf, render, shape } from '../support/helm.js';
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { settings } from '../../src/config-settings.js';
+import { settings } from '../../src/config/settings.js';
 
 interface Schema {
   type?: string;

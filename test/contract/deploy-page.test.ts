@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { settings } from '../../src/config-settings.js';
+import { settings } from '../../src/config/settings.js';
 import { helm, render, shape } from '../support/helm.js';
 import { runCommand } from '../support/run-command.js';
 

@@ -1,6 +1,6 @@
 // A scan that is stopped and gone on with, over and over in one process: it never stands still.
 import { expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench } from '../support/scan.js';
 import { until } from '../support/until.js';

@@ -1,8 +1,11 @@
 // Customers that the caller already holds: what of a batch is taken, what it may not do, and which read wins.
 import mongoose, { mongo } from 'mongoose';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { runnerOf } from '../../src/command-runner.js';
+import { createLogger } from '../../src/base/logger.js';
+import { resolveConfig } from '../../src/config/load.js';
 import { StripeCustomerAction } from '../../src/index.js';
+import { Operations, runnerOf } from '../../src/operations.js';
+import { openServices } from '../../src/services.js';
 import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
 import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
 import type { Mirror } from '../../src/sync/ports.js';
@@ -301,22 +304,27 @@ describe('a batch from the future', () => {
     const simulator = await startSimulator();
     atEnd(() => simulator.close());
     const { id } = simulator.create({ name: 'Stripe' });
-    const connection = mongoose.createConnection();
-    const action = await StripeCustomerAction.connect({
-      connection,
-      config: {
-        stripe: {
-          apiKey: simulator.restrictedKey,
-          apiBase: simulator.url,
-          callsPerSecond: 0,
-          callsPerSecondPerEndpoint: 0,
-        },
-        mongodb: { uri: own.uri },
+    const config = {
+      stripe: {
+        apiKey: simulator.restrictedKey,
+        apiBase: simulator.url,
+        callsPerSecond: 0,
+        callsPerSecondPerEndpoint: 0,
       },
-    });
+      mongodb: { uri: own.uri },
+    };
+    const action = await StripeCustomerAction.connect({ connection: mongoose.createConnection(), config });
     atEnd(() => action.close());
+    const services = await openServices({
+      config: resolveConfig(config, {}),
+      connection: mongoose.createConnection(),
+      readKey: undefined,
+      logger: createLogger({ level: 'silent', format: 'json' }),
+      signal: new AbortController().signal,
+    });
+    atEnd(() => services.close());
     const lab = requestsLab(own);
-    await lab.worker({ runner: runnerOf(action) });
+    await lab.worker({ runner: runnerOf(new Operations(services)) });
     const forged = new mongo.ObjectId(mongo.ObjectId.createFromTime(tomorrow.getTime() / 1_000).id);
     const observedTo = async (): Promise<number> => {
       const stored = await own.db

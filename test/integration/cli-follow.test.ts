@@ -1,7 +1,8 @@
 import { mongo } from 'mongoose';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { followToEnd, type RequestCollection, type RequestView } from '../../src/cli/follow.js';
-import type { SyncRequestDocument } from '../../src/requests/document.js';
+import { followToEnd } from '../../src/cli/follow.js';
+import type { RequestCollection, SyncRequestDocument } from '../../src/requests/request.js';
+import type { RequestView } from '../../src/requests/view.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { startStandalone } from '../support/mongodb.js';

@@ -1,8 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../src/migration.js';
-import { databaseOf } from '../../src/mongo-database.js';
-import { startPresence, type Vitals } from '../../src/store/replicas.js';
-import { stateOf } from '../../src/store/state.js';
+import { databaseOf } from '../../src/mongo/connection.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
+import { startPresence, type Vitals } from '../../src/status/replicas.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
 import { freshDatabase } from '../support/database.js';

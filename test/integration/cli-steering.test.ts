@@ -1,7 +1,7 @@
 import { mongo } from 'mongoose';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { newestFirst, type Wanted } from '../../src/cli/requests/list.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
-import { newestFirst, type Wanted } from '../../src/cli/requests-query.js';
 import { callCommandLine, type CommandRun, errorsOf } from '../support/cli.js';
 import { freshDatabase } from '../support/database.js';
 import { startProcess } from '../support/process.js';

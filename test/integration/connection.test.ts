@@ -3,10 +3,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import mongoose, { type mongo } from 'mongoose';
 import { expect, test } from 'vitest';
-import { createLogger } from '../../src/logger.js';
-import { databaseOf } from '../../src/mongo-database.js';
-import { persistently } from '../../src/mongo-faults.js';
-import { openConnection } from '../../src/store/connection.js';
+import { createLogger } from '../../src/base/logger.js';
+import { databaseOf, openConnection } from '../../src/mongo/connection.js';
+import { persistently } from '../../src/mongo/faults.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 

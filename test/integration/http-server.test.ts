@@ -1,9 +1,9 @@
-import { connect, type Socket } from 'node:net';
 import { Agent, request as httpRequest } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import { startHttpServer, type HttpServer, type HttpServerOptions } from '../../src/http/server.js';
-import { createLogger } from '../../src/logger.js';
+import { Fault } from '../../src/base/errors.js';
+import { createLogger } from '../../src/base/logger.js';
+import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../src/http/server.js';
 import { createMetrics } from '../../src/metrics/metrics.js';
 import { atEnd } from '../support/cleanup.js';
 

@@ -1,8 +1,8 @@
 // What goes wrong for an application that uses the library is a Fault that says what to do.
 import mongoose from 'mongoose';
 import { describe, expect, test } from 'vitest';
+import { createLogger } from '../../src/base/logger.js';
 import { StripeCustomerAction } from '../../src/index.js';
-import { createLogger } from '../../src/logger.js';
 import { freshDatabase } from '../support/database.js';
 import { connect, faultOf, startStripe } from '../support/library.js';
 import { freePort } from '../support/process.js';

@@ -1,9 +1,9 @@
-import { type mongo } from 'mongoose';
 import fc from 'fast-check';
+import type { mongo } from 'mongoose';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { prepare } from '../../src/sync/canonical.js';
 import { applyReads, toReads, type WholeRead } from '../../src/sync/apply.js';
-import { softDelete } from '../../src/sync/soft-delete.js';
+import { softDelete } from '../../src/sync/by-ids.js';
+import { prepare } from '../../src/sync/canonical.js';
 import type { StripeObject } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
 import { answered, mirrorCollection, openMirror, stripeId, type TestMirror } from '../support/mirror.js';

@@ -1,9 +1,9 @@
 // Calls counted by calendar month over all replicas, and the allowance that holds scans back.
 import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { noReads } from '../../src/store/limiter-month.js';
-import { createLimiterState, readCallsThisMonth, type SlotAnswer } from '../../src/store/limiter-state.js';
-import { stateOf } from '../../src/store/state.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
+import { noReads } from '../../src/rate/budget-month.js';
+import { createLimiterState, readCallsThisMonth, type SlotAnswer } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench } from '../support/scan.js';

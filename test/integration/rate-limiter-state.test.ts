@@ -1,9 +1,9 @@
 // The budget in MongoDB: shared, paced by the server's clock, and slowed down for all by one.
 import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createLimiterState, type SlotAnswer } from '../../src/store/limiter-state.js';
-import { createMongoClock } from '../../src/store/mongo-clock.js';
-import { stateOf } from '../../src/store/state.js';
+import { createMongoClock } from '../../src/mongo/clock.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
+import { createLimiterState, type SlotAnswer } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { until } from '../support/until.js';

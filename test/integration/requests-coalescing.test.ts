@@ -1,7 +1,7 @@
 // Equal scans that wait: one runs for all, the others end with it if it does the work, and wait for themselves if it does not.
 import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { freshDatabase } from '../support/database.js';
 import { type AnyDocument, heldRunner, quickRunner, requestsLab, resultOf } from '../support/requests.js';
 import { until } from '../support/until.js';

@@ -1,6 +1,6 @@
 // Wake-ups: prompt, few, and never what correctness rests on, whatever becomes of the change stream.
 import { describe, expect, test } from 'vitest';
-import { type FeedEvent, RequestFeed } from '../../src/requests/feed.js';
+import { type FeedEvent, RequestFeed } from '../../src/requests/worker/wake-ups.js';
 import { atEnd } from '../support/cleanup.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import { startStandalone } from '../support/mongodb.js';

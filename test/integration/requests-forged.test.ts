@@ -4,13 +4,13 @@ import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { commandNames } from '../../src/requests/commands.js';
-import { isEndStatus } from '../../src/requests/document.js';
+import { isEndStatus } from '../../src/requests/request.js';
 import { freshDatabase } from '../support/database.js';
 import {
+  type AnyDocument,
   quickRunner,
   quickSettings,
   requestsLab,
-  type AnyDocument,
   type RequestsLab,
 } from '../support/requests.js';
 import { until } from '../support/until.js';

@@ -1,11 +1,11 @@
 // Who holds a request: the lease and its fence, holders that die, are paused or do not reach MongoDB.
 import { mongo } from 'mongoose';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { isFault } from '../../src/errors.js';
-import { Housekeeping } from '../../src/requests/housekeeping.js';
-import { silentRequestsObserver } from '../../src/requests/observer.js';
-import { RequestRun } from '../../src/requests/run.js';
+import { isFault } from '../../src/base/errors.js';
+import { RequestRun } from '../../src/requests/attempt.js';
 import type { Claimed } from '../../src/requests/claims.js';
+import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import {
   heldRunner,
@@ -13,8 +13,8 @@ import {
   quickRunner,
   quickSettings,
   requestsLab,
-  resultOf,
   type RequestsLab,
+  resultOf,
   type Run,
 } from '../support/requests.js';
 import { until } from '../support/until.js';

@@ -1,9 +1,9 @@
 // Searching the queue: in order, fair to both kinds, and at a cost that does not grow with what has ended or is put off.
 import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
+import { Claims } from '../../src/requests/claims.js';
 import { commandsOf } from '../../src/requests/commands.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
-import { Claims } from '../../src/requests/claims.js';
 import { freshDatabase } from '../support/database.js';
 import { quickSettings, requestsLab } from '../support/requests.js';
 

@@ -1,6 +1,6 @@
 // Scans: one at a time over all replicas, equal waiting ones as one, and nothing else behind them.
 import { describe, expect, test } from 'vitest';
-import { isFault } from '../../src/errors.js';
+import { isFault } from '../../src/base/errors.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
 import { freshDatabase } from '../support/database.js';
 import { heldRunner, quickRunner, requestsLab, resultOf } from '../support/requests.js';

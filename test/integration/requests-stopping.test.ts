@@ -1,13 +1,13 @@
 // What stops a request: its user's wish, or the stop of the process that runs it. Neither loses anything.
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { isFault } from '../../src/errors.js';
-import { Coalescing } from '../../src/requests/coalesce.js';
-import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { isFault } from '../../src/base/errors.js';
 import { Claims } from '../../src/requests/claims.js';
-import { RequestQueue } from '../../src/requests/queue.js';
+import { silentRequestsObserver } from '../../src/requests/observer.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
-import { Workbench } from '../../src/requests/workbench.js';
+import { RequestQueue } from '../../src/requests/steps.js';
+import { Coalescing } from '../../src/requests/upkeep/equal-scans.js';
+import { Workbench } from '../../src/requests/worker/runs.js';
 import { withResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
 import {

@@ -2,9 +2,9 @@
 // nobody has worked on it before it fails.
 import type { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
-import { Housekeeping } from '../../src/requests/housekeeping.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import { type AnyDocument, idOfAge, quickSettings, requestsLab } from '../support/requests.js';
 

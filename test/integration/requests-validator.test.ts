@@ -2,9 +2,12 @@ import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parseRequest } from '../../src/requests/commands.js';
-import { ensureRequestValidator, type ValidationSetting } from '../../src/requests/ensure-validator.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
-import { validatorVersion } from '../../src/requests/validator.js';
+import {
+  ensureRequestValidator,
+  type ValidationSetting,
+  validatorVersion,
+} from '../../src/requests/validator.js';
 import { freshDatabase } from '../support/database.js';
 import { type AnyDocument, heldRunner, quickRunner, requestsLab } from '../support/requests.js';
 

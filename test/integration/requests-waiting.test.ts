@@ -2,7 +2,7 @@
 import type { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
-import { readDatabaseStats } from '../../src/store/database-stats.js';
+import { readDatabaseStats } from '../../src/status/database-stats.js';
 import { callCommandLine } from '../support/cli.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import {

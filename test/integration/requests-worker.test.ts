@@ -1,9 +1,9 @@
 // The worker: requests come in by change stream or poll, run in their lanes, and end once, as their run ended.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
+import type { EndStatus } from '../../src/requests/request.js';
 import { withResult } from '../../src/sync/outcome.js';
-import type { EndStatus } from '../../src/requests/document.js';
 import { freshDatabase } from '../support/database.js';
 import { heldRunner, quickRunner, requestsLab, resultOf } from '../support/requests.js';
 import { until } from '../support/until.js';

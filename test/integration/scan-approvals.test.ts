@@ -1,10 +1,10 @@
 // What the library tells about removals that are held, and how it approves them.
+import mongoose from 'mongoose';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import mongoose from 'mongoose';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
+import { StripeCustomerAction } from '../../src/customer-action.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
-import { StripeCustomerAction } from '../../src/stripe-customer-action.js';
 import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';

@@ -1,6 +1,6 @@
 // How often a scan is tried: its attempts are bounded as long as it gets no further.
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { freshDatabase } from '../support/database.js';
 import { quickRunner, requestsLab } from '../support/requests.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';

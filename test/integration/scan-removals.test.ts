@@ -1,8 +1,8 @@
 // Removals that are held for approval: seen from outside, kept, and gone on with.
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { resources } from '../../src/resources/registry.js';
-import { readDatabaseStats } from '../../src/store/database-stats.js';
+import { readDatabaseStats } from '../../src/status/database-stats.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
 import { Life, openScanBench, type ScanBench } from '../support/scan.js';

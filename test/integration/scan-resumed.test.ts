@@ -1,8 +1,8 @@
 // Scans that are gone on with after a stop, a fault or a kill: what the result tells in the end, and which checkpoints count.
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import type { StripeId } from '../../src/sync/ports.js';
+import { Fault } from '../../src/base/errors.js';
 import type { ItemResult, SyncResult } from '../../src/sync/outcome.js';
+import type { StripeId } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
 import { Life, openScanBench, type ScanBench } from '../support/scan.js';
 

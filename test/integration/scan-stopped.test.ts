@@ -1,7 +1,7 @@
 // Scans that are stopped: what was listed is written, and nothing once the lease is lost.
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { Fault, type FaultCode } from '../../src/errors.js';
+import { Fault, type FaultCode } from '../../src/base/errors.js';
 import { freshDatabase } from '../support/database.js';
 import { quickRunner, requestsLab } from '../support/requests.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';

@@ -1,7 +1,7 @@
 // A full scan while Stripe refuses much of it, for each of its reasons: nothing is lost, little is asked in vain, and it is fast again.
 import { describe, expect, test } from 'vitest';
-import { createLimiterState } from '../../src/store/limiter-state.js';
-import { stateOf } from '../../src/store/state.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
+import { createLimiterState } from '../../src/rate/budget.js';
 import type { FaultKind, Limits } from '../simulator/types.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';

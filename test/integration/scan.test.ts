@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import type { ScanOptions, ScanReport } from '../../src/sync/scan/scan.js';
+import { Fault } from '../../src/base/errors.js';
 import type { MirrorWrite } from '../../src/sync/ports.js';
+import type { ScanOptions, ScanReport } from '../../src/sync/scan/scan.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 

@@ -1,7 +1,7 @@
 // Scans whose month has no calls left wait without using themselves up, say why, and nothing else waits with them.
 import type { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { liveIds, said, startDaemon, UserOfQueue } from '../support/daemon.js';

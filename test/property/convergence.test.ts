@@ -1,13 +1,12 @@
 // The laws that the mirror stands for, against a real MongoDB and the simulator: whatever happens in whatever order, a customer never
 // goes back in time, a confirmed deletion stays, and once Stripe rests one complete scan makes mirror and Stripe the same.
-import type { mongo } from 'mongoose';
 import fc from 'fast-check';
+import type { mongo } from 'mongoose';
 import { expect, it } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
 import { syncBatch } from '../../src/sync/batch.js';
-import { syncByIds } from '../../src/sync/by-ids.js';
+import { softDelete, syncByIds } from '../../src/sync/by-ids.js';
 import { isStripeId } from '../../src/sync/ports.js';
-import { softDelete } from '../../src/sync/soft-delete.js';
 import { freshDatabase } from '../support/database.js';
 import { Life, openScanBench, type ScanBench } from '../support/scan.js';
 

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
-import { createLimiterState, type Slot } from '../../src/store/limiter-state.js';
-import { stateOf } from '../../src/store/state.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
+import { createLimiterState, type Slot } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { mostPerSecond, SlotModel } from '../support/slot-model.js';

@@ -3,11 +3,11 @@
 import fc from 'fast-check';
 import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
-import { isEndStatus } from '../../src/requests/document.js';
-import { Housekeeping } from '../../src/requests/housekeeping.js';
-import { silentRequestsObserver } from '../../src/requests/observer.js';
 import type { Claim } from '../../src/requests/claims.js';
-import type { Holding, RequestQueue } from '../../src/requests/queue.js';
+import { silentRequestsObserver } from '../../src/requests/observer.js';
+import { isEndStatus } from '../../src/requests/request.js';
+import type { Holding, RequestQueue } from '../../src/requests/steps.js';
+import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import {
   Holder,

@@ -1,7 +1,7 @@
 // Runs commands of the command line, and looks at what they have done.
 import { PassThrough, Readable } from 'node:stream';
 import type { mongo } from 'mongoose';
-import type { Screen, Terminal } from '../../src/cli/terminal.js';
+import type { Screen, Terminal } from '../../src/cli/screen/terminal.js';
 import type { FreshDatabase } from './database.js';
 import { type Line, type ProcessOptions, type RunningProcess, startProcess } from './process.js';
 
@@ -31,7 +31,7 @@ export async function callCommandLine(
   env: Record<string, string>,
   screen?: Screen,
 ): Promise<CommandRun> {
-  const { runCommandLine: run } = await import('../../src/cli/command-line.js');
+  const { runCommandLine: run } = await import('../../src/cli/commands.js');
   const written: { out: string[]; err: string[] } = { out: [], err: [] };
   const terminal: Terminal = {
     stdin: Readable.from([]),

@@ -1,8 +1,8 @@
 // A mirror on a database of the test's own, and reads as a source would give them.
 import { performance } from 'node:perf_hooks';
 import { mongo } from 'mongoose';
-import { ensureMirror } from '../../src/store/ensure.js';
-import { createMirror } from '../../src/store/mirror.js';
+import { ensureMirror } from '../../src/mirror/ensure.js';
+import { createMirror } from '../../src/mirror/mirror.js';
 import { type Applied, applyReads, toReads } from '../../src/sync/apply.js';
 import type { Answer, Mirror, StripeId, StripeObject } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';

@@ -1,6 +1,6 @@
 // The limiter of one process, with a budget in memory, and calls that wait for their turn in it.
-import { RateLimiter, type RateLimiterOptions } from '../../src/stripe/rate-limiter.js';
-import type { Turn } from '../../src/stripe/want.js';
+import { RateLimiter, type RateLimiterOptions } from '../../src/rate/rate-limiter.js';
+import type { Turn } from '../../src/rate/waiting-call.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
 import { freeSlots, localClock, recordingLogger, recordingObserver } from './stripe-gateway.js';

@@ -1,14 +1,14 @@
 // A queue with real workers on a real MongoDB, whose runs the test decides: each waits until the test ends it, or succeeds at once.
 import mongoose, { mongo } from 'mongoose';
-import { createLogger } from '../../src/logger.js';
+import { createLogger } from '../../src/base/logger.js';
 import { Claims } from '../../src/requests/claims.js';
 import type { SyncCommand } from '../../src/requests/commands.js';
-import { isEndStatus } from '../../src/requests/document.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
-import { RequestQueue, type RequestsSettings } from '../../src/requests/queue.js';
-import { RequestWorker, type CommandRunner, type RunContext } from '../../src/requests/worker.js';
-import { Tally, type SyncResult } from '../../src/sync/outcome.js';
+import { isEndStatus } from '../../src/requests/request.js';
+import { RequestQueue, type RequestsSettings } from '../../src/requests/steps.js';
+import { type CommandRunner, RequestWorker, type RunContext } from '../../src/requests/worker/worker.js';
+import { type SyncResult, Tally } from '../../src/sync/outcome.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 import { until } from './until.js';

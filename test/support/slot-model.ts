@@ -1,6 +1,6 @@
 // The rate limiter's budget once more in plain code, for tests: what MongoDB's pipelines must do, and a limiter without MongoDB.
-import type { Slot } from '../../src/store/limiter-state.js';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import type { Slot } from '../../src/rate/budget.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 
 interface Scope {
   due: number;

@@ -1,11 +1,12 @@
 // The real SDK against a simulator, through the product's own gateway: with a limiter in memory, as nothing here is about MongoDB.
 import { pino } from 'pino';
-import type { Config } from '../../src/config-schema.js';
-import type { Logger } from '../../src/logger.js';
+import type { Logger } from '../../src/base/logger.js';
+import type { Config } from '../../src/config/schema.js';
+import type { RateLimitReason } from '../../src/rate/limits.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway, type GatewayOptions, type StripeGateway } from '../../src/stripe/gateway.js';
-import type { CallOutcome, RateLimitReason, StripeObserver } from '../../src/stripe/observer.js';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import type { CallOutcome, StripeObserver } from '../../src/stripe/observer.js';
 import type { SharedClock, Source } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
 

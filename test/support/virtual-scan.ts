@@ -1,10 +1,10 @@
 // Fetches a made-up account in virtual time: a source that keeps a rate and answers after a latency, both on a clock that the test turns.
 // What it measures does not depend on the machine.
 import { setImmediate } from 'node:timers/promises';
+import { ListPace } from '../../src/rate/list-pace.js';
 import type { ListAnswer, ListQuery, Source, StripeId } from '../../src/sync/ports.js';
-import { fetchWindows } from '../../src/sync/scan/fetch-windows.js';
+import { fetchWindows } from '../../src/sync/scan/list-windows.js';
 import { Plan, type Window } from '../../src/sync/scan/plan.js';
-import { ListPace } from '../../src/stripe/list-pace.js';
 
 export interface VirtualAccount {
   /** Values of `created`, ascending. */

@@ -2,10 +2,9 @@ import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { parseBatch } from '../../src/cli/batch-input.js';
-import { UsageFault } from '../../src/cli/usage-fault.js';
-import { newRequest } from '../../src/requests/commands.js';
-import { maxBatchBytes, maxEntries } from '../../src/requests/document.js';
-import { splitBatch } from '../../src/requests/split-batch.js';
+import { UsageFault } from '../../src/cli/faults.js';
+import { newRequest, splitBatch } from '../../src/requests/commands.js';
+import { maxBatchBytes, maxEntries } from '../../src/requests/request.js';
 
 const faultsOf = (text: string): readonly string[] => {
   try {

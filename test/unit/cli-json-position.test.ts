@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { jsonFaultOffset, lineAndColumn } from '../../src/cli/json-position.js';
+import { jsonFaultOffset, lineAndColumn } from '../../src/cli/batch-input.js';
 
 const parses = (text: string): boolean => {
   try {

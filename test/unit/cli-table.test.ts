@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { tableLines } from '../../src/cli/table.js';
-import { shortDuration } from '../../src/cli/wording.js';
+import { shortDuration, tableLines } from '../../src/cli/screen/table.js';
 
 const columns = [
   { header: 'ID' },

@@ -1,9 +1,9 @@
 import { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
-import type { RequestView } from '../../src/cli/follow.js';
-import { progressText } from '../../src/cli/progress-text.js';
-import { overallStatus, requestJson, summaryText } from '../../src/cli/summary.js';
-import { duration } from '../../src/cli/wording.js';
+import { progressText } from '../../src/cli/screen/progress.js';
+import { overallStatus, requestJson, summaryText } from '../../src/cli/screen/summary.js';
+import { duration } from '../../src/cli/screen/table.js';
+import type { RequestView } from '../../src/requests/view.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
 
 const _id = new mongo.ObjectId('6b04f49e7e477548fafae5cd');

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { ConfigFault, formatConfig, loadConfig, maskedConfig, resolveConfig } from '../../src/config.js';
-import { settings } from '../../src/config-settings.js';
+import { ConfigFault, formatConfig, loadConfig, maskedConfig, resolveConfig } from '../../src/config/load.js';
+import { settings } from '../../src/config/settings.js';
 import { atEnd } from '../support/cleanup.js';
 
 const key = 'rk_test_51HabcdefghijklmnopQRST';

@@ -1,6 +1,6 @@
 // Group commit: nothing waits while little happens, much goes together, and what becomes of one is told to that one.
 import { expect, test } from 'vitest';
-import { GroupCommit } from '../../src/group-commit.js';
+import { GroupCommit } from '../../src/base/group-commit.js';
 
 /** Sends that the test ends. */
 function heldSends() {

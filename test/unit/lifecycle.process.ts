@@ -1,6 +1,6 @@
 // A process whose closer hangs, for lifecycle.test.ts.
-import { runLifecycle } from '../../src/lifecycle.js';
-import { createLogger } from '../../src/logger.js';
+import { runLifecycle } from '../../src/base/lifecycle.js';
+import { createLogger } from '../../src/base/logger.js';
 
 const logger = createLogger({ level: 'info', format: 'json' });
 const held = setInterval(() => undefined, 1_000);

@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it, vi } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import { exitCodeOf, runLifecycle, type ExitCode, type Lifecycle } from '../../src/lifecycle.js';
-import { createLogger } from '../../src/logger.js';
+import { Fault } from '../../src/base/errors.js';
+import { type ExitCode, exitCodeOf, type Lifecycle, runLifecycle } from '../../src/base/lifecycle.js';
+import { createLogger } from '../../src/base/logger.js';
 import { startProcess } from '../support/process.js';
 import { until } from '../support/until.js';
 

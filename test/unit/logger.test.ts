@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import { createLogger, type Logger } from '../../src/logger.js';
+import { Fault } from '../../src/base/errors.js';
+import { createLogger, type Logger } from '../../src/base/logger.js';
 
 const email = 'jane.canary@example.com';
 const key = 'rk_live_51Hcanarycanarycanary';

@@ -1,7 +1,7 @@
 // Waits that end early, and leave nothing behind on the signals that they have listened to.
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { endWaits, isDoneWithin, pause } from '../../src/pause.js';
+import { endWaits, isDoneWithin, pause } from '../../src/base/waiting.js';
 
 const listenersOf = ({ signal }: AbortController): number => getEventListeners(signal, 'abort').length;
 const anHour = 3_600_000;

@@ -1,9 +1,14 @@
 // What a request must look like, and what is told of one that does not.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
-import { isFault } from '../../src/errors.js';
-import { commandNames, newRequest, observedAtOf, parseRequest } from '../../src/requests/commands.js';
-import { describeValue } from '../../src/requests/describe-value.js';
+import { isFault } from '../../src/base/errors.js';
+import {
+  commandNames,
+  describeValue,
+  newRequest,
+  observedAtOf,
+  parseRequest,
+} from '../../src/requests/commands.js';
 
 const faultsOf = (body: object): readonly string[] => {
   const parsed = parseRequest(body);

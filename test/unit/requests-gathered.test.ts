@@ -1,6 +1,6 @@
 // Following a change stream: nothing waits while little happens, and what comes in one answer is never waited for.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type FollowedStream, followGathered } from '../../src/requests/gathered.js';
+import { type FollowedStream, followGathered } from '../../src/requests/worker/wake-ups.js';
 
 const gatherMs = 1_000;
 

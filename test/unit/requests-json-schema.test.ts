@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 import type { z } from 'zod';
 import { commandNames, type requestSchema } from '../../src/requests/commands.js';
-import type { RequestInput } from '../../src/requests/document.js';
 import { type JsonSchema, requestJsonSchema } from '../../src/requests/json-schema.js';
+import type { RequestInput } from '../../src/requests/request.js';
 import { requestValidator, validatorVersion } from '../../src/requests/validator.js';
 
 /** Of the rules that have been published under each version. */

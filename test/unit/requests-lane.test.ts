@@ -1,7 +1,7 @@
 // A lane claims by what woke it while nothing else waits, otherwise the oldest; it never works on more than it may, and forgets nothing.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Lane } from '../../src/requests/lane.js';
+import { Lane } from '../../src/requests/worker/lane.js';
 
 /** A queue of names, of which some are told by a wake-up and some are not, and jobs that the test ends. */
 class Bench {

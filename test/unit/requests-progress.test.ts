@@ -1,6 +1,6 @@
 // What a person reads of a run: how far, how fast lately, how long still.
 import { expect, test } from 'vitest';
-import { ProgressMeter } from '../../src/requests/progress.js';
+import { ProgressMeter } from '../../src/requests/attempt.js';
 
 /** Reports one a second from `from` to `to` seconds. */
 function feed(

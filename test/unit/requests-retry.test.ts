@@ -1,9 +1,8 @@
 // What becomes of a request after its run, and when it is tried again.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Fault, type FaultCode, type FaultKind } from '../../src/errors.js';
-import { judge, type RunFacts } from '../../src/requests/ending.js';
-import { retryDelayMs } from '../../src/requests/retry.js';
+import { Fault, type FaultCode, type FaultKind } from '../../src/base/errors.js';
+import { judge, retryDelayMs, type RunFacts } from '../../src/requests/verdict.js';
 import { type SyncResult, Tally, withResult } from '../../src/sync/outcome.js';
 import type { StripeId } from '../../src/sync/ports.js';
 

@@ -4,14 +4,14 @@ import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import type {
   CallOptions,
-  ListedHead,
   ListAnswer,
+  ListedHead,
   Mirror,
   Source,
   StripeId,
   StripeObject,
 } from '../../src/sync/ports.js';
-import { listWindows, type ListOptions } from '../../src/sync/scan/list-windows.js';
+import { type ListOptions, listWindows } from '../../src/sync/scan/list-windows.js';
 import { PageBuffer } from '../../src/sync/scan/page-buffer.js';
 import { Plan, Window } from '../../src/sync/scan/plan.js';
 import { reconcile } from '../../src/sync/scan/reconcile.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { firstWindows, Plan, Window } from '../../src/sync/scan/plan.js';
 import type { StripeId } from '../../src/sync/ports.js';
+import { firstWindows, Plan, Window } from '../../src/sync/scan/plan.js';
 
 const now = Date.UTC(2026, 0, 1) / 1_000;
 

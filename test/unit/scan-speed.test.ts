@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { ListPace } from '../../src/rate/list-pace.js';
 import { firstWindows } from '../../src/sync/scan/plan.js';
-import { ListPace } from '../../src/stripe/list-pace.js';
 import { createRandom } from '../simulator/random.js';
 import { createdTimes } from '../simulator/seed.js';
 import { fetchVirtually } from '../support/virtual-scan.js';

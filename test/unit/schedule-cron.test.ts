@@ -1,7 +1,7 @@
 // Slots of a cron expression: the same from every replica, each exactly once, whatever the clocks of its time zone do.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CronSlots, validateSchedule } from '../../src/schedule/cron.js';
+import { CronSlots, validateSchedule } from '../../src/schedule/slots.js';
 
 const utc = (text: string): Date => new Date(`${text}Z`);
 const texts = (dates: readonly Date[]): string[] => dates.map((date) => date.toISOString().slice(0, 16));

@@ -1,7 +1,7 @@
 // How much later than others an answer of MongoDB came, after the time that stands in it.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { AnswerDelay } from '../../src/stripe/answer-delay.js';
+import { AnswerDelay } from '../../src/rate/ask-times.js';
 
 /** MongoDB's clock, here in milliseconds since this process began, plus this. */
 const epoch = 1.7e12;

@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { StripeId } from '../../src/sync/ports.js';
-import { startSimulator, type FaultOrder, type StripeSimulator } from '../simulator/index.js';
+import { type FaultOrder, startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { startGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';

@@ -1,6 +1,6 @@
 // Places in flight: how many calls of this process are under way at once, and who has them.
 import { describe, expect, test } from 'vitest';
-import { InFlight } from '../../src/stripe/in-flight.js';
+import { InFlight } from '../../src/rate/in-flight.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { limiter, openTasks, slotsDue, turn, unlimited } from '../support/rate-limiter.js';
 import { freeSlots } from '../support/stripe-gateway.js';

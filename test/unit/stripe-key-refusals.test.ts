@@ -1,8 +1,7 @@
 // Why the key is refused, as it is measured: of the key in use, and of a new one that is not taken.
 import { expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import { KeyGate } from '../../src/stripe/key-gate.js';
-import { refusalsOf } from '../../src/stripe/key-refusals.js';
+import { Fault } from '../../src/base/errors.js';
+import { KeyGate, refusalsOf } from '../../src/stripe/key.js';
 
 const list = 'GET /v1/customers';
 const retrieve = 'GET /v1/customers/{id}';

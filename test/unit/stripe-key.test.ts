@@ -1,7 +1,7 @@
 // Refused keys and changed ones.
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { Fault } from '../../src/errors.js';
-import { KeyGate } from '../../src/stripe/key-gate.js';
+import { Fault } from '../../src/base/errors.js';
+import { KeyGate } from '../../src/stripe/key.js';
 import type { StripeId } from '../../src/sync/ports.js';
 import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';

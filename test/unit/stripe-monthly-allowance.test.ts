@@ -1,6 +1,6 @@
 // What becomes of calls when the allowance of the month is used up.
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 import { limiter, slotsDue, turn } from '../support/rate-limiter.js';
 import { freeSlots, recordingLogger } from '../support/stripe-gateway.js';
 

@@ -1,10 +1,10 @@
 // What a proxy on the way to Stripe may do wrong: every call ends as a fault that names the proxy, and nothing of it is left open.
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createClient } from '../../src/stripe/client.js';
+import { createClient } from '../../src/stripe/exchange.js';
 import type { StripeId } from '../../src/sync/ports.js';
 import { freePort } from '../support/process.js';
-import { startProxy, type ProxyConduct, type TestProxy } from '../support/proxy.js';
+import { type ProxyConduct, startProxy, type TestProxy } from '../support/proxy.js';
 import { startGateway, type TestGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
 

@@ -1,8 +1,8 @@
 // How much of the rate the limiter gets out of it, on a clock that the test turns: what it shows does not depend on the machine.
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { RateLimiter } from '../../src/stripe/rate-limiter.js';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import { RateLimiter } from '../../src/rate/rate-limiter.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 import { memorySlots, mostPerSecond } from '../support/slot-model.js';
 import { localClock } from '../support/stripe-gateway.js';
 

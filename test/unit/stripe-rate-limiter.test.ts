@@ -1,6 +1,6 @@
 // This process's side of the limiter: who goes first, and what happens without slots.
 import { describe, expect, test, vi } from 'vitest';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 import { atEnd } from '../support/cleanup.js';
 import { limiter, openTasks, retrieve, slotsDue, turn, unlimited } from '../support/rate-limiter.js';
 import { memorySlots, mostPerSecond } from '../support/slot-model.js';

@@ -1,10 +1,10 @@
 // The retry loop alone, on a clock of its own.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Fault } from '../../src/errors.js';
+import { Fault } from '../../src/base/errors.js';
+import { limitsFor } from '../../src/rate/limits.js';
+import { backoffMs, retryMostMs, withRetries } from '../../src/stripe/caller.js';
 import { judge, retryAfterMs, type Verdict } from '../../src/stripe/classify.js';
-import { limitsFor } from '../../src/stripe/limits.js';
-import { backoffMs, retryMostMs, withRetries } from '../../src/stripe/retry.js';
 
 const passing = (retryAfter?: number): Verdict => ({
   outcome: 'server_error',

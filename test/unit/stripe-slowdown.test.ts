@@ -1,7 +1,7 @@
 // How this process slows down when Stripe refuses a call, by the reason, and tells the others.
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { RateLimitReason } from '../../src/stripe/observer.js';
-import type { SlotStore } from '../../src/stripe/slot-store.js';
+import type { RateLimitReason } from '../../src/rate/limits.js';
+import type { SlotStore } from '../../src/rate/slot-store.js';
 import { limiter, list, openTasks, slotsDue, turn } from '../support/rate-limiter.js';
 import { freeSlots, recordingLogger } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';

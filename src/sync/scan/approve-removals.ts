@@ -1,6 +1,6 @@
 // approveRemovals: goes on with the candidates for removal that a scan held, without a new scan. Each is still proven by Stripe.
 import { randomUUID } from 'node:crypto';
-import { Fault } from '../../errors.js';
+import { Fault } from '../../base/errors.js';
 import { type Progress, type SyncResult, Tally, withResult } from '../outcome.js';
 import { Checkpointer } from './checkpointer.js';
 import { type ProveOptions, proveRemovals, RemovalsProgress } from './removals.js';

@@ -1,6 +1,6 @@
 // The catch-up, begun while the last pages of the windows are on their way, so that its answer is not waited for alone. It counts only where
 // it was the last to be asked for: then it has seen whatever a catch-up after the windows would have seen, but for the time of one call.
-import { Crew } from '../crew.js';
+import { Crew } from '../../base/task-group.js';
 
 export interface EarlyCatchUpOptions {
   /** Whether what the catch-up lists again is in the mirror already, or its objects would be counted twice. */

@@ -1,8 +1,8 @@
 // Candidates for removal: absence from a complete scan is no proof, so each is retrieved, and only Stripe's `deleted: true` marks it.
 // There may be as many as the mirror has: they are read and asked for some at a time.
 import pLimit from 'p-limit';
+import { Crew } from '../../base/task-group.js';
 import { retrieveAndApply } from '../apply.js';
-import { Crew } from '../crew.js';
 import type { ItemResult } from '../outcome.js';
 import type { Mirror, Source, StripeId } from '../ports.js';
 import type { MissedByRun } from './candidate-log.js';

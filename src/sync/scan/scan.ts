@@ -1,6 +1,6 @@
 // syncAll: pages through every object at Stripe in windows of `created` and brings the mirror in line, removals included.
 import { randomUUID } from 'node:crypto';
-import { Fault } from '../../errors.js';
+import { Fault } from '../../base/errors.js';
 import { type ItemResult, type Progress, type SyncResult, type Tally, withResult } from '../outcome.js';
 import type { Mirror, Source } from '../ports.js';
 import { Checkpointer } from './checkpointer.js';

@@ -1,6 +1,6 @@
 // What a scan keeps outside the process, so that any replica can go on with it: the port, and the checkpoint with its version.
 import { z } from 'zod';
-import { Fault, isFault } from '../../errors.js';
+import { Fault, isFault } from '../../base/errors.js';
 import { type ItemResult, outcomes, Tally } from '../outcome.js';
 import { isStripeId, type StripeId } from '../ports.js';
 

@@ -1,5 +1,5 @@
 // Walks one window of `created` page by page, newest first; survives that the object used as cursor is deleted meanwhile.
-import { Fault } from '../../errors.js';
+import { Fault } from '../../base/errors.js';
 import type { Answer, CallOptions, Source, StripeId, StripeObject } from '../ports.js';
 import type { Window } from './plan.js';
 

@@ -1,0 +1,218 @@
+// The faults this service knows by name, and what of any error may be told. Classification happens once, in the adapter that meets the fault.
+/** What to do about a fault: try again later, end the request, or end the process. */
+export type FaultKind = 'retryable' | 'terminal' | 'fatal';
+
+/** What is documented of a code, and what to do about a fault that has it unless the fault itself says otherwise. */
+interface FaultDescription {
+  readonly kind: FaultKind;
+  /** Where a user meets it: in `error`, in an item of `result`, in `history`. Markdown. */
+  readonly at: string;
+  /** Markdown. */
+  readonly meaning: string;
+}
+
+/** Keeps the codes in the type, and leaves out of it what is said of them. */
+function described<Code extends string>(table: Readonly<Record<Code, FaultDescription>>): typeof table {
+  return table;
+}
+
+/**
+ * Every code, each once: docs/requests.md, the metrics and the types are made from this table. Codes are part of the public interface
+ * (`error.code` and `result.items[].code`), so they are only added to.
+ */
+export const faultCodes = described({
+  // Requests
+  invalid_request: {
+    kind: 'terminal',
+    at: 'error',
+    meaning: 'the request does not parse; `faults` names everything',
+  },
+  duplicate_request: {
+    kind: 'terminal',
+    at: '`requests` of Node',
+    meaning: 'a request with this `dedupeKey` waits, runs or is kept, or one with this `_id` is there',
+  },
+  timeout: {
+    kind: 'retryable',
+    at: '`requests` of Node',
+    meaning: 'the request has not ended in the time its waiter gave it; it goes on',
+  },
+  unknown_command: { kind: 'terminal', at: 'error', meaning: 'no running version knows the command' },
+  attempts_exhausted: {
+    kind: 'terminal',
+    at: 'error',
+    meaning: 'every attempt met a transient fault; `cause` tells the last one',
+  },
+  lease_lost: {
+    kind: 'retryable',
+    at: 'history',
+    meaning: 'the lease ran out during an attempt: another replica may work on the request',
+  },
+  cancelled: { kind: 'terminal', at: 'history', meaning: 'the request was cancelled during an attempt' },
+  shutdown: { kind: 'retryable', at: 'history', meaning: 'the replica stopped during an attempt' },
+  // Customers
+  invalid_id: { kind: 'terminal', at: 'error', meaning: 'an id is not 1 to 255 letters, digits, `_` or `-`' },
+  invalid_object: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'not a customer: no valid `id`, or `object`, `created` or `livemode` of the wrong type',
+  },
+  not_found: {
+    kind: 'terminal',
+    at: 'item',
+    meaning:
+      '`softDelete` of a customer that the mirror does not have; `approveRemovals` of a request that holds none',
+  },
+  not_in_account: {
+    kind: 'terminal',
+    at: 'item',
+    meaning:
+      'Stripe has no such customer in this account; nothing is marked for it. In a scan an `unchanged` item: it is in the mirror and left alone',
+  },
+  deleted_in_stripe: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'Stripe has confirmed the deletion, which is final',
+  },
+  deletion_unverified: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'an entry of a batch says `deleted: true`; use `softDelete`, or `syncByIds`, which asks Stripe',
+  },
+  wrong_mode: {
+    kind: 'fatal',
+    at: 'item, error',
+    meaning: 'live data for a test-mode mirror, or the other way round',
+  },
+  document_too_large: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'larger than a MongoDB document may be (16 MB)',
+  },
+  write_rejected: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'MongoDB refused this document, for instance by a unique index of yours',
+  },
+  unsettled: {
+    kind: 'retryable',
+    at: 'item',
+    meaning: 'the customer changed so often that its reads could not be put in order; try again',
+  },
+  // Stripe
+  stripe_key_refused: { kind: 'retryable', at: 'error', meaning: 'Stripe does not accept the key' },
+  stripe_permission_denied: { kind: 'terminal', at: 'error', meaning: 'the key may not read customers' },
+  stripe_rate_limited: {
+    kind: 'retryable',
+    at: 'error',
+    meaning: 'Stripe limited the calls for longer than `stripe.callDeadlineMs`',
+  },
+  stripe_unavailable: {
+    kind: 'retryable',
+    at: 'error',
+    meaning: 'Stripe did not answer, or failed, for longer than `stripe.callDeadlineMs`',
+  },
+  stripe_invalid_response: {
+    kind: 'retryable',
+    at: 'error',
+    meaning: 'Stripe, or a proxy, sent answers that cannot be right for longer than `stripe.callDeadlineMs`',
+  },
+  stripe_rejected: { kind: 'terminal', at: 'error', meaning: 'Stripe refused a call for good' },
+  account_mismatch: {
+    kind: 'fatal',
+    at: 'error',
+    meaning: 'the key belongs to another account than the mirror',
+  },
+  // MongoDB
+  mongodb_unavailable: { kind: 'retryable', at: 'error', meaning: 'MongoDB did not answer' },
+  mongodb_rejected: { kind: 'terminal', at: 'error', meaning: 'MongoDB refused a command' },
+  // Scans
+  scan_incomplete: {
+    kind: 'retryable',
+    at: 'error',
+    meaning: 'a scan ended without having covered all time; it will be tried again',
+  },
+  read_allowance_used: {
+    kind: 'retryable',
+    at: 'error, history',
+    meaning:
+      "the month's reads (`stripe.monthlyReadAllowance`) are used up: scans wait for the next month, or for a higher allowance",
+  },
+  // Configuration
+  invalid_config: { kind: 'fatal', at: 'error', meaning: 'a setting cannot be used' },
+  internal: { kind: 'terminal', at: 'error', meaning: 'a defect: please report it' },
+});
+
+export type FaultCode = keyof typeof faultCodes;
+
+export interface FaultOptions {
+  /** What the table says of the code, unless given. */
+  readonly kind?: FaultKind;
+  readonly cause?: unknown;
+  /** Not before this many milliseconds from now; for `retryable` only. */
+  readonly retryAfterMs?: number;
+  /** Stripe's request id, HTTP status and error type, where there are any. */
+  readonly requestId?: string | undefined;
+  readonly statusCode?: number | undefined;
+  readonly stripeCode?: string | undefined;
+}
+
+/** A fault with a name. Messages hold no personal data and no secrets: they name ids, settings and what would be right. */
+export class Fault extends Error {
+  override readonly name = 'Fault';
+  readonly kind: FaultKind;
+  readonly retryAfterMs: number | undefined;
+  readonly requestId: string | undefined;
+  readonly statusCode: number | undefined;
+  readonly stripeCode: string | undefined;
+
+  constructor(
+    readonly code: FaultCode,
+    message: string,
+    options: FaultOptions = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.kind = options.kind ?? faultCodes[code].kind;
+    this.retryAfterMs = options.retryAfterMs;
+    this.requestId = options.requestId;
+    this.statusCode = options.statusCode;
+    this.stripeCode = options.stripeCode;
+  }
+}
+
+export const isFault = (error: unknown): error is Fault => error instanceof Fault;
+
+/** True for a fault that may pass by itself. An error nobody classified is taken as passing: attempts are bounded. */
+export const isRetryable = (error: unknown): boolean => !isFault(error) || error.kind === 'retryable';
+
+/** What may be logged or stored of an error: never a message, header or document of a library (hazard: they carry keys and persons' data). */
+export interface ErrorReport {
+  readonly code: FaultCode;
+  readonly message: string;
+  readonly requestId?: string;
+  readonly statusCode?: number;
+  readonly stripeCode?: string;
+  /** Class of the underlying error, for those who read the code. */
+  readonly type?: string;
+}
+
+/** Reduces any thrown value to what may be told. */
+export function reportError(error: unknown): ErrorReport {
+  if (!isFault(error)) {
+    const type = error instanceof Error ? error.name : typeof error;
+    return { code: 'internal', message: `Unexpected ${type}`, type };
+  }
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.requestId !== undefined && { requestId: error.requestId }),
+    ...(error.statusCode !== undefined && { statusCode: error.statusCode }),
+    ...(error.stripeCode !== undefined && { stripeCode: error.stripeCode }),
+    ...(error.cause instanceof Error && { type: error.cause.name }),
+  };
+}
+
+/** Makes the compiler check that a switch over a union is complete. */
+export function assertNever(value: never): never {
+  throw new Fault('internal', `Unexpected value ${JSON.stringify(value)}`, { kind: 'terminal' });
+}

@@ -1,0 +1,215 @@
+// Start and stop of a process: a stack of closers that runs whatever happened, bounded in time; signals; exit codes.
+// Besides main.ts the only place that ends the process: at a second signal, and at a fault that nobody caught.
+import { Fault, isFault } from './errors.js';
+import type { Logger } from './logger.js';
+
+/** 0: done. 1: a fault. 2: usage or configuration. */
+export type ExitCode = 0 | 1 | 2;
+
+/**
+ * Releases what was started. `withinMs` is what is left of the stop's time for it, in milliseconds: whoever waits for work to end gives up
+ * then. A closer that takes a quarter longer is left behind. What it throws is logged and makes the exit code 1.
+ */
+export type Closer = (withinMs: number) => void | Promise<void>;
+
+export interface LifecycleOptions {
+  readonly logger: Logger;
+  /** Longest time from the start of the stop to its end, in milliseconds (`shutdown.timeoutMs`). */
+  readonly timeoutMs: number;
+  /** Whether SIGTERM and SIGINT are taken, and faults that nobody caught end the process. */
+  readonly ownsProcess: boolean;
+  /** The process, for tests. */
+  readonly host?: ProcessHost;
+}
+
+/** What is used of `process`. */
+export interface ProcessHost {
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
+  exit(code: ExitCode): unknown;
+}
+
+/** What the work of a process is given. */
+export interface Lifecycle {
+  /** Aborted when the stop begins, with a Fault `shutdown`, or with what `fail` was given. */
+  readonly signal: AbortSignal;
+  /** Has `close` run at the stop; last in, first out. Once everything else is closed, it runs at once. */
+  onStop(name: string, close: Closer): void;
+  /** Begins the stop. Only the first call counts. */
+  stop(reason: string): void;
+  /** Begins the stop because of a fault in something that runs beside: exit code 1, or 2 for a configuration. */
+  fail(error: unknown): void;
+  /** Resolves when the stop begins. */
+  untilStop(): Promise<void>;
+}
+
+/** The exit code that an error ends the process with. */
+export const exitCodeOf = (error: unknown): ExitCode =>
+  isFault(error) && error.code === 'invalid_config' ? 2 : 1;
+
+/**
+ * Runs `work` and then closes everything that it registered, whether it returned, threw or was stopped half-way. A closer that throws
+ * or hangs keeps no other from running. Never rejects: faults are logged and become the exit code. The caller ends the process with
+ * it, as something that did not close may hold it open.
+ */
+export async function runLifecycle(
+  options: LifecycleOptions,
+  work: (lifecycle: Lifecycle) => Promise<void>,
+): Promise<ExitCode> {
+  const lifecycle = new Stoppable(options);
+  const disown = options.ownsProcess ? ownProcess(lifecycle, options) : () => undefined;
+  const exitCode = await lifecycle.run(work);
+  disown();
+  if (options.ownsProcess) options.logger.info({ exitCode }, 'Stopped');
+  return exitCode;
+}
+
+interface NamedCloser {
+  readonly name: string;
+  readonly close: Closer;
+}
+
+class Stoppable implements Lifecycle {
+  readonly #controller = new AbortController();
+  readonly #closers: NamedCloser[] = [];
+  readonly #logger: Logger;
+  readonly #timeoutMs: number;
+  #failure: { error: unknown } | undefined;
+  #deadlineAt = Infinity;
+  #isTidy = true;
+  #isClosed = false;
+
+  constructor({ logger, timeoutMs }: LifecycleOptions) {
+    this.#logger = logger;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  onStop(name: string, close: Closer): void {
+    this.#closers.push({ name, close });
+    // Work that ignored the stop until everything was closed: what it still opens is closed all the same.
+    if (this.#isClosed) void this.#closeAll();
+  }
+
+  stop(reason: string): void {
+    this.#begin(new Fault('shutdown', reason, { kind: 'retryable' }));
+  }
+
+  fail(error: unknown): void {
+    if (this.#begin(error)) this.#failure = { error };
+    else if (!this.#isStop(error)) {
+      this.#isTidy = false;
+      this.#logger.error({ err: error }, 'Fault while stopping');
+    }
+  }
+
+  untilStop(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.signal.aborted) resolve();
+      else this.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  async run(work: (lifecycle: Lifecycle) => Promise<void>): Promise<ExitCode> {
+    const working = work(this).catch((error: unknown) => {
+      if (!this.#isStop(error)) this.fail(error);
+    });
+    await Promise.race([working, this.untilStop()]);
+    this.#begin(new Fault('shutdown', 'Done', { kind: 'retryable' }));
+    // Its own steps towards the end come first: it may be about to register what it has just opened.
+    await this.#inTime('work', async () => working);
+    await this.#closeAll();
+    this.#isClosed = true;
+    if (this.#failure) {
+      this.#logger.fatal({ err: this.#failure.error }, 'Ended by a fault');
+      return exitCodeOf(this.#failure.error);
+    }
+    return this.#isTidy ? 0 : 1;
+  }
+
+  #begin(reason: unknown): boolean {
+    if (this.signal.aborted) return false;
+    this.#deadlineAt = performance.now() + this.#timeoutMs;
+    this.#controller.abort(reason);
+    return true;
+  }
+
+  /** True for what follows from the stop itself: its own reason, thrown on or wrapped, or an abort. */
+  #isStop(error: unknown): boolean {
+    if (!this.signal.aborted || !(error instanceof Error)) return false;
+    const { reason } = this.signal as { reason: unknown }; // `any` in the library's types
+    return (
+      error === reason ||
+      error.cause === reason ||
+      error.name === 'AbortError' ||
+      (isFault(error) && error.code === 'shutdown')
+    );
+  }
+
+  async #closeAll(): Promise<void> {
+    for (let closer = this.#closers.pop(); closer; closer = this.#closers.pop()) {
+      const { name, close } = closer;
+      await this.#inTime(name, async (withinMs) => close(withinMs));
+    }
+  }
+
+  /** Runs one step of the stop. It may use the time that is left, but for a share of those to come. */
+  async #inTime(name: string, step: Closer): Promise<void> {
+    const after = this.#closers.length;
+    const reserveMs = Math.min(1_000, this.#timeoutMs / (2 * (after + 1)));
+    const leftMs = Math.max(reserveMs, this.#deadlineAt - performance.now() - after * reserveMs);
+    let timer: NodeJS.Timeout | undefined;
+    const timedOut = new Promise<'timed_out'>((resolve) => {
+      timer = setTimeout(resolve, leftMs, 'timed_out');
+    });
+    try {
+      const ended = await Promise.race([step(leftMs * 0.8), timedOut]);
+      if (ended !== 'timed_out') return;
+      this.#logger.error(
+        { step: name, timeoutMs: Math.round(leftMs) },
+        'Stopping took too long, going on without',
+      );
+    } catch (error) {
+      this.#logger.error({ step: name, err: error }, 'Stopping failed, going on without');
+    } finally {
+      clearTimeout(timer);
+    }
+    this.#isTidy = false;
+  }
+}
+
+/** Takes signals and uncaught faults; returns a function that gives them back. */
+function ownProcess(
+  lifecycle: Lifecycle,
+  { logger, timeoutMs, host = process }: LifecycleOptions,
+): () => void {
+  let isSecond = false;
+  const onSignal = (name: string) => () => {
+    if (isSecond) {
+      logger.warn({ signal: name }, 'Second signal, ending at once');
+      host.exit(1);
+      return;
+    }
+    isSecond = true;
+    logger.info({ signal: name, timeoutMs }, 'Stopping');
+    lifecycle.stop(`Stopped by ${name}`);
+  };
+  // Nothing can be known of the process after such a fault; another one takes over when the leases end.
+  const onUncaught = (error: unknown) => {
+    logger.fatal({ err: error }, 'Unexpected fault, ending at once');
+    host.exit(1);
+  };
+  const listeners = [
+    ['SIGTERM', onSignal('SIGTERM')],
+    ['SIGINT', onSignal('SIGINT')],
+    ['uncaughtException', onUncaught],
+    ['unhandledRejection', onUncaught],
+  ] as const;
+  for (const [event, listener] of listeners) host.on(event, listener);
+  return () => {
+    for (const [event, listener] of listeners) host.off(event, listener);
+  };
+}

@@ -1,0 +1,43 @@
+// Opens everything that works on requests, for `--in-process`.
+import type mongoose from 'mongoose';
+import { Operations, runnerOf } from '../operations.js';
+import type { RequestId } from '../requests/request.js';
+import { RequestWorker } from '../requests/worker/worker.js';
+import { openServices } from '../services.js';
+import type { CommandSettings } from './session.js';
+
+export interface RequestWork {
+  /** Works on the requests one after the other until all have ended; on abort what it holds is released. */
+  readonly work: (ids: readonly RequestId[], signal: AbortSignal) => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+/** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason on abort */
+export async function openWorker(
+  { config, logger, workLogger, readSecret }: CommandSettings,
+  connection: mongoose.Connection,
+  signal: AbortSignal,
+): Promise<RequestWork> {
+  const services = await openServices({
+    config,
+    connection,
+    readKey: readSecret('stripe.apiKey'),
+    logger,
+    signal,
+  });
+  const worker = new RequestWorker({
+    connection,
+    settings: config.requests,
+    runner: runnerOf(new Operations(services)),
+    logger: workLogger,
+    owner: services.owner,
+    onFatal: () => undefined, // runOnce throws it
+    feed: false,
+  });
+  return {
+    work: async (ids, signal) => {
+      for (const id of ids) await worker.runOnce(id, signal);
+    },
+    close: () => services.close(),
+  };
+}

@@ -1,0 +1,99 @@
+// What a command writes to: its result to stdout and nothing else there, everything told to a person to stderr.
+import { cut, plain } from './table.js';
+
+export interface Terminal {
+  /** One or more lines of the command's result. */
+  result(text: string): void;
+  /** One or more lines for the person who waits. */
+  note(text: string): void;
+  /** Has `aside` clear the last line of the screen before each note; returns a function that ends it. */
+  makeWay(aside: () => void): () => void;
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stderr: NodeJS.WriteStream;
+  /** Where the result goes, if somebody looks at it: a terminal. */
+  readonly screen: Screen | undefined;
+}
+
+export interface Screen {
+  /** As they are now. */
+  readonly columns: number;
+  readonly rows: number;
+  /** As it is, control characters included. */
+  write(text: string): void;
+}
+
+export function processTerminal(): Terminal {
+  const { stdin, stdout, stderr } = process;
+  const asides = new Set<() => void>();
+  // A reader that has seen enough (`| head`) is no fault.
+  for (const stream of [stdout, stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
+  return {
+    stdin,
+    stderr,
+    screen: stdout.isTTY ? screenOf(stdout) : undefined,
+    result: (text) => void stdout.write(`${printable(text)}\n`),
+    note: (text) => {
+      for (const aside of asides) aside();
+      stderr.write(`${printable(text)}\n`);
+    },
+    makeWay: (aside) => {
+      asides.add(aside);
+      return () => void asides.delete(aside);
+    },
+  };
+}
+
+const screenOf = (stdout: NodeJS.WriteStream): Screen => ({
+  get columns() {
+    return stdout.columns;
+  },
+  get rows() {
+    return stdout.rows;
+  },
+  write: (text) => void stdout.write(text),
+});
+
+/** Anybody may have written the requests that are shown: control characters would reach the terminal as commands. */
+const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');
+
+// Lines on a terminal that are drawn again in the same place.
+const escape = '\u{1b}[';
+const hideCursor = `${escape}?25l`;
+const showCursor = `${escape}?25h`;
+const clearBelow = `${escape}0J`;
+
+export class LiveDisplay {
+  readonly #screen: Screen;
+  readonly #giveWay: () => void;
+  #drawn = 0;
+
+  constructor(terminal: Terminal, screen: Screen) {
+    this.#screen = screen;
+    this.#giveWay = terminal.makeWay(() => this.#clear());
+    screen.write(hideCursor);
+  }
+
+  /** In place of what was drawn before; what does not fit is left out. */
+  draw(lines: readonly string[]): void {
+    const { columns, rows } = this.#screen;
+    const shown = lines.slice(0, Math.max(1, rows - 1)).map((line) => cut(plain(line), columns - 1));
+    this.#clear();
+    this.#screen.write(`${shown.join('\n')}\n`);
+    this.#drawn = shown.length;
+  }
+
+  /** Leaves what was drawn last. */
+  end(): void {
+    this.#giveWay();
+    this.#screen.write(showCursor);
+  }
+
+  #clear(): void {
+    if (this.#drawn > 0) this.#screen.write(`${escape}${this.#drawn}A\r${clearBelow}`);
+    this.#drawn = 0;
+  }
+}

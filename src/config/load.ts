@@ -1,0 +1,149 @@
+// Loads the configuration: config/default.yaml, then the file named by CONFIG_FILE, then the environment, then a caller's options.
+// The only reader of the environment. Every fault is told at once.
+import { fileURLToPath } from 'node:url';
+import { Fault } from '../base/errors.js';
+import { showValue } from './print.js';
+import { type Config, configSchema, type SecretPath, type SettingPath } from './schema.js';
+import { parseSetting, type Setting, settings } from './settings.js';
+import {
+  describeSource,
+  type Environment,
+  type Given,
+  readEnvironment,
+  readMapping,
+  readSecretFile,
+  readYamlFile,
+  type SettingSource,
+  type SourceReading,
+  suspectVariables,
+} from './sources.js';
+
+export { formatConfig, maskedConfig } from './print.js';
+export type { Config, SecretPath, SettingPath } from './schema.js';
+
+/** From this module's own place, never the working folder: `npx` runs in other people's folders. The same from src/ and dist/. */
+const defaultsFile = fileURLToPath(new URL('../../config/default.yaml', import.meta.url));
+
+/** A configuration that cannot be used: exit code 2. `faults` has one sentence each, secrets masked. */
+export class ConfigFault extends Fault {
+  constructor(readonly faults: readonly string[]) {
+    super('invalid_config', `Invalid configuration: ${faults.join('; ')}`, { kind: 'fatal' });
+  }
+}
+
+/** Any part of the configuration, as a caller's options give it. */
+export type ConfigOptions = {
+  readonly [S in keyof Config]?: { readonly [K in keyof Config[S]]?: Config[S][K] | undefined } | undefined;
+};
+
+export interface LoadOptions {
+  /** Variables to read; the process's own by default. */
+  readonly env?: Environment;
+  /** Settings that must not be empty: `stripe.apiKey`, `mongodb.uri`. */
+  readonly requires?: readonly SettingPath[];
+  /** Wins over every other source. */
+  readonly options?: ConfigOptions;
+  /** Judges a `syncAll.schedule` that is not empty: says what is wrong with it, or nothing. */
+  readonly validateSchedule?: (expression: string) => string | undefined;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Where each setting's value is from. */
+  readonly sources: ReadonlyMap<SettingPath, SettingSource>;
+  /** What to tell the user although it is no fault: variables that look like a slip. */
+  readonly warnings: readonly string[];
+  /**
+   * A function that reads the secret's file again, for rotation without a restart; undefined where the secret is not from a file.
+   * The function throws a retryable `invalid_config` while the file holds nothing usable: keep the old secret then.
+   */
+  readonly readSecret: (path: SecretPath) => (() => string) | undefined;
+}
+
+/** Loads the configuration. Throws a `ConfigFault` that names every fault: setting, source, value and what is allowed. */
+export function loadConfig(load: LoadOptions = {}): LoadedConfig {
+  const env = load.env ?? process.env;
+  const readings = readSources(env, load.options);
+  const given = new Map<SettingPath, Given>(readings.flatMap((reading) => [...reading.given]));
+  const unread = new Set(readings.flatMap((reading) => reading.unread));
+  const faults = readings.flatMap((reading) => reading.faults);
+  const values: Record<string, Record<string, unknown>> = {};
+
+  for (const setting of settings) {
+    const judged = judge(setting, given.get(setting.path), load);
+    if (judged.kind === 'missing' && unread.has(setting.path)) continue;
+    if (judged.kind === 'valid') (values[setting.section] ??= {})[setting.key] = judged.value;
+    else faults.push(judged.fault);
+  }
+  if (faults.length > 0) throw new ConfigFault(faults);
+
+  return {
+    config: configSchema.parse(values),
+    sources: new Map([...given].map(([path, { source }]) => [path, source])),
+    warnings: suspectVariables(env),
+    readSecret: (path) => secretReader(path, given.get(path)?.source),
+  };
+}
+
+/** The configuration of someone who embeds the library: options, over everything that `loadConfig` reads. */
+export const resolveConfig = (
+  options: ConfigOptions,
+  env?: Environment,
+  requires: readonly SettingPath[] = [],
+): Config => loadConfig({ options, requires, ...(env && { env }) }).config;
+
+function readSources(env: Environment, options: ConfigOptions | undefined): SourceReading[] {
+  const file = env['CONFIG_FILE'] ?? '';
+  return [
+    readYamlFile(defaultsFile, { kind: 'default' }, 'The file of defaults'),
+    ...(file === '' ? [] : [readYamlFile(file, { kind: 'file', file }, 'CONFIG_FILE')]),
+    readEnvironment(env),
+    ...(options ? [readMapping(options, { kind: 'options' })] : []),
+  ];
+}
+
+type Judged =
+  | { readonly kind: 'valid'; readonly value: unknown }
+  | { readonly kind: 'missing'; readonly fault: string }
+  | { readonly kind: 'invalid'; readonly fault: string };
+
+function judge(setting: Setting, given: Given | undefined, load: LoadOptions): Judged {
+  const { path, env, allowed } = setting;
+  const parsed = given && parseSetting(setting, given.value);
+  if (!parsed || (parsed.value === '' && load.requires?.includes(path))) {
+    const instead = setting.whenMissing === undefined ? '' : `; ${setting.whenMissing}`;
+    const names = setting.secret ? `${path}, ${env}_FILE` : path;
+    return { kind: 'missing', fault: `${env} is required (or ${names}): ${allowed}${instead}` };
+  }
+  const schedule = path === 'syncAll.schedule' && typeof parsed.value === 'string' ? parsed.value : '';
+  const wrong = schedule === '' ? undefined : load.validateSchedule?.(schedule);
+  if (parsed.kind === 'valid' && wrong === undefined) return parsed;
+  const hint = given.value === '' && given.source.kind === 'environment' ? '; unset it for the default' : '';
+  const reason = wrong === undefined ? '' : `: ${wrong}`;
+  const where = `(${path}, ${describeSource(given.source)}${hint})`;
+  return {
+    kind: 'invalid',
+    fault: `${env} must be ${allowed}, got ${showValue(setting, given.value)}${reason} ${where}`,
+  };
+}
+
+function secretReader(path: SecretPath, source: SettingSource | undefined): (() => string) | undefined {
+  const setting = settings.find((candidate) => candidate.path === path);
+  if (!setting || source?.kind !== 'secret_file') return undefined;
+  return () => {
+    const unusable = (message: string, cause?: unknown) =>
+      new Fault('invalid_config', message, { kind: 'retryable', cause });
+    let value: string;
+    try {
+      value = readSecretFile(source.file);
+    } catch (error) {
+      throw unusable(`${source.variable} must name a readable file, got "${source.file}"`, error);
+    }
+    if (value === '' || parseSetting(setting, value).kind === 'invalid') {
+      throw unusable(
+        `${setting.env} must be ${setting.allowed}, got ${showValue(setting, value)} (${describeSource(source)})`,
+      );
+    }
+    return value;
+  };
+}

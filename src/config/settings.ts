@@ -1,0 +1,90 @@
+// The settings as a list: path, name in the environment, type. Derived from the schema, so a setting is declared once.
+import type { z } from 'zod';
+import { configSchema, type SettingPath, settingTraits, type SettingTraits } from './schema.js';
+
+export interface Setting extends SettingTraits {
+  /** `stripe.callsPerSecond` */
+  readonly path: SettingPath;
+  /** `stripe` */
+  readonly section: string;
+  /** `callsPerSecond` */
+  readonly key: string;
+  /** `STRIPE_CALLS_PER_SECOND` */
+  readonly env: string;
+  readonly schema: z.ZodType;
+}
+
+/** Name in the environment of a path, or of its first part: `syncAll.schedule` is `SYNC_ALL_SCHEDULE`. */
+export const envName = (path: string): string =>
+  path
+    .replace(/[A-Z]/g, (letter) => `_${letter}`)
+    .replace('.', '_')
+    .toUpperCase();
+
+/** Every setting, in the order of the schema. */
+export const settings: readonly Setting[] = Object.entries(configSchema.shape).flatMap(
+  ([section, { shape }]) =>
+    Object.entries(shape).map(([key, schema]: [string, z.ZodType]) => {
+      const path = `${section}.${key}` as SettingPath; // the keys of the very type that SettingPath is made of
+      const traits = settingTraits.get(schema);
+      if (!traits) throw new TypeError(`${path} has no traits in config-schema.ts`);
+      return { ...traits, path, section, key, env: envName(path), schema };
+    }),
+);
+
+const spelledNumber = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
+
+/** Reads a string as the setting's type; what cannot be read so stays a string for the schema to refuse. */
+function coerce(setting: Setting, value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  if (setting.kind === 'number' && spelledNumber.test(value)) return Number(value);
+  if (setting.kind === 'flag' && (value === 'true' || value === 'false')) return value === 'true';
+  return value;
+}
+
+export type ParsedSetting =
+  | { readonly kind: 'valid'; readonly value: unknown }
+  | { readonly kind: 'invalid'; readonly value?: undefined };
+
+/** Parses a value from any source, without white space around it. `null`, which YAML makes of nothing, is empty. */
+export function parseSetting(setting: Setting, given: unknown): ParsedSetting {
+  // In a secret white space may be part of it; what is not is told of rather than guessed.
+  const value = typeof given === 'string' && !setting.secret ? given.trim() : given;
+  if (value === null || value === '') {
+    return setting.mayBeEmpty ? { kind: 'valid', value: '' } : { kind: 'invalid' };
+  }
+  const parsed = setting.schema.safeParse(coerce(setting, value));
+  return parsed.success ? { kind: 'valid', value: parsed.data } : { kind: 'invalid' };
+}
+
+/** Number of single-character edits between two words (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let index = 0; index < a.length; index += 1) {
+    const next = [index + 1];
+    for (let column = 0; column < b.length; column += 1) {
+      const replaced = (row[column] ?? 0) + (a[index] === b[column] ? 0 : 1);
+      next.push(Math.min(replaced, (row[column + 1] ?? 0) + 1, (next[column] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
+const simplified = (name: string): string => name.replace(/[^A-Za-z0-9]/g, '').toLowerCase();
+
+/**
+ * The candidate that `name` is most like: off by at most a third of its letters, or the same with the end cut off (`LEASE` of
+ * `LEASE_MS`). Case and separators do not count. Undefined when none is close.
+ */
+export function nearest(name: string, candidates: readonly string[]): string | undefined {
+  const wanted = simplified(name);
+  let best: { candidate: string; distance: number } | undefined;
+  for (const candidate of candidates) {
+    const other = simplified(candidate);
+    const isCut = wanted.length >= 4 && other.startsWith(wanted);
+    const distance = isCut ? 0 : editDistance(wanted, other);
+    if (!best || distance < best.distance) best = { candidate, distance };
+  }
+  return best && best.distance <= Math.max(1, Math.floor(wanted.length / 3)) ? best.candidate : undefined;
+}

@@ -1,0 +1,57 @@
+// What the database is bound to: the document account-binding of sync_state.
+import type { mongo } from 'mongoose';
+import { againOnDuplicate, persistently } from '../mongo/faults.js';
+import type { StateDocument } from '../mongo/sync-state.js';
+import type { Binding, BindingStore } from '../sync/binding.js';
+
+const documentId = 'account-binding';
+
+/** The binding in the collection `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
+export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
+  return {
+    async read() {
+      const document = await persistently('reading the account binding', () =>
+        states.findOne(
+          { _id: documentId },
+          { readPreference: 'primary', readConcern: { level: 'majority' } },
+        ),
+      );
+      return document ? bindingOf(document) : undefined;
+    },
+
+    async bind({ livemode, accountId }) {
+      const document = await persistently('binding the account', () =>
+        againOnDuplicate(() =>
+          states.findOneAndUpdate({ _id: documentId }, bindPipeline(livemode, accountId), {
+            upsert: true,
+            returnDocument: 'after',
+            writeConcern: { w: 'majority' },
+          }),
+        ),
+      );
+      return document ? bindingOf(document) : { livemode, accountId };
+    },
+  };
+}
+
+/** Fills in what is missing, and the account only where the mode is the same. */
+function bindPipeline(livemode: boolean, accountId: string | undefined): mongo.Document[] {
+  const isSameMode = { $eq: [{ $ifNull: ['$livemode', livemode] }, livemode] };
+  const account =
+    accountId === undefined ? '$accountId' : { $ifNull: ['$accountId', { $literal: accountId }] };
+  return [
+    {
+      $set: {
+        livemode: { $ifNull: ['$livemode', livemode] },
+        accountId: { $cond: [isSameMode, account, '$accountId'] },
+        boundAt: { $ifNull: ['$boundAt', '$$NOW'] },
+      },
+    },
+  ];
+}
+
+/** Written by the pipeline above alone. */
+const bindingOf = (document: StateDocument): Binding => ({
+  livemode: document['livemode'] === true,
+  ...(typeof document['accountId'] === 'string' && { accountId: document['accountId'] }),
+});

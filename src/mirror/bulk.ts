@@ -1,0 +1,154 @@
+// Sends guarded writes in one unordered bulk and finds out, write by write, what became of each; a lost acknowledgement, a lost
+// race and one document that MongoDB will not take each concern that write alone.
+import { mongo } from 'mongoose';
+import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
+import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import type { MirrorDocument, MirrorOperation } from './operations.js';
+
+type Collection = mongo.Collection<MirrorDocument>;
+type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
+
+/** MongoDB's limit on a document, less what the operation around it takes (https://www.mongodb.com/docs/manual/reference/limits/). */
+const maxDocumentBytes = 16 * 1024 * 1024 - 4_096;
+
+/** @returns one result a write, in order */
+export async function bulkWrite(
+  collection: Collection,
+  writes: readonly MirrorWrite[],
+  operations: readonly MirrorOperation[],
+  headsOf: HeadsOf,
+): Promise<MirrorWriteResult[]> {
+  const results = new Map<number, MirrorWriteResult>();
+  const sendable = operations.map((_, index) => index);
+  await sendAll(collection, operations, sendable, results);
+  await settleByHeads(writes, results, headsOf);
+  return writes.map((_, index) => results.get(index) ?? { kind: 'conflict' });
+}
+
+/**
+ * Sends the operations of the given indexes. Fills in what is certain; leaves out what only the stored document can tell.
+ * A bulk that fails as a whole for a reason that will not pass is halved until the one to blame stands alone.
+ */
+async function sendAll(
+  collection: Collection,
+  operations: readonly MirrorOperation[],
+  indexes: readonly number[],
+  results: Map<number, MirrorWriteResult>,
+): Promise<void> {
+  const chosen = indexes.map((index) => operations[index]).filter((operation) => operation !== undefined);
+  try {
+    const answer = await persistently('writing the mirror', () =>
+      collection.bulkWrite([...chosen], { ordered: false }),
+    );
+    const expected = chosen.filter((operation) => 'insertOne' in operation).length;
+    const updates = chosen.length - expected;
+    const matched = answer.matchedCount + answer.upsertedCount;
+    // Certain only when every guard held and every match changed something: a merge may match and change nothing.
+    if (
+      answer.insertedCount === expected &&
+      matched === updates &&
+      answer.modifiedCount + answer.upsertedCount === updates
+    ) {
+      for (const index of indexes) results.set(index, { kind: 'written' });
+    }
+  } catch (error) {
+    const cause = error instanceof Error ? error.cause : undefined;
+    if (cause instanceof mongo.MongoBulkWriteError) {
+      recordWriteErrors(cause, indexes, results);
+      return;
+    }
+    if (isPassing(cause)) throw error;
+    const [only] = indexes;
+    if (indexes.length > 1) {
+      const middle = Math.ceil(indexes.length / 2);
+      await sendAll(collection, operations, indexes.slice(0, middle), results);
+      await sendAll(collection, operations, indexes.slice(middle), results);
+    } else if (only !== undefined) {
+      if (
+        cause instanceof mongo.MongoServerError &&
+        !tooLargeCodes.has(cause.code) &&
+        !isOversized(operations[only])
+      )
+        throw error;
+      results.set(only, rejection(cause, operations[only]));
+    }
+  }
+}
+
+/** A duplicate `_id`: another writer was first. A duplicate of an index that users made is no race: trying again would not help. */
+const isLostRace = ({ code, errmsg }: mongo.WriteError): boolean =>
+  code === serverCodes.duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
+
+/** Errors of single documents: a duplicate key is a lost race, anything else a document that MongoDB will not take. */
+function recordWriteErrors(
+  error: mongo.MongoBulkWriteError,
+  indexes: readonly number[],
+  results: Map<number, MirrorWriteResult>,
+): void {
+  const writeErrors: readonly mongo.WriteError[] = [error.writeErrors].flat();
+  for (const writeError of writeErrors) {
+    const index = indexes[writeError.index];
+    if (index === undefined || isLostRace(writeError)) continue;
+    results.set(index, {
+      kind: 'rejected',
+      code: tooLargeCodes.has(writeError.code) ? 'document_too_large' : 'write_rejected',
+      message: `MongoDB refused the document with code ${writeError.code}`,
+    });
+  }
+}
+
+function rejection(cause: unknown, operation: MirrorOperation | undefined): MirrorWriteResult {
+  if (isOversized(operation)) {
+    return {
+      kind: 'rejected',
+      code: 'document_too_large',
+      message: 'The customer is larger than a MongoDB document may be (16 MB)',
+    };
+  }
+  const name = cause instanceof Error ? cause.name : 'error';
+  return {
+    kind: 'rejected',
+    code: 'write_rejected',
+    message: `The customer cannot be stored in MongoDB: ${name}`,
+  };
+}
+
+function isOversized(operation: MirrorOperation | undefined): boolean {
+  try {
+    return operation !== undefined && mongo.BSON.calculateObjectSize(operation) > maxDocumentBytes;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What the answer left open is told by the documents themselves: a head that carries the write's own interval (and hash) is
+ * that write's work, also where its acknowledgement was lost.
+ */
+async function settleByHeads(
+  writes: readonly MirrorWrite[],
+  results: Map<number, MirrorWriteResult>,
+  headsOf: HeadsOf,
+): Promise<void> {
+  const open = writes.map((write, index) => ({ write, index })).filter(({ index }) => !results.has(index));
+  if (open.length === 0) return;
+  const heads = await headsOf(open.map(({ write }) => write.id));
+  for (const { write, index } of open) results.set(index, { kind: verdict(write, heads.get(write.id)) });
+}
+
+function verdict(write: MirrorWrite, head: Head | undefined): 'written' | 'conflict' | 'unchanged' {
+  if (!head) return 'conflict';
+  if (write.kind === 'confirm_deleted') return head.deletedBy === 'stripe' ? 'written' : 'conflict';
+  if (write.kind === 'mark_deleted') return head.deletedBy === 'request' ? 'written' : 'conflict';
+  const isOurs =
+    head.observed?.from.getTime() === write.observed.from.getTime() &&
+    head.observed.to.getTime() === write.observed.to.getTime();
+  if (write.kind === 'merge') {
+    if (isOurs) return 'written';
+    // Matched and left alone: its fields were there already.
+    const guardHeld =
+      head.deletedBy !== 'stripe' && (!head.observed || head.observed.to <= write.observed.from);
+    return guardHeld ? 'unchanged' : 'conflict';
+  }
+  return isOurs && head.hash === write.hash ? 'written' : 'conflict';
+}

@@ -1,0 +1,154 @@
+// The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
+import type { mongo } from 'mongoose';
+import { persistently, toMongoFault } from '../mongo/faults.js';
+import { durable } from '../mongo/sync-state.js';
+import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/ports.js';
+import { bulkWrite } from './bulk.js';
+import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
+import { sharingReads, sharingWrites } from './shared-commands.js';
+
+export interface MirrorOptions {
+  readonly db: mongo.Db;
+  readonly collection: string;
+  readonly stamp: WriteStamp;
+  readonly observer: MirrorObserver;
+}
+
+const headProjection = {
+  _id: 1,
+  created: 1,
+  '_sync.hash': 1,
+  '_sync.observed': 1,
+  '_sync.deletedBy': 1,
+} as const;
+
+/** By interval, no more than the index holds may be asked for, or every document would be fetched. */
+const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
+
+/** Implements the mirror on one collection. Every method throws Faults: `mongodb_unavailable` (retryable), `mongodb_rejected` (terminal). */
+export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
+  const collection = db.collection<MirrorDocument>(name, durable);
+
+  const headsOf = sharingReads(async (ids) => {
+    const found = await persistently('reading heads', () =>
+      collection
+        .find({ _id: { $in: [...ids] } }, { projection: headProjection })
+        .map(toHead)
+        .toArray(),
+    );
+    return new Map(found.map((head) => [head.id, head]));
+  });
+
+  return {
+    headsOf,
+
+    async *heads(range: CreatedRange, signal: AbortSignal) {
+      // No retry around a stream: the run of pages that needs it is reconciled again as a whole.
+      const cursor = collection.find(
+        { created: { $gte: range.gte ?? 0, ...(range.lt !== undefined && { $lt: range.lt }) } },
+        { projection: coveredProjection, hint: 'heads_by_created', batchSize: 2_000 },
+      );
+      for await (const documents of batchesOf(cursor, signal)) yield documents.map(toListedHead);
+    },
+
+    async *withoutCreated(signal: AbortSignal) {
+      // Absent and null are one key of the index; a batch cannot bring any other type.
+      const cursor = collection.find(
+        { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
+        { projection: { _id: 1 }, batchSize: 2_000 },
+      );
+      for await (const documents of batchesOf(cursor, signal)) yield* documents.map(({ _id }) => _id);
+    },
+
+    write: sharingWrites(async (writes) => {
+      const started = performance.now();
+      const operations = writes.map((write) => toOperation(write, stamp));
+      const results = await bulkWrite(collection, writes, operations, headsOf);
+      observer.writeFinished((performance.now() - started) / 1_000);
+      return results;
+    }),
+
+    async suspects(ids: readonly StripeId[]) {
+      const filter = { _id: { $in: [...ids] }, '_sync.deletedBy': { $ne: 'stripe' }, test_clock: null };
+      return persistently('reading candidates', () =>
+        collection
+          .find(filter as mongo.Filter<MirrorDocument>, { projection: { _id: 1 } })
+          .map(({ _id }) => _id)
+          .toArray(),
+      );
+    },
+
+    async countLive() {
+      return persistently('counting the mirror', async () => {
+        const [all, deleted] = [await collection.estimatedDocumentCount(), await countDeleted(collection)];
+        return Math.max(0, all - deleted);
+      });
+    },
+
+    async sampleIds(count: number) {
+      return persistently('sampling the mirror', () =>
+        collection
+          .find(
+            // Batches and marks may name customers that Stripe has never had.
+            { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
+            { projection: { _id: 1 }, sort: { created: -1 }, limit: count },
+          )
+          .map(({ _id }) => _id)
+          .toArray(),
+      );
+    },
+
+    async sampleCreated(count: number) {
+      return persistently('sampling the mirror', async () => {
+        const sampled = await collection
+          .aggregate<{ created?: unknown }>([
+            { $sample: { size: count } },
+            { $project: { _id: 0, created: 1 } },
+          ])
+          .toArray();
+        return sampled.map(({ created }) => created).filter((created) => typeof created === 'number');
+      });
+    },
+  };
+}
+
+/** Counts marks of deletion through their partial index. */
+export const countDeleted = (collection: mongo.Collection<MirrorDocument>): Promise<number> =>
+  collection.countDocuments({ '_sync.deletedAt': { $exists: true } }, { hint: 'deleted' });
+
+/** As MongoDB sends them: a promise for each document would cost as much as reading it. */
+async function* batchesOf<D extends object>(
+  cursor: mongo.FindCursor<D>,
+  signal: AbortSignal,
+): AsyncGenerator<readonly D[], void, undefined> {
+  try {
+    for await (const document of cursor) {
+      signal.throwIfAborted();
+      yield [document, ...cursor.readBufferedDocuments()];
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    throw toMongoFault(error, 'reading the mirror');
+  } finally {
+    await cursor.close();
+  }
+}
+
+/** A covered read gives null for what a document does not have. */
+const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
+  id: _id,
+  created: typeof created === 'number' ? created : undefined,
+  hash: _sync?.hash ?? undefined,
+  deletedBy: _sync?.deletedBy ?? undefined,
+});
+
+function toHead(document: MirrorDocument): Head {
+  const observed = document._sync?.observed;
+  return { ...toListedHead(document), observed: observed?.to instanceof Date ? observed : undefined };
+}
+
+// What writing to the mirror tells those who measure it.
+export interface MirrorObserver {
+  /** One bulk write to the mirror was acknowledged, after this many seconds. */
+  writeFinished(seconds: number): void;
+}

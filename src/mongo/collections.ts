@@ -1,0 +1,143 @@
+// Collections with their indexes: created where they are missing, or found missing. Nothing is ever dropped or changed: what else is there is
+// the user's.
+import { mongo } from 'mongoose';
+import { Fault } from '../base/errors.js';
+import { hasCode } from './faults.js';
+
+export interface CollectionPlan {
+  readonly name: string;
+  readonly indexes: readonly (mongo.IndexDescription & { readonly name: string })[];
+}
+
+/** What became of one thing that has to be there. */
+export interface Change {
+  /** Such as `index claim of sync_requests`. */
+  readonly what: string;
+  readonly outcome: 'created' | 'changed' | 'unchanged' | 'left alone' | 'refused';
+  /** Why it was left alone, or refused. */
+  readonly note?: string;
+}
+
+export const isUnauthorized = (error: unknown): boolean => hasCode(error, 'unauthorized');
+
+const indexText = (index: string, collection: string): string => `index ${index} of ${collection}`;
+
+/** Creates the collection and the indexes it lacks. @throws what the driver throws; a fatal Fault where the user lacks a right */
+export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Promise<readonly Change[]> {
+  const collection = `collection ${plan.name}`;
+  const before = await allowed(`list the indexes of ${plan.name}`, () => indexesOf(db, plan.name));
+  if (!before) await allowed(`create the ${collection}`, () => createOnce(db, plan.name));
+  const changes: Change[] = [{ what: collection, outcome: before ? 'unchanged' : 'created' }];
+  for (const index of plan.indexes) {
+    const what = indexText(index.name, plan.name);
+    const isThere = before?.some(isSame(index)) ?? false;
+    // MongoDB takes one with other options for the same where only these differ, and says nothing.
+    if (!isThere && before?.some(({ name }) => name === index.name)) throw conflict(what, otherIndex);
+    const { key, ...options } = index;
+    if (!isThere) {
+      await allowed(`create the ${what}`, () => db.collection(plan.name).createIndex(key, options, {})).catch(
+        (error: unknown) => {
+          throw conflictOf(error, what) ?? error;
+        },
+      );
+    }
+    changes.push({ what, outcome: isThere ? 'unchanged' : 'created' });
+  }
+  return changes;
+}
+
+/** Creates a view that is missing. @throws as `ensureCollection` */
+export async function ensureView(
+  db: mongo.Db,
+  name: string,
+  options: { readonly viewOn: string; readonly pipeline: mongo.BSON.Document[] },
+): Promise<Change> {
+  const what = `view ${name}`;
+  const [existing] = await allowed('list the collections', () =>
+    db.listCollections({ name }, { nameOnly: true }).toArray(),
+  );
+  if (existing) return { what, outcome: 'unchanged' };
+  await allowed(`create the ${what}`, () => createOnce(db, name, options));
+  return { what, outcome: 'created' };
+}
+
+/** What of the plan is not there. @throws as `ensureCollection` */
+export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan): Promise<readonly string[]> {
+  const found = await allowed(`list the indexes of ${name}`, () => indexesOf(db, name));
+  if (!found) return [`collection ${name}`];
+  return indexes.filter((index) => !found.some(isSame(index))).map((index) => indexText(index.name, name));
+}
+
+/** What an index does: one that differs in any of these is another. */
+const traits = [
+  'key',
+  'unique',
+  'sparse',
+  'expireAfterSeconds',
+  'partialFilterExpression',
+  'collation',
+] as const;
+
+type FoundIndex = { readonly [trait in 'name' | (typeof traits)[number]]?: unknown };
+
+/** Undefined where there is no such collection. */
+async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundIndex[] | undefined> {
+  try {
+    const found: readonly FoundIndex[] = await db.collection(name).listIndexes().toArray();
+    return found;
+  } catch (error) {
+    if (hasCode(error, 'namespaceNotFound')) return undefined;
+    throw error;
+  }
+}
+
+/** The order of an index's keys counts. */
+const isSame =
+  (wanted: CollectionPlan['indexes'][number]) =>
+  (found: FoundIndex): boolean =>
+    found.name === wanted.name && traits.every((trait) => textOf(found[trait]) === textOf(wanted[trait]));
+
+const textOf = (trait: unknown): string =>
+  mongo.BSON.EJSON.stringify({ trait: trait === false ? undefined : trait });
+
+async function createOnce(
+  db: mongo.Db,
+  name: string,
+  options: mongo.CreateCollectionOptions = {},
+): Promise<void> {
+  try {
+    await db.createCollection(name, options);
+  } catch (error) {
+    // Another replica created it first.
+    if (!hasCode(error, 'namespaceExists')) throw error;
+  }
+}
+
+const otherIndex = 'another index has its name or its fields';
+
+/** What stands in the way of an index is for the user to settle. */
+function conflictOf(error: unknown, what: string): Fault | undefined {
+  if (hasCode(error, 'indexOptionsConflict') || hasCode(error, 'indexKeySpecsConflict')) {
+    return conflict(what, otherIndex, error);
+  }
+  if (hasCode(error, 'duplicateKey')) return conflict(what, 'documents that are there share a key', error);
+  return undefined;
+}
+
+const conflict = (what: string, reason: string, cause?: unknown): Fault =>
+  new Fault('mongodb_rejected', `The ${what} cannot be created: ${reason}`, { kind: 'fatal', cause });
+
+/** Makes of a missing right a fault that says what to do. */
+async function allowed<T>(doing: string, step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    if (!isUnauthorized(error)) throw error;
+    throw new Fault(
+      'mongodb_rejected',
+      `MongoDB does not let this user ${doing}: run "stripe-mongo-sync migrate" as one who may, and the daemon with ` +
+        'MONGODB_AUTO_MIGRATE=false; docs/operations.md has roles for both',
+      { kind: 'fatal', cause: error },
+    );
+  }
+}

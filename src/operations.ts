@@ -1,0 +1,193 @@
+// What can be done with a Stripe account's customers, over opened services: each operation a thin call into src/sync. Scans and approvals
+// take no lease here: whoever calls them holds it.
+import { randomUUID } from 'node:crypto';
+import { assertNever, Fault } from './base/errors.js';
+import type { Logger } from './base/logger.js';
+import type { CommandRunner } from './requests/attempt.js';
+import { observedAtOf } from './requests/commands.js';
+import type { Services } from './services.js';
+import { syncBatch } from './sync/batch.js';
+import { softDelete, syncByIds } from './sync/by-ids.js';
+import { dryRunOf } from './sync/dry-run.js';
+import { type ItemResult, type Progress, type SyncResult, Tally } from './sync/outcome.js';
+import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
+import { approveRemovals } from './sync/scan/approve-removals.js';
+import { scan, type ScanReport } from './sync/scan/scan.js';
+import { readOnlyScanState, volatileScanState } from './sync/scan/state.js';
+
+export interface ActionOptions {
+  /** Ends the work with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** The full result, nothing written to the mirror. */
+  readonly dryRun?: boolean;
+  /** Where lines about this work go; by default where all lines go. */
+  readonly logger?: Logger;
+  readonly onProgress?: (progress: Progress) => void;
+  /** Called right before each write to the mirror: what it throws ends the work, and the write is not made. */
+  readonly beforeWrite?: () => void;
+}
+
+export interface BatchOptions extends ActionOptions {
+  /** When the caller held this to be true; the time of the call by default, and never later. */
+  readonly observedAt?: Date;
+}
+
+export interface ScanActionOptions extends ActionOptions {
+  /** Name of this scan: one of the same name that was interrupted within the last 24 hours is gone on with. */
+  readonly requestId?: string;
+  /** What was done so far is safe: a later scan of the same name goes on from there. */
+  readonly onCheckpoint?: () => void;
+  /** Numbers of the scan besides its result. */
+  readonly onEnd?: (report: ScanReport) => void;
+}
+
+/** Everything throws Faults, and the signal's reason on abort. */
+export class Operations {
+  readonly #services: Services;
+
+  constructor(services: Services) {
+    this.#services = services;
+  }
+
+  /** One customer that the caller holds. */
+  async sync(held: object, options: BatchOptions = {}): Promise<ItemResult> {
+    return only(await this.syncBatch([held], options));
+  }
+
+  /** A full scan, removals included. The caller holds the scan lease. */
+  async scan(options: ScanActionOptions & { readonly signal: AbortSignal }): Promise<SyncResult> {
+    const { source, scanState, removals, concurrency, settleWithinMs } = this.#services;
+    const requestId = options.requestId ?? `direct:${randomUUID()}`;
+    const report = await scan({
+      source,
+      mirror: this.#mirror(options),
+      state: options.dryRun === true ? volatileScanState() : scanState,
+      removals,
+      retrievesAtOnce: concurrency,
+      settleWithinMs,
+      requestId,
+      signal: options.signal,
+      ...(options.onProgress && { onProgress: options.onProgress }),
+      ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
+    });
+    const { removalsHeld } = report.result;
+    if (removalsHeld !== undefined && options.dryRun !== true) {
+      this.#loggerFor(options).warn(
+        { removalsHeld, heldFor: requestId },
+        'Too many customers are gone at once: their removals are held until approveRemovals',
+      );
+    }
+    options.onEnd?.(report);
+    return report.result;
+  }
+
+  async syncByIds(ids: readonly string[], options: ActionOptions = {}): Promise<SyncResult> {
+    const { source, concurrency } = this.#services;
+    return syncByIds(source, this.#mirror(options), ids.map(checkedId), {
+      signal: signalOf(options),
+      concurrency,
+      onCostlierThanScan: (cost) =>
+        this.#loggerFor(options).info(cost, 'These ids take more calls to Stripe than a full scan would'),
+      ...(options.onProgress && { onProgress: options.onProgress }),
+    });
+  }
+
+  async syncBatch(batch: readonly unknown[], options: BatchOptions = {}): Promise<SyncResult> {
+    const signal = signalOf(options);
+    const { earliest: now } = await this.#services.clock.interval(signal);
+    const observedAt = options.observedAt && options.observedAt < now ? options.observedAt : now;
+    const { object, livemode } = this.#services.source;
+    return syncBatch(this.#mirror(options), batch, { object, livemode, observedAt, signal });
+  }
+
+  async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
+    const { earliest, latest } = await this.#services.clock.interval(signalOf(options));
+    return only(await softDelete(this.#mirror(options), checkedId(stripeId), { from: earliest, to: latest }));
+  }
+
+  /** Goes on with held removals. The caller holds the scan lease. */
+  async approveRemovals(
+    heldFor: string,
+    options: Omit<ScanActionOptions, 'requestId' | 'onEnd'> & { readonly signal: AbortSignal },
+  ): Promise<SyncResult> {
+    const { source, scanState, concurrency } = this.#services;
+    return approveRemovals({
+      source,
+      mirror: this.#mirror(options),
+      state: options.dryRun === true ? readOnlyScanState(scanState) : scanState,
+      heldFor,
+      retrievesAtOnce: concurrency,
+      signal: options.signal,
+      ...(options.onProgress && { onProgress: options.onProgress }),
+      ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
+    });
+  }
+
+  #loggerFor({ logger }: ActionOptions): Logger {
+    return logger ?? this.#services.logger;
+  }
+
+  #mirror({ dryRun, beforeWrite }: ActionOptions): Mirror {
+    const { mirror } = this.#services;
+    if (dryRun === true) return dryRunOf(mirror);
+    return beforeWrite ? guardedBy(beforeWrite, mirror) : mirror;
+  }
+}
+
+const guardedBy = (beforeWrite: () => void, mirror: Mirror): Mirror => ({
+  ...mirror,
+  write: (writes) => mirror.write(writes, beforeWrite),
+});
+
+const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;
+
+function checkedId(id: unknown): StripeId {
+  if (isStripeId(id)) return id;
+  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123', {
+    kind: 'terminal',
+  });
+}
+
+function only({ items: [item] }: SyncResult): ItemResult {
+  if (!item) throw new Fault('internal', 'One customer gave no result', { kind: 'terminal' });
+  return item;
+}
+
+/** Runs the command of a request; each is one operation. The worker holds the scan lease already when it runs a scan. */
+export const runnerOf = (operations: Operations): CommandRunner => ({
+  async run(command, context) {
+    const { signal, dryRun, logger } = context;
+    const options = {
+      signal,
+      dryRun,
+      logger,
+      beforeWrite: () => context.assertHeld(),
+      onProgress: (progress: Parameters<typeof context.onProgress>[0]) => context.onProgress(progress),
+    };
+    // A dry run keeps nothing: its next attempt starts from zero, so that attempts must count.
+    const checkpoints = dryRun ? {} : { onCheckpoint: () => context.onCheckpoint() };
+    switch (command.command) {
+      case 'syncAll':
+        return operations.scan({ ...options, ...checkpoints, requestId: String(context.requestId) });
+      case 'syncByIds':
+        return operations.syncByIds(command.ids, options);
+      case 'syncBatch':
+        return operations.syncBatch(command.batch, {
+          ...options,
+          observedAt: observedAtOf(command, context),
+        });
+      case 'softDelete':
+        return resultOf(await operations.softDelete(command.stripeId, options));
+      case 'approveRemovals':
+        return operations.approveRemovals(command.request, { ...options, ...checkpoints });
+      default:
+        return assertNever(command);
+    }
+  },
+});
+
+function resultOf(item: ItemResult): SyncResult {
+  const tally = new Tally();
+  tally.add(item);
+  return tally.result();
+}

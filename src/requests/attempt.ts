@@ -1,0 +1,367 @@
+// One attempt of one request: the lease is held, progress and wishes to cancel travel, and what became of it is written.
+import { Fault, isFault } from '../base/errors.js';
+import type { Logger } from '../base/logger.js';
+import { endWaits, pause } from '../base/waiting.js';
+import type { Progress, SyncResult } from '../sync/outcome.js';
+import type { Claimed } from './claims.js';
+import { laneOf, type SyncCommand } from './commands.js';
+import { commandLabel, type RequestsObserver } from './observer.js';
+import type { RequestId, StoredProgress } from './request.js';
+import type { Holding, RequestQueue } from './steps.js';
+import { judge, type RunOutcome, type Verdict } from './verdict.js';
+
+export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
+
+/** Something else that must be held while the request runs: the right to scan. */
+export interface Hold {
+  readonly untilMs: number;
+  /** False when it is lost. */
+  renew(): Promise<boolean>;
+}
+
+export interface RunDependencies {
+  readonly queue: RequestQueue;
+  readonly runner: CommandRunner;
+  readonly logger: Logger;
+  readonly observer: RequestsObserver;
+  readonly random: () => number;
+  /** Aborted when even writing what became of a request must end. */
+  readonly giveUp: AbortSignal;
+}
+
+/** How an attempt ended: the request has a final status, waits again, or is somebody else's. */
+export type RunEnd =
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'waits'; readonly delayMs: number; readonly fatal: Fault | undefined }
+  | { readonly kind: 'lost' };
+
+/** What is written of a run; of one that is somebody else's nothing is. */
+type Written = Exclude<Verdict, { kind: 'lost' }>;
+
+const progressEveryMs = 1_000;
+
+export class RequestRun {
+  readonly #abort = new AbortController();
+  readonly #meter = new ProgressMeter();
+  readonly #logger: Logger;
+  #attempt: number;
+  #leaseUntilMs: number;
+  /** Apart from the signal: a run that ends for another reason, and writes until it has, may still lose its lease. */
+  #loss: Fault | undefined;
+  #hasNews = false;
+  #isCheckpointNew = false;
+
+  constructor(
+    private readonly claimed: ValidClaim,
+    private readonly dependencies: RunDependencies,
+    private readonly hold?: Hold,
+  ) {
+    const { claim, command } = claimed;
+    this.#attempt = claim.attempt;
+    this.#leaseUntilMs = Math.min(claim.leaseUntilMs, hold?.untilMs ?? Infinity);
+    this.#logger = dependencies.logger.child({
+      requestId: claim.id,
+      command: command.command,
+      attempt: claim.attempt,
+    });
+  }
+
+  /** Stops it at its next checkpoint: it ends `cancelled`. */
+  cancel(): void {
+    this.#stop(new Fault('cancelled', 'Cancelled by request', { kind: 'terminal' }));
+  }
+
+  /** Stops it at its next checkpoint: it waits again for another process. */
+  shutDown(): void {
+    this.#stop(new Fault('shutdown', 'The process that ran it was stopped', { kind: 'retryable' }));
+  }
+
+  /** Runs it and writes what became of it. Never throws: what cannot be written is found again when the lease has run out. */
+  async run(): Promise<RunEnd> {
+    const { runner } = this.dependencies;
+    const stop = new AbortController();
+    const watch = this.#watchLease(stop.signal);
+    const heartbeat = this.#keepLease(stop.signal);
+    // Of small ones there may be hundreds a second, and their end has a line.
+    const isOneOfMany = laneOf[this.claimed.command.command] === 'small' && this.#attempt === 1;
+    this.#logger[isOneOfMany ? 'debug' : 'info']('Request started');
+    const startedMs = performance.now();
+    let outcome: RunOutcome;
+    try {
+      outcome = { result: await runner.run(this.claimed.command, this.#context()) };
+    } catch (error) {
+      outcome = { error };
+    }
+    endWaits(stop);
+    await watch;
+    const end = await this.#conclude(outcome, (performance.now() - startedMs) / 1_000);
+    await heartbeat;
+    return end;
+  }
+
+  #context(): RunContext {
+    const { claim, command, dryRun } = this.claimed;
+    return {
+      requestId: claim.id,
+      attempt: claim.attempt,
+      claimedAt: claim.claimedAt,
+      insertedAt: claim.insertedAt,
+      dryRun,
+      logger: this.#logger,
+      signal: this.#abort.signal,
+      assertHeld: () => this.#assertHeld(),
+      onProgress: (progress) => {
+        this.#meter.report(progress, performance.now());
+        this.#hasNews = true;
+        if (command.command === 'syncAll') this.dependencies.observer.scanProgressed(ratioOf(progress));
+      },
+      onCheckpoint: () => {
+        this.#attempt = 1;
+        this.#isCheckpointNew = true;
+        this.#hasNews = true;
+      },
+    };
+  }
+
+  #stop(reason: Fault): void {
+    this.#abort.abort(reason);
+  }
+
+  #lose(message: string): void {
+    this.#loss ??= new Fault('lease_lost', message, { kind: 'retryable' });
+    this.#stop(this.#loss);
+  }
+
+  #assertHeld(): void {
+    if (performance.now() >= this.#leaseUntilMs) this.#lose('The lease could not be renewed in time');
+    if (this.#loss) throw this.#loss;
+  }
+
+  /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
+  async #keepLease(signal: AbortSignal): Promise<void> {
+    const { leaseMs } = this.dependencies.queue.settings;
+    const everyMs = leaseMs / 3;
+    const newsEveryMs = Math.min(progressEveryMs, everyMs);
+    // The lease has run since the claim was sent, and a slow claim has used up some of it.
+    let renewedMs = this.claimed.claim.leaseUntilMs - leaseMs;
+    while (await pause(newsEveryMs, signal)) {
+      const sentMs = performance.now();
+      const isNewsDue = this.#hasNews && sentMs - renewedMs >= progressEveryMs * 0.95;
+      if (!isNewsDue && sentMs - renewedMs < everyMs * 0.95) continue;
+      try {
+        await this.#renew(sentMs);
+        renewedMs = sentMs;
+      } catch (error) {
+        this.#logger.warn({ err: error }, 'Lease not renewed, trying again');
+      }
+      if (this.#loss) return;
+    }
+  }
+
+  async #renew(sentMs: number): Promise<void> {
+    const { queue } = this.dependencies;
+    const progress = this.#hasNews ? this.#meter.current(sentMs) : undefined;
+    const attempts = this.#isCheckpointNew ? this.#attempt : undefined;
+    this.#hasNews = false;
+    const [holding, isHoldKept] = await Promise.all([
+      queue.renew(this.claimed.claim, { progress, attempts }),
+      this.hold?.renew() ?? true,
+    ]);
+    if (holding === 'lost' || !isHoldKept) {
+      this.#lose('The request was taken over, set back or removed while it ran');
+      return;
+    }
+    if (attempts !== undefined) this.#isCheckpointNew = false;
+    this.#leaseUntilMs = sentMs + queue.settings.leaseMs;
+    if (holding === 'cancel') this.cancel();
+  }
+
+  /** Gives the run up when its lease has run out by our own monotonic clock: from then on somebody else may hold it. */
+  async #watchLease(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const leftMs = this.#leaseUntilMs - performance.now();
+      if (leftMs <= 0) {
+        this.#lose('The lease could not be renewed in time');
+        return;
+      }
+      if (!(await pause(leftMs, signal))) return;
+    }
+  }
+
+  async #conclude(outcome: RunOutcome, seconds: number): Promise<RunEnd> {
+    const { queue, random } = this.dependencies;
+    const { retryBaseMs, retryMaxMs } = queue.settings;
+    if (this.claimed.command.command === 'syncAll') this.dependencies.observer.scanProgressed(undefined);
+    const verdict = judge({
+      command: this.claimed.command,
+      outcome,
+      abortedBy: this.#loss ?? abortReason(this.#abort.signal),
+      attempt: this.#attempt,
+      maxAttempts: this.claimed.maxAttempts,
+      backOff: { baseMs: retryBaseMs, maxMs: retryMaxMs },
+      random,
+    });
+    this.#logThrown(outcome);
+    try {
+      if (verdict.kind === 'lost' || (await this.#write(verdict)) === 'lost') return this.#lost();
+      return this.#tell(verdict, seconds);
+    } catch (error) {
+      this.#logger.error({ err: error }, 'What became of the request could not be written');
+      return { kind: 'lost' };
+    }
+  }
+
+  async #write(verdict: Written): Promise<Holding> {
+    const { queue, giveUp } = this.dependencies;
+    const { claim } = this.claimed;
+    switch (verdict.kind) {
+      case 'finish':
+        return queue.finish(claim, this.#attempt, verdict.ending, giveUp);
+      case 'retry':
+        return queue.retry(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+      case 'release':
+        return queue.release(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+      case 'hold':
+        return queue.hold(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
+    }
+  }
+
+  #tell(verdict: Written, seconds: number): RunEnd {
+    switch (verdict.kind) {
+      case 'finish': {
+        const { status, result, error } = verdict.ending;
+        const command = commandLabel(this.claimed.command.command);
+        this.dependencies.observer.requestEnded({
+          command,
+          status,
+          code: error?.code,
+          seconds,
+          result,
+          count: 1,
+        });
+        const counts = result && { ...result, items: undefined };
+        const level = status === 'failed' ? 'warn' : 'info';
+        this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
+        return { kind: 'ended' };
+      }
+      case 'retry':
+        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request will be tried again');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
+      case 'release':
+        this.#logger.info({ error: verdict.error }, 'Request released');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: verdict.fatal };
+      case 'hold':
+        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request held');
+        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
+    }
+  }
+
+  #lost(): RunEnd {
+    this.#logger.warn('Request lost to another holder, nothing written');
+    return { kind: 'lost' };
+  }
+
+  /** An error that nobody classified is a defect: its stack is worth a line. */
+  #logThrown(outcome: RunOutcome): void {
+    if ('error' in outcome && !isFault(outcome.error))
+      this.#logger.error({ err: outcome.error }, 'Unexpected error');
+  }
+}
+
+/** Runs are aborted with a Fault and nothing else. */
+const abortReason = (signal: AbortSignal): Fault | undefined =>
+  signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
+
+// What the worker asks of whoever does the commands' work. daemon.ts joins the two.
+export interface RunContext {
+  readonly requestId: RequestId;
+  /** 1, 2, … */
+  readonly attempt: number;
+  /** By MongoDB's clock. */
+  readonly claimedAt: Date;
+  /** When the request was inserted: what its ObjectId says (whole seconds), never after the claim. */
+  readonly insertedAt: Date;
+  readonly dryRun: boolean;
+  /** Its lines name the request. */
+  readonly logger: Logger;
+  /**
+   * Aborted with a `Fault`: `cancelled` and `shutdown` leave time for a last checkpoint; after `lease_lost` the request
+   * is somebody else's.
+   */
+  readonly signal: AbortSignal;
+  /**
+   * To be asked right before anything is written to the mirror: throws the Fault `lease_lost` once somebody else may work on the request.
+   * The signal alone does not do: a process that stood still gets MongoDB's and Stripe's answers before its own timers.
+   */
+  assertHeld(): void;
+  onProgress(progress: Progress): void;
+  /** The checkpoint of a scan, or of an approval, has moved on and is stored: its attempts start again. */
+  onCheckpoint(): void;
+}
+
+export interface CommandRunner {
+  /**
+   * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails), fatal (nothing will work in this
+   * process); on abort the signal's reason. What was done until then may be attached with `withResult`.
+   */
+  run(command: SyncCommand, context: RunContext): Promise<SyncResult>;
+}
+
+// Turns a run's reports into the progress that a person reads: how fast lately, and how long still.
+interface Report {
+  readonly atMs: number;
+  readonly done: number;
+  readonly ratio: number | undefined;
+}
+
+/** Speed is that of the last half minute. */
+const windowMs = 30_000;
+/** Speed of a shorter time says nothing. */
+const shortestMs = 500;
+
+/** Keeps the reports of one run. A resumed scan begins with what was done before, which is no speed of this run. */
+export class ProgressMeter {
+  #reports: Report[] = [];
+  #latest: Progress | undefined;
+
+  /** `nowMs` is monotonic. */
+  report(progress: Progress, nowMs: number): void {
+    this.#latest = progress;
+    const last = this.#reports.at(-1);
+    // One a second is enough to tell the speed, and bounds what is kept.
+    if (last && nowMs - last.atMs < 1_000) return;
+    this.#reports.push({ atMs: nowMs, done: progress.done, ratio: ratioOf(progress) });
+    while (this.#reports.length > 2 && nowMs - (this.#reports[1]?.atMs ?? nowMs) > windowMs)
+      this.#reports.shift();
+  }
+
+  /** As it is stored, without the time; undefined before the first report. */
+  current(nowMs: number): Omit<StoredProgress, 'updatedAt'> | undefined {
+    if (!this.#latest) return undefined;
+    const { done, estimated } = this.#latest;
+    const ratio = ratioOf(this.#latest);
+    const since = this.#reports[0];
+    const seconds = since ? (nowMs - since.atMs) / 1_000 : 0;
+    const hasSpeed = since !== undefined && seconds * 1_000 >= shortestMs;
+    const perSecond = hasSpeed ? Math.max(0, (done - since.done) / seconds) : undefined;
+    const ratioPerSecond = hasSpeed && ratio !== undefined ? (ratio - (since.ratio ?? 0)) / seconds : 0;
+    return {
+      done,
+      ...(estimated !== undefined && { estimated }),
+      ...(ratio !== undefined && { ratio: rounded(ratio, 4) }),
+      ...(perSecond !== undefined && { perSecond: rounded(perSecond, 1) }),
+      ...(ratio !== undefined &&
+        ratioPerSecond > 0 && { etaSeconds: Math.round((1 - ratio) / ratioPerSecond) }),
+    };
+  }
+}
+
+/** 0 to 1: the run's own ratio, otherwise that of the counts. */
+function ratioOf({ done, estimated, ratio }: Progress): number | undefined {
+  const known = ratio ?? (estimated !== undefined && estimated > 0 ? done / estimated : undefined);
+  return known === undefined || Number.isNaN(known) ? undefined : Math.min(1, Math.max(0, known));
+}
+
+function rounded(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}

@@ -1,0 +1,106 @@
+// What a Node service needs to ask for work and to wait for it. It brings its own connection; neither Stripe nor a daemon is needed here.
+import { Fault } from '../../base/errors.js';
+import { duplicateFields, hasCode } from '../../mongo/faults.js';
+import { newRequest } from '../commands.js';
+import { type RequestId, type RequestInput, requestsCollectionName } from '../request.js';
+import type { RequestsDatabase } from './database.js';
+import { clientFault, type EndedRequest, EndWatcher } from './end-watcher.js';
+
+export interface ResultOptions {
+  /** Longest wait in milliseconds; without it there is none. */
+  readonly timeoutMs?: number;
+  /** Ends waiting with its reason. The request goes on. */
+  readonly signal?: AbortSignal;
+}
+
+/** An insertion that the majority does not acknowledge in time is reported, though it may have been done. */
+const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
+
+/**
+ * Inserts a request and returns its id. The right to insert into sync_requests is enough.
+ * @param db a `Db` of the `mongodb` driver, or `connection.db` of mongoose
+ * @throws Fault `invalid_request` with every fault named, before anything is inserted; `duplicate_request` when one with the same `dedupeKey`
+ * waits, runs or is kept, or one with the same `_id` is there; `mongodb_unavailable` (it may have been inserted: with a `dedupeKey` or an `_id`,
+ * insert it again); `mongodb_rejected`
+ */
+async function insert<Id = RequestId>(
+  db: RequestsDatabase,
+  request: RequestInput & { readonly _id?: Id },
+): Promise<Id> {
+  // The driver that inserts makes the id, where none is given: one of another version refuses ours.
+  const { _id: _, ...document } = newRequest(request);
+  if (request._id !== undefined) Object.assign(document, { _id: request._id });
+  try {
+    const { insertedId } = await db.collection(requestsCollectionName).insertOne(document, durable);
+    return insertedId as Id; // as given, or made by the driver, which makes ObjectIds
+  } catch (error) {
+    throw insertionFault(error) ?? clientFault(error, 'inserting a request');
+  }
+}
+
+/**
+ * Waits for a request to end and returns it as it is stored. However many are awaited, a process has one change stream for each client and
+ * database; without one (a standalone server, no right to `changeStream`) it looks once a second. While MongoDB is away it goes on waiting.
+ * @throws Fault `timeout` (the request goes on), `not_found` when it is not there or has been removed, `mongodb_rejected` where it may not be read,
+ * `mongodb_unavailable` when the client is closed; the signal's reason on abort
+ */
+async function result(
+  db: RequestsDatabase,
+  id: RequestId | string,
+  { timeoutMs, signal }: ResultOptions = {},
+): Promise<EndedRequest> {
+  signal?.throwIfAborted();
+  const late = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, Math.min(timeoutMs, longestTimer));
+  function giveUp(): void {
+    const text = `Request ${String(id)} has not ended within ${timeoutMs} ms; it goes on`;
+    late.abort(new Fault('timeout', text, { kind: 'retryable' }));
+  }
+  try {
+    return await watcherOf(db).wait(
+      id as RequestId,
+      signal ? AbortSignal.any([late.signal, signal]) : late.signal,
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Timers that are set for longer fire at once. */
+const longestTimer = 2 ** 31 - 1;
+
+/** By client, or by database where it does not tell its client; then by name of the database. */
+const watchers = new WeakMap<object, Map<string, EndWatcher>>();
+
+function watcherOf(db: RequestsDatabase): EndWatcher {
+  const owner = db.client ?? db;
+  const ofClient = watchers.get(owner) ?? new Map<string, EndWatcher>();
+  watchers.set(owner, ofClient);
+  const { databaseName } = db;
+  const watcher = ofClient.get(databaseName) ?? new EndWatcher(db, () => ofClient.delete(databaseName));
+  ofClient.set(databaseName, watcher);
+  return watcher;
+}
+
+/** For Node services that ask for work: `await requests.result(db, await requests.insert(db, { command: 'syncAll' }))`. */
+export const requests = { insert, result } as const;
+
+// What an error of an insertion into sync_requests means, for whoever inserts, by whichever driver.
+/** The fault of the request that was to be inserted; undefined where the error is none of its. */
+export function insertionFault(error: unknown): Fault | undefined {
+  const fault = (code: 'duplicate_request' | 'invalid_request', text: string): Fault =>
+    new Fault(code, text, { kind: 'terminal', cause: error });
+  if (hasCode(error, 'documentValidationFailure')) {
+    return fault(
+      'invalid_request',
+      "MongoDB refused the request by the rules of another version's validator",
+    );
+  }
+  const fields = duplicateFields(error);
+  if (fields.includes('dedupeKey')) {
+    return fault('duplicate_request', 'A request with this dedupeKey waits, runs or is kept');
+  }
+  return fields.includes('_id')
+    ? fault('duplicate_request', 'A request with this _id is there already')
+    : undefined;
+}

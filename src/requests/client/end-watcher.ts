@@ -1,0 +1,286 @@
+// Waits for requests to end: one change stream for all who wait on one database says when to look, and a slow poll finds what it does not tell.
+// The documents are the truth; reads alone.
+import { mongo } from 'mongoose';
+import { Fault } from '../../base/errors.js';
+import { endWaits, pause } from '../../base/waiting.js';
+import { hasCode, isPassing, toMongoFault } from '../../mongo/faults.js';
+import {
+  type EndStatus,
+  endStatuses,
+  type RequestId,
+  requestsCollectionName,
+  type SyncRequestDocument,
+} from '../request.js';
+import { followGathered } from '../worker/wake-ups.js';
+import type { RequestsCollection, RequestsDatabase } from './database.js';
+
+/** A request that has ended, as it is stored. */
+export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
+
+interface Waiter {
+  readonly resolve: (request: EndedRequest) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Awaited {
+  readonly id: RequestId;
+  readonly waiters: Set<Waiter>;
+}
+
+/** Between two looks at all that is awaited, while the change stream tells of ends, and while there is none. */
+const pollMs = { withStream: 5_000, without: 1_000 };
+const longestPauseMs = 5_000;
+/** Between two looks: what ends meanwhile is read together. */
+const gatherMs = 5;
+/** While the stream tells of ends a first look is for those alone that had ended before: it may wait so long for others to go with. */
+const firstLookMs = 25;
+/** Ids of one look. */
+const batchSize = 500;
+
+/** Ends, and removals: whoever waits for one that is gone must hear of it. */
+const pipeline = [
+  {
+    $match: {
+      $or: [
+        { operationType: 'update', 'updateDescription.updatedFields.status': { $in: endStatuses } },
+        { operationType: 'replace', 'fullDocument.status': { $in: endStatuses } },
+        { operationType: 'delete' },
+      ],
+    },
+  },
+  { $project: { 'documentKey._id': 1 } },
+];
+
+/** What the pipeline above projects. */
+interface EndOfRequest {
+  readonly documentKey: { readonly _id: unknown };
+}
+
+/** The whole request where it has ended: of the others their `_id` is enough. */
+const endedOnly = { $cond: [{ $in: ['$status', [...endStatuses]] }, '$$ROOT', '$$REMOVE'] };
+
+/** What the projection above leaves. */
+interface Looked {
+  readonly _id: unknown;
+  readonly ended?: EndedRequest;
+}
+
+/** A standalone server, or a user without the right: what no second try would change. */
+const isFinal = (error: unknown): boolean =>
+  hasCode(error, 'needsReplicaSet') || hasCode(error, 'unauthorized');
+
+/** Of any version of the driver; EJSON would refuse those of another one. */
+const isObjectId = (id: unknown): id is { toHexString(): string } =>
+  typeof id === 'object' && id !== null && 'toHexString' in id;
+
+/** Users choose the type of `_id`. */
+const keyOf = (id: unknown): string =>
+  isObjectId(id) ? `ObjectId ${id.toHexString()}` : mongo.BSON.EJSON.stringify({ id });
+
+export class EndWatcher {
+  readonly #collection: RequestsCollection;
+  readonly #awaited = new Map<string, Awaited>();
+  /** Keys to look at. */
+  readonly #due = new Set<string>();
+  /** Keys to look at with the next ones, or when the alarm rings. */
+  readonly #fresh = new Set<string>();
+  #alarm: NodeJS.Timeout | undefined;
+  #lookedMs = -Infinity;
+  readonly #closing = new AbortController();
+  #news = new AbortController();
+  #isTold = false;
+  #isStarted = false;
+
+  constructor(
+    private readonly db: RequestsDatabase,
+    /** Called once, when nobody waits any more: this watcher is over. */
+    private readonly onIdle: () => void,
+  ) {
+    this.#collection = db.collection(requestsCollectionName);
+  }
+
+  /** @throws Fault `not_found`, `mongodb_rejected`, `mongodb_unavailable` when the client is closed; the signal's reason on abort */
+  wait(id: RequestId, signal: AbortSignal): Promise<EndedRequest> {
+    const key = keyOf(id);
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve: (request) => {
+          signal.removeEventListener('abort', onAbort);
+          resolve(request);
+        },
+        reject: (error) => {
+          signal.removeEventListener('abort', onAbort);
+          reject(error instanceof Error ? error : new Error(String(error)));
+        },
+      };
+      const onAbort = (): void => {
+        const awaited = this.#awaited.get(key);
+        awaited?.waiters.delete(waiter);
+        if (awaited?.waiters.size === 0) this.#awaited.delete(key);
+        // As the caller gave it.
+        reject(signal.reason as Error);
+        this.#endIfIdle();
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      const awaited = this.#awaited.get(key) ?? { id, waiters: new Set() };
+      awaited.waiters.add(waiter);
+      this.#awaited.set(key, awaited);
+      this.#lookFirst(key);
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.db.client?.on('topologyClosed', this.#onClosed);
+    void this.#read();
+    void this.#follow();
+  }
+
+  readonly #onClosed = (): void => this.#fail(clientClosed());
+
+  #endIfIdle(): void {
+    if (this.#awaited.size > 0 || this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    clearTimeout(this.#alarm);
+    this.db.client?.off('topologyClosed', this.#onClosed);
+    this.onIdle();
+  }
+
+  #fail(fault: Fault): void {
+    for (const key of [...this.#awaited.keys()]) this.#settle(key, (waiter) => waiter.reject(fault));
+  }
+
+  #settle(key: string, how: (waiter: Waiter) => void): void {
+    const awaited = this.#awaited.get(key);
+    this.#awaited.delete(key);
+    for (const waiter of awaited?.waiters ?? []) how(waiter);
+    this.#endIfIdle();
+  }
+
+  // Looking
+
+  /** At once where little happens, otherwise with others. */
+  #lookFirst(key: string): void {
+    if (!this.#isTold || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
+    else {
+      this.#fresh.add(key);
+      this.#alarm ??= setTimeout(() => this.#look(), firstLookMs);
+    }
+  }
+
+  #look(...keys: readonly string[]): void {
+    for (const key of keys) this.#due.add(key);
+    for (const key of this.#fresh) this.#due.add(key);
+    this.#fresh.clear();
+    clearTimeout(this.#alarm);
+    this.#alarm = undefined;
+    endWaits(this.#news);
+  }
+
+  /** Looks at what is due, and at everything from time to time, until nobody waits. */
+  async #read(): Promise<void> {
+    const { signal } = this.#closing;
+    let failures = 0;
+    while (!signal.aborted) {
+      this.#news = new AbortController();
+      const keys = [...this.#due].slice(0, batchSize);
+      try {
+        if (keys.length > 0) await this.#readBatch(keys);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        const fault = clientFault(error, 'reading a request');
+        if (fault.kind !== 'retryable') this.#fail(fault);
+      }
+      if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), signal);
+      else if (keys.length > 0) await pause(gatherMs, signal);
+      if (failures === 0 && this.#due.size === 0) {
+        const quiet = await pause(
+          this.#isTold ? pollMs.withStream : pollMs.without,
+          signal,
+          this.#news.signal,
+        );
+        if (quiet) this.#look(...this.#awaited.keys());
+      }
+    }
+  }
+
+  async #readBatch(keys: readonly string[]): Promise<void> {
+    const ids = this.#idsOf(keys);
+    const options = { readPreference: 'primary', maxTimeMS: 30_000, projection: { ended: endedOnly } };
+    for (const key of keys) this.#due.delete(key);
+    this.#lookedMs = performance.now();
+    if (ids.length === 0) return;
+    try {
+      const found = await this.#collection.find({ _id: { $in: ids } }, options).toArray();
+      const known = new Set<string>();
+      for (const { _id, ended } of found as readonly Looked[]) {
+        const key = keyOf(_id);
+        known.add(key);
+        if (ended) this.#settle(key, (waiter) => waiter.resolve(ended));
+      }
+      for (const key of keys) if (this.#awaited.has(key) && !known.has(key)) this.#settleMissing(key);
+    } catch (error) {
+      for (const key of keys) this.#due.add(key);
+      throw error;
+    }
+  }
+
+  #idsOf(keys: readonly string[]): readonly RequestId[] {
+    return keys.flatMap((key) => this.#awaited.get(key)?.id ?? []);
+  }
+
+  #settleMissing(key: string): void {
+    const id = String(this.#awaited.get(key)?.id);
+    const missing = new Fault('not_found', `There is no request ${id} (any more)`, { kind: 'terminal' });
+    this.#settle(key, (waiter) => waiter.reject(missing));
+  }
+
+  // The change stream
+
+  /** Follows one stream after the other until nobody waits. Where there can be none the poll does it alone. */
+  async #follow(): Promise<void> {
+    const { signal } = this.#closing;
+    for (let failures = 0; !signal.aborted;) {
+      const openedMs = performance.now();
+      const error = await this.#followOne().catch((thrown: unknown) => thrown);
+      this.#isTold = false;
+      if (isFinal(error)) return;
+      failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
+      await pause(Math.min(500 * 2 ** failures, longestPauseMs), signal);
+    }
+  }
+
+  /** Follows one stream to its end. @throws the error that ended it */
+  async #followOne(): Promise<void> {
+    const stream = this.#collection.watch(pipeline, { maxAwaitTimeMS: 1_000, batchSize: 1_000 });
+    await followGathered<EndOfRequest>(stream, {
+      signal: this.#closing.signal,
+      gatherMs,
+      onOpened: () => {
+        this.#isTold = true;
+        this.#look(...this.#awaited.keys());
+      },
+      onEvent: ({ documentKey }) => {
+        const key = keyOf(documentKey._id);
+        if (this.#awaited.has(key)) this.#look(key);
+      },
+    });
+  }
+}
+
+const clientClosed = (cause?: unknown): Fault =>
+  new Fault('mongodb_unavailable', 'The MongoDB client is closed', { kind: 'terminal', cause });
+
+/** What an error of the caller's client means. Those of another version of the driver are of other classes, but of the same names. */
+export function clientFault(error: unknown, doing: string): Fault {
+  const name = error instanceof Error ? error.name : '';
+  if (/^Mongo(NotConnected|ClientClosed|TopologyClosed)/.test(name)) return clientClosed(error);
+  if (!isPassing(error) && /^Mongo(Network|ServerSelection|PoolCleared)/.test(name)) {
+    const text = `MongoDB did not answer while ${doing}`;
+    return new Fault('mongodb_unavailable', text, { kind: 'retryable', cause: error });
+  }
+  return toMongoFault(error, doing);
+}

@@ -1,0 +1,180 @@
+// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types and numbers only.
+import type { Connection, mongo } from 'mongoose';
+import type { ErrorReport } from '../base/errors.js';
+import { databaseOf, stateCollectionName } from '../mongo/connection.js';
+import type { SyncResult } from '../sync/outcome.js';
+
+export const requestsCollectionName = 'sync_requests';
+
+/** Every status a request can have. A document without one is pending. */
+export const requestStatuses = [
+  'pending',
+  'running',
+  'succeeded',
+  'partial',
+  'failed',
+  'cancelled',
+  'coalesced',
+] as const;
+export type RequestStatus = (typeof requestStatuses)[number];
+
+/** A status that a request ends with; only a user's `{ $set: { status: 'pending' } }` leaves it. */
+export type EndStatus = Exclude<RequestStatus, 'pending' | 'running'>;
+export const endStatuses = requestStatuses.filter(
+  (status): status is EndStatus => status !== 'pending' && status !== 'running',
+);
+
+export const isEndStatus = (status: unknown): status is EndStatus =>
+  endStatuses.some((end) => end === status);
+
+/** Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes along the index. */
+export const keyHolders = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'] as const;
+
+/** Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it. */
+export const requestedByCron = 'cron';
+
+/** Most ids or entries of one request. */
+export const maxEntries = 1_000;
+/** Most bytes of BSON that a batch may have (4 MiB). */
+export const maxBatchBytes = 4 * 1024 * 1024;
+/** Attempts that a request may ask for. */
+export const maxAttemptsLimit = 100;
+/** Longest free text or key, in characters. */
+export const maxTextLength = 256;
+/** How long a command that no running daemon knows stays pending: another version may be on its way. */
+export const unknownCommandWaitMs = 600_000;
+/** Attempts that `history` remembers. */
+export const historyLength = 10;
+
+/** Users may choose an `_id` of another type: it is handed on as it is, and its methods are never called. */
+export type RequestId = mongo.ObjectId;
+
+/** Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one and writes nothing. */
+export interface Lease {
+  readonly owner: string;
+  readonly fence: number;
+  /** By MongoDB's clock; absent while nobody works on it. */
+  readonly expiresAt?: Date;
+}
+
+/** An attempt that has ended. */
+export interface HistoryEntry {
+  readonly attempt: number;
+  readonly startedAt: Date;
+  readonly finishedAt: Date;
+  readonly owner: string;
+  readonly error?: ErrorReport;
+}
+
+/** How far a running request is; written at most once a second. */
+export interface StoredProgress {
+  readonly done: number;
+  readonly estimated?: number;
+  /** 0 to 1. */
+  readonly ratio?: number;
+  /** Objects a second, lately. */
+  readonly perSecond?: number;
+  readonly etaSeconds?: number;
+  readonly updatedAt: Date;
+}
+
+/** Why a request ended as `failed`. `faults` has one sentence for each fault of a request that does not parse. */
+export interface StoredError extends ErrorReport {
+  readonly faults?: readonly string[];
+  /** What the last attempt ended with, where the attempts were used up. */
+  readonly cause?: ErrorReport;
+}
+
+/** What the daemon writes on a request. Nothing of it is trusted when it comes from elsewhere. */
+export interface DaemonFields {
+  readonly status?: RequestStatus;
+  /** Attempts begun, the running one included. */
+  readonly attempts?: number;
+  /** The last ten attempts that have ended, oldest first. */
+  readonly history?: readonly HistoryEntry[];
+  readonly lease?: Lease;
+  readonly progress?: StoredProgress;
+  readonly result?: SyncResult;
+  readonly error?: StoredError;
+  /** The scan that runs for this one, while it does. */
+  readonly waitsFor?: RequestId;
+  /** The scan that ran for this one, whose result this is. */
+  readonly coalescedInto?: RequestId;
+  /** When a daemon first saw it waiting that does not know its command. */
+  readonly unknownSince?: Date;
+  readonly createdAt?: Date;
+  readonly startedAt?: Date;
+  readonly finishedAt?: Date;
+  /** When MongoDB removes it. */
+  readonly expireAt?: Date;
+}
+
+/** What a user may write on any request beside the command. */
+export interface RequestOptions {
+  /** Not before this time, by MongoDB's clock. */
+  readonly runAt?: Date | null;
+  /** At most one request of a key is pending, running or kept after success. */
+  readonly dedupeKey?: string | null;
+  readonly maxAttempts?: number | null;
+  /** The full result, nothing written to the mirror. */
+  readonly dryRun?: boolean | null;
+  /** Free text. */
+  readonly requestedBy?: string | null;
+  /** True ends it: a pending one at once, a running one at its next checkpoint. */
+  readonly cancel?: boolean | null;
+}
+
+/** A customer that the caller holds: the SDK's own type fits, and so does an object with any fields. */
+export type HeldCustomer =
+  (object & { readonly id: string }) | { readonly id: string; readonly [field: string]: unknown };
+
+/** The command of a request as a user writes it. */
+export type CommandInput =
+  | { readonly command: 'syncAll' }
+  | { readonly command: 'syncByIds'; readonly ids: readonly string[] }
+  | {
+      readonly command: 'syncBatch';
+      /** Customers as Stripe's API gives them, whole or in parts. */
+      readonly batch: readonly HeldCustomer[];
+      /** When the batch was read from Stripe, if earlier than the insertion of the request. */
+      readonly observedAt?: Date | null;
+    }
+  | { readonly command: 'softDelete'; readonly stripeId: string }
+  /** Retrieves and marks the candidates for removal that this scan has held. */
+  | { readonly command: 'approveRemovals'; readonly request: mongo.ObjectId | string };
+
+export type RequestInput = CommandInput & RequestOptions;
+
+/** A document of sync_requests. A batch that succeeded is replaced by its ids. */
+export type SyncRequestDocument = { readonly _id: RequestId } & RequestOptions &
+  DaemonFields & {
+    readonly command: string;
+    readonly ids?: readonly string[];
+    readonly batch?: readonly (string | (object & { readonly id: string }))[];
+    readonly stripeId?: string;
+    readonly observedAt?: Date | null;
+  };
+
+// The two collections that requests live by, with the write concern that every acknowledgement here stands for.
+/** A write that the majority does not acknowledge in time counts as a passing fault; every step here can be repeated. */
+const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 }, readPreference: 'primary' } as const;
+
+/** A document of sync_requests as it may be: written by anybody. */
+export type StoredRequest = mongo.BSON.Document & { _id: mongo.ObjectId };
+
+/** A document of sync_state. */
+export type StateDocument = mongo.BSON.Document & { _id: string };
+
+/** @throws Fault where the connection was never opened */
+export const requestsOf = (connection: Connection): mongo.Collection<StoredRequest> =>
+  databaseOf(connection).collection<StoredRequest>(requestsCollectionName, durable);
+
+export type RequestCollection = mongo.Collection<SyncRequestDocument>;
+
+/** As a user of the queue sees it. */
+export const typedRequestsOf = (connection: Connection): RequestCollection =>
+  databaseOf(connection).collection<SyncRequestDocument>(requestsCollectionName, durable);
+
+/** @throws Fault where the connection was never opened */
+export const stateOf = (connection: Connection): mongo.Collection<StateDocument> =>
+  databaseOf(connection).collection<StateDocument>(stateCollectionName, durable);

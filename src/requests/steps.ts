@@ -1,0 +1,227 @@
+// Steps in the life of a request that this process holds, as single atomic updates: renew, finish, retry, release. MongoDB's clock decides;
+// whoever no longer holds the lease changes nothing.
+import type { Connection, mongo } from 'mongoose';
+import type { ErrorReport } from '../base/errors.js';
+import { GroupCommit } from '../base/group-commit.js';
+import type { Config } from '../config/schema.js';
+import { persistently } from '../mongo/faults.js';
+import type { SyncResult } from '../sync/outcome.js';
+import type { Claim } from './claims.js';
+import {
+  expireAt,
+  type Expression,
+  type Filter,
+  historyWith,
+  leaseEnd,
+  leaseOver,
+  literal,
+  type Pipeline,
+  replaceFields,
+} from './expressions.js';
+import {
+  type EndStatus,
+  isEndStatus,
+  type RequestId,
+  requestsOf,
+  type StoredError,
+  type StoredProgress,
+  type StoredRequest,
+} from './request.js';
+
+export type RequestsSettings = Config['requests'];
+
+/** `held`: go on. `cancel`: held, and its user wants it stopped. `lost`: somebody else's, or gone. */
+export type Holding = 'held' | 'cancel' | 'lost';
+
+export interface Ending {
+  readonly status: EndStatus;
+  readonly result?: SyncResult | undefined;
+  readonly error?: StoredError | undefined;
+  /** Replaces `batch`: the ids of one that succeeded. */
+  readonly batch?: readonly string[] | undefined;
+}
+
+/** How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however late it comes. */
+const persistWithinMs = 60_000;
+
+/** A request to be ended, and how. */
+interface End {
+  readonly claim: Claim;
+  readonly pipeline: Pipeline;
+  readonly signal: AbortSignal | undefined;
+}
+
+export class RequestQueue {
+  readonly #ends = new GroupCommit<End, Holding>((ends) => this.#endAll(ends));
+
+  constructor(
+    private readonly connection: Connection,
+    /** Name of this process, different for each. */
+    readonly owner: string,
+    readonly settings: RequestsSettings,
+  ) {}
+
+  /** Ids of what this process runs and a user wants stopped; for those that no wake-up told. */
+  async cancelledIds(): Promise<readonly RequestId[]> {
+    const own = { cancel: true, status: 'running', 'lease.owner': this.owner };
+    const found = await this.#requests
+      .find(own, { projection: { _id: 1 }, limit: 100, singleBatch: true })
+      .toArray();
+    return found.map(({ _id }) => _id);
+  }
+
+  /** Holds the claim for another `leaseMs`, and writes how far the run is. Not repeated: the next one is soon. */
+  async renew(
+    claim: Claim,
+    changes: {
+      readonly progress?: Omit<StoredProgress, 'updatedAt'> | undefined;
+      readonly attempts?: number | undefined;
+    },
+  ): Promise<Holding> {
+    const found = await this.#requests.findOneAndUpdate(
+      this.#held(claim),
+      [
+        {
+          $set: {
+            'lease.expiresAt': leaseEnd(this.settings.leaseMs),
+            ...(changes.attempts !== undefined && { attempts: changes.attempts }),
+          },
+        },
+        ...(changes.progress ? [replaceFields({ progress: stampedNow(changes.progress) })] : []),
+      ],
+      { projection: { cancel: 1 }, returnDocument: 'after' },
+    );
+    if (!found) return 'lost';
+    return found['cancel'] === true ? 'cancel' : 'held';
+  }
+
+  /**
+   * Ends the request. `held` when it has ended by this call, or by an earlier try of it whose answer was lost.
+   * @throws Fault when MongoDB stays away; the signal's reason on abort
+   */
+  async finish(claim: Claim, attempt: number, ending: Ending, signal?: AbortSignal): Promise<Holding> {
+    const { status, result, error, batch } = ending;
+    const fields: Record<string, Expression> = {
+      status,
+      attempts: attempt,
+      finishedAt: '$$NOW',
+      expireAt: expireAt(status, this.settings),
+      history: historyWith({ attempt, owner: literal(this.owner), ...(error && { error: briefly(error) }) }),
+      ...(result && { result: literal(result) }),
+      ...(error && { error: literal(error) }),
+      ...(batch && { batch: literal(batch) }),
+    };
+    // A wish to cancel ends with the request: set back to pending, it shall run.
+    const pipeline = [replaceFields(fields), { $unset: [...leaseOver, 'cancel'] }];
+    return this.#ends.run({ claim, pipeline, signal });
+  }
+
+  /** Ends all in one command. Where that does not tell of each that it was held and has ended, each is ended by itself. */
+  async #endAll(ends: readonly End[]): Promise<readonly (Holding | Promise<Holding>)[]> {
+    const byItself = ({ claim, pipeline, signal }: End): Promise<Holding> =>
+      this.#persist('finishing a request', claim, pipeline, isEndStatus, signal);
+    if (ends.length === 1) return ends.map(byItself);
+    const operations = ends.map(({ claim, pipeline }) => ({
+      updateOne: { filter: this.#held(claim), update: pipeline },
+    }));
+    const matched = await this.#requests.bulkWrite(operations, { ordered: false }).then(
+      ({ matchedCount }) => matchedCount,
+      () => undefined,
+    );
+    return ends.map((end) => (matched === ends.length ? 'held' : byItself(end)));
+  }
+
+  /** Sets it back to pending, due after `delayMs`. */
+  async retry(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = this.#backToPending(attempt, attempt, error, delayMs);
+    return this.#persist('setting a request back', claim, pipeline, isWaiting, signal);
+  }
+
+  /** Sets it back to pending as if this attempt had not been. `delayMs` 0 leaves `runAt` alone. */
+  async release(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs);
+    return this.#persist('releasing a request', claim, pipeline, isWaiting, signal);
+  }
+
+  /** As `release`, and `error` of the request says what it waits for until it is claimed again. */
+  async hold(
+    claim: Claim,
+    attempt: number,
+    error: ErrorReport,
+    delayMs: number,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    const pipeline = [
+      ...this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs),
+      replaceFields({ error: literal(error) }),
+    ];
+    return this.#persist('holding a request', claim, pipeline, isWaiting, signal);
+  }
+
+  #backToPending(
+    attempt: number,
+    attemptsLeftCounted: number,
+    error: ErrorReport,
+    delayMs: number,
+  ): Pipeline {
+    return [
+      replaceFields({
+        status: 'pending',
+        attempts: attemptsLeftCounted,
+        history: historyWith({ attempt, owner: literal(this.owner), error }),
+        ...(delayMs > 0 && { runAt: { $add: ['$$NOW', delayMs] } }),
+      }),
+      { $unset: leaseOver },
+    ];
+  }
+
+  /** The step itself, repeated; when it no longer matches, whether that is because it was done before. */
+  async #persist(
+    doing: string,
+    claim: Claim,
+    pipeline: Pipeline,
+    isDone: (status: unknown) => boolean,
+    signal?: AbortSignal,
+  ): Promise<Holding> {
+    return persistently(
+      doing,
+      async () => {
+        const { matchedCount } = await this.#requests.updateOne(this.#held(claim), pipeline);
+        if (matchedCount === 1) return 'held';
+        const left = { _id: { $eq: claim.id }, 'lease.owner': this.owner, 'lease.fence': claim.fence };
+        const found = await this.#requests.findOne(left, { projection: { status: 1 } });
+        return found && isDone(found['status']) ? 'held' : 'lost';
+      },
+      { withinMs: persistWithinMs, ...(signal && { signal }) },
+    );
+  }
+
+  #held({ id, fence }: Claim): Filter {
+    return { _id: { $eq: id }, status: 'running', 'lease.owner': this.owner, 'lease.fence': fence };
+  }
+
+  get #requests(): mongo.Collection<StoredRequest> {
+    return requestsOf(this.connection);
+  }
+}
+
+const isWaiting = (status: unknown): boolean => status === 'pending';
+
+const stampedNow = (fields: object): Expression => ({
+  $mergeObjects: [literal(fields), { updatedAt: '$$NOW' }],
+});
+
+/** For the history: without the list of faults, which `error` has. */
+const briefly = ({ faults: _, cause: __, ...report }: StoredError): ErrorReport => report;

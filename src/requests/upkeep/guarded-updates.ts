@@ -1,0 +1,114 @@
+// One guarded update after the other on whatever a filter finds, told to whoever measures. Every replica does the same at the same time:
+// of two that update a request one finds it changed.
+import { type Connection, mongo } from 'mongoose';
+import { isFault } from '../../base/errors.js';
+import type { Logger } from '../../base/logger.js';
+import { isPassing } from '../../mongo/faults.js';
+import { commandNames } from '../commands.js';
+import type { Filter, Pipeline } from '../expressions.js';
+import { commandLabel, type RequestsObserver } from '../observer.js';
+import { isEndStatus, type RequestId, requestsOf, type StoredError, type StoredRequest } from '../request.js';
+
+/** Requests looked at in one go; a chore goes on until there are fewer. */
+const batchSize = 100;
+
+export class Chores {
+  readonly #refusals: Refusals;
+
+  constructor(
+    private readonly connection: Connection,
+    logger: Logger,
+    private readonly observer: RequestsObserver,
+  ) {
+    this.#refusals = new Refusals(logger);
+  }
+
+  /** Runs `step` on each request found; counts those it says yes to. One that MongoDB refuses to update is passed over. */
+  async each(
+    filter: Filter,
+    signal: AbortSignal,
+    step: (id: RequestId) => Promise<boolean>,
+  ): Promise<number> {
+    let count = 0;
+    for (;;) {
+      const found = await this.requests
+        .find(this.#exceptRefused(filter), { projection: { _id: 1 }, limit: batchSize, singleBatch: true })
+        .toArray();
+      let changed = 0;
+      for (const { _id } of found) {
+        if (signal.aborted) return count;
+        if (await this.#refusals.unless(_id, () => step(_id))) changed += 1;
+      }
+      count += changed;
+      // Without a change the same ones would be found again.
+      if (found.length < batchSize || changed === 0) return count;
+    }
+  }
+
+  /** The request after the update; null where it does not match any more. */
+  async update(filter: Filter, pipeline: Pipeline): Promise<mongo.BSON.Document | null> {
+    const known = { $cond: [{ $in: ['$command', commandNames] }, '$command', 'unknown'] };
+    return this.requests.findOneAndUpdate(filter, pipeline, {
+      returnDocument: 'after',
+      projection: { status: 1, command: known, 'error.code': 1 },
+    });
+  }
+
+  /** To be told of a request that an update has ended. */
+  ended({ command, status, error }: mongo.BSON.Document): void {
+    if (!isEndStatus(status)) return;
+    // What fails here was given its error by a chore.
+    const code = status === 'failed' ? (error as StoredError).code : undefined;
+    this.observer.requestEnded({
+      command: commandLabel(command),
+      status,
+      code,
+      seconds: undefined,
+      result: undefined,
+      count: 1,
+    });
+  }
+
+  get requests(): mongo.Collection<StoredRequest> {
+    return requestsOf(this.connection);
+  }
+
+  #exceptRefused(filter: Filter): Filter {
+    const ids = this.#refusals.ids();
+    return ids.length === 0 ? filter : { $and: [filter, { _id: { $nin: ids } }] };
+  }
+}
+
+// Requests that MongoDB refuses to update, for whatever reason: left alone for a while, so that they stand in nobody's way.
+/** How long one is left alone. */
+const refusedForMs = 60_000;
+/** More than so many of them are no fault of theirs. */
+const maxRefused = 100;
+
+/** A request's id as a key: users choose the type of `_id`. */
+export const keyOf = (id: RequestId): string => mongo.BSON.EJSON.stringify({ id });
+
+export class Refusals {
+  readonly #refused = new Map<string, { readonly id: RequestId; readonly untilMs: number }>();
+
+  constructor(private readonly logger: Logger) {}
+
+  /** To be left alone for now. */
+  ids(): readonly RequestId[] {
+    for (const [key, { untilMs }] of this.#refused)
+      if (untilMs < performance.now()) this.#refused.delete(key);
+    return [...this.#refused.values()].map(({ id }) => id);
+  }
+
+  /** What the step gives; undefined where MongoDB refuses it for this request alone. @throws what is no fault of the request */
+  async unless<T>(id: RequestId, step: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await step();
+    } catch (error) {
+      if (isPassing(error) || isFault(error) || this.#refused.size >= maxRefused) throw error;
+      this.#refused.set(keyOf(id), { id, untilMs: performance.now() + refusedForMs });
+      this.logger.error({ err: error, requestId: id }, 'MongoDB refuses to update a request');
+      return undefined;
+    }
+  }
+}

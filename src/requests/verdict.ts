@@ -1,0 +1,138 @@
+// Decides what becomes of a request when its run is over. Pure.
+import { type ErrorReport, type Fault, isFault, isRetryable, reportError } from '../base/errors.js';
+import { partialResultOf, statusOf, type SyncResult } from '../sync/outcome.js';
+import type { SyncCommand } from './commands.js';
+import type { Ending } from './steps.js';
+
+/** How a run ended: with a result, or by throwing. */
+export type RunOutcome = { readonly result: SyncResult } | { readonly error: unknown };
+
+export type Verdict =
+  | { readonly kind: 'finish'; readonly ending: Ending }
+  | { readonly kind: 'retry'; readonly error: ErrorReport; readonly delayMs: number }
+  /** Back to pending as if the attempt had not been; `fatal` is to be told upward. */
+  | {
+      readonly kind: 'release';
+      readonly error: ErrorReport;
+      readonly delayMs: number;
+      readonly fatal: Fault | undefined;
+    }
+  /** Released until there is something to be had again, with the reason on the request: that may take weeks. */
+  | { readonly kind: 'hold'; readonly error: ErrorReport; readonly delayMs: number }
+  /** Somebody else's by now: nothing is written. */
+  | { readonly kind: 'lost' };
+
+export interface RunFacts {
+  readonly command: SyncCommand;
+  readonly outcome: RunOutcome;
+  /** Why the run was aborted, if it was. */
+  readonly abortedBy: Fault | undefined;
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly backOff: BackOff;
+  readonly random: () => number;
+}
+
+/** How long a request rests after a fatal fault: the process is about to end, and the next one may meet the same. */
+const fatalRestMs = 30_000;
+/** How long a held request rests where the fault does not say it. */
+const holdMs = 3_600_000;
+
+/** What to do with the request. */
+export function judge(facts: RunFacts): Verdict {
+  const { outcome, abortedBy, backOff } = facts;
+  if (abortedBy?.code === 'lease_lost') return { kind: 'lost' };
+  if ('result' in outcome) return { kind: 'finish', ending: endingOf(facts.command, outcome.result) };
+  // Whatever is thrown after an abort is thrown because of it.
+  const error = abortedBy ?? outcome.error;
+  const partial = partialResultOf(outcome.error);
+  if (isFault(error)) {
+    if (error.code === 'lease_lost') return { kind: 'lost' };
+    if (error.code === 'cancelled')
+      return { kind: 'finish', ending: { status: 'cancelled', result: partial } };
+    if (error.code === 'shutdown') {
+      return { kind: 'release', error: reportError(error), delayMs: 0, fatal: undefined };
+    }
+    if (error.code === 'read_allowance_used') {
+      return { kind: 'hold', error: reportError(error), delayMs: error.retryAfterMs ?? holdMs };
+    }
+    if (error.kind === 'fatal') {
+      const delayMs = Math.min(backOff.maxMs, fatalRestMs);
+      return { kind: 'release', error: reportError(error), delayMs, fatal: error };
+    }
+  }
+  return isRetryable(error) ? retryOrGiveUp(facts, error, partial) : failed(reportError(error), partial);
+}
+
+function retryOrGiveUp(facts: RunFacts, error: unknown, partial: SyncResult | undefined): Verdict {
+  const { attempt, maxAttempts, backOff, random } = facts;
+  const report = reportError(error);
+  if (attempt < maxAttempts) {
+    const retryAfterMs = isFault(error) ? error.retryAfterMs : undefined;
+    return { kind: 'retry', error: report, delayMs: retryDelayMs(attempt, backOff, random, retryAfterMs) };
+  }
+  return {
+    kind: 'finish',
+    ending: {
+      status: 'failed',
+      result: partial,
+      error: {
+        code: 'attempts_exhausted',
+        message: `Given up after ${attempt} ${attempt === 1 ? 'attempt' : 'attempts'}: ${report.message}`,
+        cause: report,
+      },
+    },
+  };
+}
+
+const failed = (error: ErrorReport, result: SyncResult | undefined): Verdict => ({
+  kind: 'finish',
+  ending: { status: 'failed', result, error },
+});
+
+function endingOf(command: SyncCommand, result: SyncResult): Ending {
+  const status = statusOf(result);
+  if (status === 'failed') return { status, result, error: summaryOf(result) };
+  const batch = command.command === 'syncBatch' && status === 'succeeded' ? command.batch : undefined;
+  return { status, result, ...(batch && { batch: [...new Set(batch.map(({ id }) => id))] }) };
+}
+
+/** For those who look at `error` alone: one code where all items share it. */
+function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
+  const failures = items.filter(({ outcome }) => outcome === 'failed');
+  const codes = new Set(failures.map(({ code }) => code ?? 'internal'));
+  const [code = 'internal'] = codes;
+  const only = failures.length === 1 ? failures[0] : undefined;
+  const what = only
+    ? `${only.id}: ${only.message ?? code}`
+    : `None of ${count} could be synced (${[...codes].join(', ')}), see result.items`;
+  return { code, message: what };
+}
+
+// When a request that met a passing fault is tried again. Pure: time and chance are given.
+export interface BackOff {
+  /** Longest wait before the second attempt, in milliseconds; doubles with every further one. */
+  readonly baseMs: number;
+  /** Longest wait before any, in milliseconds. */
+  readonly maxMs: number;
+}
+
+/** Nobody is made to wait longer than this by a `Retry-After`. */
+const longestWaitMs = 86_400_000;
+
+/**
+ * Milliseconds to wait after the given attempt (1, 2, …): exponential with full jitter, and not before `retryAfterMs`, to which the
+ * jitter is added, or all that were told the same time would come back at once.
+ * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export function retryDelayMs(
+  attempt: number,
+  backOff: BackOff,
+  random: () => number,
+  retryAfterMs = 0,
+): number {
+  const exponent = Math.min(Math.max(attempt, 1) - 1, 40);
+  const ceilingMs = Math.min(backOff.maxMs, backOff.baseMs * 2 ** exponent);
+  const toldMs = Number.isFinite(retryAfterMs) ? Math.max(retryAfterMs, 0) : 0;
+  return Math.round(Math.min(toldMs + random() * ceilingMs, longestWaitMs));
+}

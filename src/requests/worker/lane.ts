@@ -1,0 +1,165 @@
+// A lane works on up to `capacity` requests at once. It decides when to claim and by what: the id that woke it while nothing else is known
+// to wait, otherwise the oldest that a search finds. It knows nothing of requests.
+/** Works on what was claimed. Never throws. */
+export type Job = () => Promise<void>;
+
+/** `taken`: another one was quicker, or it no longer waits. `rest`: nothing can be claimed now, whatever waits. */
+export type ClaimResult = Job | 'taken' | 'rest';
+
+export interface LaneOptions<Candidate> {
+  /** 1 or more. */
+  readonly capacity: number;
+  /** The oldest that wait, at least `limit` of them if there are so many. */
+  readonly find: (limit: number) => Promise<readonly Candidate[]>;
+  readonly claim: (candidate: Candidate) => Promise<ClaimResult>;
+  /** A search or a claim failed. The lane rests until it is woken again. */
+  readonly onError: (error: unknown) => void;
+  /** Chance for who takes what, where several processes take from the same end; 0 to 1. */
+  readonly random?: () => number;
+}
+
+/** Candidates that a search looks for beyond the room there is, so that not every claim needs a search. */
+const supply = 20;
+/** How much further the search goes while others take what was found. */
+const maxSpread = 4;
+
+export class Lane<Candidate> {
+  readonly #options: LaneOptions<Candidate>;
+  readonly #running = new Set<Promise<void>>();
+  readonly #claiming = new Set<Promise<void>>();
+  #finding: Promise<void> | undefined;
+  #candidates: Candidate[] = [];
+  /** Something may wait that is no candidate yet. Counted, so that a search that began before does not clear it. */
+  #looksAsked = 0;
+  #looksDone = 0;
+  /** 1: takes the oldest. More: takes any of the oldest so many times as it needs, as it has found them taken. */
+  #spread = 1;
+  #taken = 0;
+  #claimed = 0;
+  #isClosed = false;
+
+  constructor(options: LaneOptions<Candidate>) {
+    this.#options = options;
+  }
+
+  /** How many requests are being worked on. */
+  get running(): number {
+    return this.#running.size;
+  }
+
+  /** This one waits. Claimed at once where there is room, otherwise found by looking. */
+  wake(candidate: Candidate): void {
+    if (this.#mayWait || this.#room <= this.#candidates.length) this.look();
+    else {
+      this.#candidates.push(candidate);
+      this.#pump();
+    }
+  }
+
+  /** Something may wait: claims the oldest until there is none or no room. */
+  look(): void {
+    this.#looksAsked += 1;
+    this.#pump();
+  }
+
+  /** Claims nothing any more. What runs goes on. Resolves when no claim is under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#candidates = [];
+    await Promise.all([this.#finding, ...this.#claiming]);
+  }
+
+  /** Resolves when nothing runs; for after `close`. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  get #mayWait(): boolean {
+    return this.#looksAsked > this.#looksDone;
+  }
+
+  get #room(): number {
+    return this.#isClosed ? 0 : this.#options.capacity - this.#running.size - this.#claiming.size;
+  }
+
+  /** Starts as many claims as there are candidates and room, and a search when candidates run out. */
+  #pump(): void {
+    while (this.#room > 0) {
+      const candidate = this.#candidates.shift();
+      if (candidate === undefined) break;
+      const claiming: Promise<void> = this.#claim(candidate).finally(() => {
+        this.#claiming.delete(claiming);
+        this.#pump();
+      });
+      this.#claiming.add(claiming);
+    }
+    if (this.#room > 0 && this.#mayWait && !this.#finding) {
+      this.#finding = this.#find().finally(() => {
+        this.#finding = undefined;
+        this.#pump();
+      });
+    }
+  }
+
+  async #claim(candidate: Candidate): Promise<void> {
+    try {
+      const result = await this.#options.claim(candidate);
+      if (result === 'rest') this.#rest();
+      else if (result === 'taken') this.#taken += 1;
+      else {
+        this.#claimed += 1;
+        this.#start(result);
+      }
+    } catch (error) {
+      this.#rest();
+      this.#options.onError(error);
+    }
+  }
+
+  async #find(): Promise<void> {
+    const asked = this.#looksAsked;
+    const spread = this.#nextSpread();
+    const limit = (this.#room + supply) * spread;
+    try {
+      const found = await this.#options.find(limit);
+      if (found.length < limit) this.#looksDone = asked;
+      this.#candidates = spread > 1 ? this.#shuffled(found) : [...found];
+    } catch (error) {
+      this.#rest();
+      this.#options.onError(error);
+    }
+  }
+
+  /** Wider while others take much of what is found, narrower when not. */
+  #nextSpread(): number {
+    const isContended = this.#taken * 4 > this.#claimed;
+    if (this.#taken + this.#claimed > 0) {
+      this.#spread = isContended ? Math.min(this.#spread * 2, maxSpread) : Math.max(this.#spread / 2, 1);
+    }
+    this.#taken = 0;
+    this.#claimed = 0;
+    return this.#spread;
+  }
+
+  #shuffled(found: readonly Candidate[]): Candidate[] {
+    const { random = Math.random } = this.#options;
+    return found
+      .map((candidate) => ({ candidate, order: random() }))
+      .sort((a, b) => a.order - b.order)
+      .map(({ candidate }) => candidate);
+  }
+
+  /** Until it is woken again. */
+  #rest(): void {
+    this.#looksDone = this.#looksAsked;
+    this.#candidates = [];
+  }
+
+  #start(job: Job): void {
+    const work: Promise<void> = job().finally(() => {
+      this.#running.delete(work);
+      this.#pump();
+    });
+    this.#running.add(work);
+  }
+}
