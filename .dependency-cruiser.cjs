@@ -65,7 +65,20 @@ module.exports = {
       name: 'no-test-code-in-product',
       severity: 'error',
       from: { path: '^src/' },
-      to: { path: '^(test|demo|bench|docs)/' },
+      to: { path: '^(simulator|test|demo|bench|docs)/' },
+    },
+    {
+      name: 'simulator-stands-alone',
+      comment: 'The simulator knows Stripe, and nothing of what is tested against it.',
+      severity: 'error',
+      from: { path: '^simulator/' },
+      to: { path: '^(src|test|demo|bench|docs)/' },
+    },
+    {
+      name: 'simulator-by-its-door',
+      severity: 'error',
+      from: { path: '^(test|demo|bench|docs)/' },
+      to: { path: '^simulator/', pathNot: '^simulator/src/index\\.ts$' },
     },
     {
       name: 'no-undeclared-package-in-product',

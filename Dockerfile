@@ -8,6 +8,8 @@ ARG BUILDPLATFORM=${BUILDPLATFORM:-linux}
 FROM --platform=$BUILDPLATFORM ${BASE_IMAGE} AS packages
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
+# npm takes a lock file only with the manifests of all workspaces.
+COPY simulator/package.json simulator/
 RUN npm ci --ignore-scripts
 
 FROM packages AS build
@@ -23,7 +25,9 @@ RUN chmod -R a+rX,go-w .
 FROM packages AS production
 # Without `optional`, types that are a development dependency as well as somebody's optional peer would stay. Sources, types, source maps
 # and manuals are for those who compile against a package, or debug it.
+# The link to the simulator, a workspace, would lead nowhere.
 RUN npm prune --ignore-scripts --omit=dev --omit=optional \
+ && rm -f node_modules/stripe-simulator \
  && find node_modules -type f ! -iname 'license*' ! -iname 'notice*' \
       \( -name '*.ts' -o -name '*.mts' -o -name '*.cts' -o -name '*.map' -o -iname '*.md' -o -name '*.markdown' \) -delete \
  && chmod -R a+rX,go-w node_modules

@@ -109,14 +109,14 @@ export default defineConfig(
   },
 
   {
-    files: ['test/**/*.ts', 'demo/**/*.ts', 'bench/**/*.ts'],
+    files: ['test/**/*.ts', 'simulator/**/*.ts', 'demo/**/*.ts', 'bench/**/*.ts'],
     rules: {
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-empty-function': 'off',
     },
   },
   {
-    files: ['test/**/*.test.ts'],
+    files: ['test/**/*.test.ts', 'simulator/test/*.test.ts'],
     rules: {
       'no-restricted-syntax': ['error', noEnum, noDefaultExport, noSleep],
       'no-restricted-imports': [

@@ -2,7 +2,7 @@
 // measures needs the processors, `prometheus` needs a Prometheus on the PATH, `image` needs an engine and is run by .ci/image.
 import { defineConfig } from 'vitest/config';
 
-const withoutMongo = ['test/{unit,contract,simulator}/**/*.test.ts'];
+const withoutMongo = ['test/{unit,contract}/**/*.test.ts', 'simulator/test/**/*.test.ts'];
 const harmful = ['test/faults/**/*.test.ts'];
 /** Whether all of a rate is used can be told only of processes that get to run. */
 const alone = ['test/faults/rate.test.ts'];

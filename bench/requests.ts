@@ -3,11 +3,11 @@
 import { parseArgs } from 'node:util';
 import { mongo } from 'mongoose';
 import { z } from 'zod';
+import { spawnSimulator } from 'stripe-simulator';
 import { requests } from '../src/index.js';
 import { atEnd, releaseTo } from '../test/support/cleanup.js';
 import { startReplicaSet } from '../test/support/mongodb.js';
 import { until } from '../test/support/until.js';
-import { spawnSimulator } from '../test/simulator/index.js';
 import { build } from './build.js';
 import { measureBacklog } from './requests-backlog.js';
 import { type BenchDaemon, type DaemonPlace, startBenchDaemon } from './requests-daemon.js';

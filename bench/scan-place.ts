@@ -1,13 +1,13 @@
 // What benchmarks of scans run against: Stripe's simulator and MongoDB, each a process of its own.
 import { mongo } from 'mongoose';
-import { atEnd } from '../test/support/cleanup.js';
-import { startReplicaSet } from '../test/support/mongodb.js';
 import {
-  spawnSimulator,
   type CustomerBytes,
   type Distribution,
   type RemoteSimulator,
-} from '../test/simulator/index.js';
+  spawnSimulator,
+} from 'stripe-simulator';
+import { atEnd } from '../test/support/cleanup.js';
+import { startReplicaSet } from '../test/support/mongodb.js';
 
 export interface Account {
   readonly customers: number;

@@ -1,21 +1,21 @@
 // Runs every row that is promised of scans, says of each what was measured and whether that is enough, and keeps it in RESULTS.md.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RemoteSimulator } from '../test/simulator/index.js';
+import type { RemoteSimulator } from 'stripe-simulator';
 import { until } from '../test/support/until.js';
 import { build, type Build } from './build.js';
 import { runLoop } from './loop.js';
 import { table, writeSection } from './results.js';
-import { startServer, type Account, type Server } from './scan-place.js';
+import { type Account, type Server, startServer } from './scan-place.js';
 import {
   inWords,
   mostEventLoopDelayMs,
+  type RateRow,
   rateRows,
   sameSecondRow,
   unlimitedRow,
-  type RateRow,
 } from './scan-rows.js';
+import { nodeFlags, type RunOptions, runScan, type ScanFigures } from './scan-run.js';
 import { middleBy } from './support/percentiles.js';
-import { nodeFlags, runScan, type RunOptions, type ScanFigures } from './scan-run.js';
 
 export interface TableOptions {
   /** Names of rows; all of them where absent. */

@@ -3,10 +3,10 @@
 // scan at another server.
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import type { CustomerBytes } from '../test/simulator/index.js';
+import type { CustomerBytes } from 'stripe-simulator';
 import { releaseTo } from '../test/support/cleanup.js';
 import { build } from './build.js';
-import { startServer, type Server } from './scan-place.js';
+import { type Server, startServer } from './scan-place.js';
 import { nodeFlags, runScan, type ScanFigures } from './scan-run.js';
 import { runTable } from './scan-table.js';
 

@@ -1,8 +1,8 @@
 // What each act of the demo is given, and how requests are shown.
-import type { StripeSimulator } from '../test/simulator/index.js';
+import type { StripeSimulator } from 'stripe-simulator';
 import type { Checks } from './checks.js';
-import type { RequestDocument, Requests } from './follow.js';
 import { packed } from './document.js';
+import type { RequestDocument, Requests } from './follow.js';
 import { document, note } from './show.js';
 import type { World } from './world.js';
 

@@ -1,9 +1,9 @@
 // The demo's story on the simulator: backfill by cron, one request of each command, changes, a second sync, metrics, stop.
-import { startSimulator } from '../test/simulator/index.js';
+import { startSimulator } from 'stripe-simulator';
 import { atEnd } from '../test/support/cleanup.js';
 import type { Checks } from './checks.js';
-import { type RequestDocument, Requests } from './follow.js';
 import { onOneLine } from './document.js';
+import { type RequestDocument, Requests } from './follow.js';
 import { counts, customers, noteInsertion, type Scene, show } from './scene.js';
 import { document, heading, note, panels, samplesOf, total } from './show.js';
 import { cancel, dedupe, dryRun } from './steering.js';

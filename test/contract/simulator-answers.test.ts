@@ -1,7 +1,7 @@
 // What all answers of the simulator have in common: as Stripe documents it.
 import Stripe from 'stripe';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_API_VERSION } from '../simulator/index.js';
+import { DEFAULT_API_VERSION } from 'stripe-simulator';
 import { get, simulatedStripe } from '../support/simulated-stripe.js';
 
 const { simulator } = await simulatedStripe();

@@ -1,7 +1,7 @@
 // The events of the simulator: as Stripe documents them, seen through the official SDK.
 import type Stripe from 'stripe';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_API_VERSION } from '../simulator/index.js';
+import { DEFAULT_API_VERSION } from 'stripe-simulator';
 import { createMany, get, idsOf, refusal, simulatedStripe } from '../support/simulated-stripe.js';
 
 const { simulator, stripe } = await simulatedStripe();

@@ -1,8 +1,7 @@
 // Keys and accounts of the simulator: as Stripe documents them, seen through the official SDK.
 import Stripe from 'stripe';
+import { DEFAULT_ACCOUNT_ID, stripeClient } from 'stripe-simulator';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_ACCOUNT_ID } from '../simulator/index.js';
-import { stripeClient } from '../simulator/stripe-client.js';
 import { createMany, refusal, simulatedStripe } from '../support/simulated-stripe.js';
 
 const { simulator, stripe } = await simulatedStripe();

@@ -1,10 +1,9 @@
 // How the simulator lists customers: as Stripe documents it, seen through the official SDK.
 import fc from 'fast-check';
 import Stripe from 'stripe';
+import { startSimulator, stripeClient } from 'stripe-simulator';
 import { describe, expect, it } from 'vitest';
-import { startSimulator } from '../simulator/index.js';
-import { stripeClient } from '../simulator/stripe-client.js';
-import { NEW_YEAR, createMany, idsOf, refusal, simulatedStripe } from '../support/simulated-stripe.js';
+import { createMany, idsOf, NEW_YEAR, refusal, simulatedStripe } from '../support/simulated-stripe.js';
 
 const { simulator, stripe } = await simulatedStripe();
 

@@ -1,8 +1,7 @@
 // Five replicas, and one fault after the other of every kind, drawn from a seed: whatever happens, no law is broken.
 import type { mongo } from 'mongoose';
+import { createRandom, type Random, type StripeSimulator } from 'stripe-simulator';
 import { expect, test } from 'vitest';
-import { createRandom, type Random } from '../simulator/random.js';
-import type { StripeSimulator } from '../simulator/index.js';
 import type { Daemon } from '../support/daemon.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import { type Fleet, leaseMs, openFleet } from '../support/fleet.js';

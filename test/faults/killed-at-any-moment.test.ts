@@ -2,7 +2,7 @@
 // Whatever it was about, the others do what is left, and do it once.
 import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
-import { createRandom, type Random } from '../simulator/random.js';
+import { createRandom, type Random } from 'stripe-simulator';
 import type { Daemon } from '../support/daemon.js';
 import { dyingAt, type Fleet, openFleet } from '../support/fleet.js';
 import { type Journal, keepJournal } from '../support/journal.js';

@@ -1,7 +1,7 @@
 // Five daemons on one rate limiter, and Stripe in a process of its own that refuses what is more than a tenth above the rate.
 import type { mongo } from 'mongoose';
 import { expect, test } from 'vitest';
-import { spawnSimulator } from '../simulator/index.js';
+import { spawnSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { startDaemon, UserOfQueue } from '../support/daemon.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';

@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { type StripeSimulator, startSimulator } from '../simulator/index.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { countsOf, type LogFields, UserOfQueue } from '../support/daemon.js';
 import { freshDatabase } from '../support/database.js';

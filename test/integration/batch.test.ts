@@ -1,6 +1,7 @@
 // Customers that the caller already holds: what of a batch is taken, what it may not do, and which read wins.
 import mongoose, { mongo } from 'mongoose';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { startSimulator } from 'stripe-simulator';
 import { createLogger } from '../../src/base/logger.js';
 import { resolveConfig } from '../../src/config/load.js';
 import { StripeCustomerAction } from '../../src/index.js';
@@ -9,7 +10,6 @@ import { openServices } from '../../src/services.js';
 import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
 import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
 import type { Mirror } from '../../src/sync/ports.js';
-import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { answered, openMirror, stripeId, type TestMirror } from '../support/mirror.js';

@@ -1,11 +1,11 @@
 // The database belongs to one account and mode, whatever key comes along.
 import { beforeEach, describe, expect, test } from 'vitest';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { createBindingStore } from '../../src/mirror/binding-state.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { customer } from '../../src/resources/customer.js';
 import { type BindingCheck, checkBinding } from '../../src/sync/binding.js';
 import type { StripeId } from '../../src/sync/ports.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { startGateway } from '../support/stripe-gateway.js';

@@ -1,11 +1,11 @@
 // The script that the chart's `helm test` runs in a pod, run here beside a real daemon.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { type CommandRun, runCommandLine } from '../support/cli.js';
 import { type Daemon, startDaemon } from '../support/daemon.js';

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { errorsOf, onlyRequest, runCommandLine } from '../support/cli.js';
 import { freshDatabase } from '../support/database.js';

@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { type CommandRun, runCommandLine } from '../support/cli.js';
 import { freshDatabase } from '../support/database.js';

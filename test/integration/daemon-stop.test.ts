@@ -1,7 +1,7 @@
 // How the daemon stops, and how others on the same database go on: nothing is lost, begun anew or done twice.
 import type { mongo } from 'mongoose';
 import { describe, expect, test, vi } from 'vitest';
-import { startSimulator, type RecordedCall, type StripeSimulator } from '../simulator/index.js';
+import { type RecordedCall, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import {
   countsOf,

@@ -1,8 +1,8 @@
 // The daemon as its own process, from its first line to its last: a real MongoDB, the SDK over HTTP to the simulator, requests by a plain driver.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
+import { type SimulatorOptions, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { metricSpecs } from '../../src/metrics/catalog.js';
-import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import {
   countsOf,

@@ -1,12 +1,12 @@
 // The real daemon behind a real egress proxy: Stripe has a name that only the proxy knows and a certificate that only the test's own
 // authority vouches for.
 import { beforeAll, describe, expect, test } from 'vitest';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
-import { makeAuthority, type Authority, type Certificate } from '../support/certificates.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
+import { type Authority, type Certificate, makeAuthority } from '../support/certificates.js';
 import { atEnd } from '../support/cleanup.js';
-import { type Daemon, liveIds, said, startDaemon, type Settings, UserOfQueue } from '../support/daemon.js';
+import { type Daemon, liveIds, said, type Settings, startDaemon, UserOfQueue } from '../support/daemon.js';
 import { freshDatabase, type FreshDatabase } from '../support/database.js';
-import { startProxy, startTls, type ProxyOptions, type TestProxy } from '../support/proxy.js';
+import { type ProxyOptions, startProxy, startTls, type TestProxy } from '../support/proxy.js';
 import { until } from '../support/until.js';
 
 const stripeName = 'api.stripe.example';

@@ -1,12 +1,12 @@
 // Several replicas on one budget: the real SDK, a simulator that refuses what is too much, and MongoDB between them.
 import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createLimiterState } from '../../src/rate/budget.js';
 import type { SlotStore } from '../../src/rate/slot-store.js';
 import type { CallPriority, StripeId } from '../../src/sync/ports.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { mostPerSecond } from '../support/slot-model.js';

@@ -1,6 +1,6 @@
 // The recipe for Node of docs/recipes, run against the real daemon as a user would run it.
 import { expect, test } from 'vitest';
-import { startSimulator } from '../simulator/index.js';
+import { startSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { startDaemon } from '../support/daemon.js';
 import { freshDatabase } from '../support/database.js';

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { runInNewContext } from 'node:vm';
 import mongoose, { mongo } from 'mongoose';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { requests, type RequestInput } from '../../src/index.js';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
+import { type RequestInput, requests } from '../../src/index.js';
 import { migrate } from '../../src/migration.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine, runCommandLine } from '../support/cli.js';
-import { startReplicaSet, type ReplicaSet } from '../support/mongodb.js';
-import { until } from '../support/until.js';
+import { type ReplicaSet, startReplicaSet } from '../support/mongodb.js';
 import { type Line, type RunningProcess, startProcess } from '../support/process.js';
+import { until } from '../support/until.js';
 
 const root = { username: 'root', password: 'root-password' };
 const password = 'a-password';

@@ -2,10 +2,10 @@
 import mongoose from 'mongoose';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
+import { startSimulator } from 'stripe-simulator';
 import { Fault } from '../../src/base/errors.js';
 import { StripeCustomerAction } from '../../src/customer-action.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
-import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 

@@ -1,6 +1,6 @@
 // Attempts of a scan that gets nowhere: they are counted, or it would be tried for ever.
 import { expect, test } from 'vitest';
-import { startSimulator } from '../simulator/index.js';
+import { startSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { startDaemon, UserOfQueue } from '../support/daemon.js';
 import { freshDatabase } from '../support/database.js';

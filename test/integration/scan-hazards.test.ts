@@ -1,10 +1,10 @@
 // What goes wrong in full scans of this kind elsewhere, each with the promise that it does not here.
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import type { CustomerObject, FaultKind } from 'stripe-simulator';
 import { retrieveAndApply } from '../../src/sync/apply.js';
 import { syncByIds } from '../../src/sync/by-ids.js';
 import type { StripeId } from '../../src/sync/ports.js';
-import type { CustomerObject, FaultKind } from '../simulator/types.js';
 import { freshDatabase, type FreshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 import { until } from '../support/until.js';

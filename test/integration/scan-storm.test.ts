@@ -1,8 +1,8 @@
 // A full scan while Stripe refuses much of it, for each of its reasons: nothing is lost, little is asked in vain, and it is fast again.
 import { describe, expect, test } from 'vitest';
+import type { FaultKind, Limits } from 'stripe-simulator';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createLimiterState } from '../../src/rate/budget.js';
-import type { FaultKind, Limits } from '../simulator/types.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 

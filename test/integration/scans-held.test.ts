@@ -1,8 +1,8 @@
 // Scans whose month has no calls left wait without using themselves up, say why, and nothing else waits with them.
 import type { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
+import { startSimulator } from 'stripe-simulator';
 import { Fault } from '../../src/base/errors.js';
-import { startSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { liveIds, said, startDaemon, UserOfQueue } from '../support/daemon.js';
 import { freshDatabase } from '../support/database.js';

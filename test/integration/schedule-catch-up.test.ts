@@ -1,6 +1,6 @@
 // schedule.catchUp, as the daemon takes it from its settings.
 import { expect, test } from 'vitest';
-import { startSimulator } from '../simulator/index.js';
+import { startSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { startDaemon } from '../support/daemon.js';
 import { freshDatabase } from '../support/database.js';

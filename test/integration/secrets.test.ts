@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startSimulator, type FaultOrder, type StripeSimulator } from '../simulator/index.js';
+import { type FaultOrder, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { runCommandLine } from '../support/cli.js';
 import { type Daemon, startDaemon, UserOfQueue } from '../support/daemon.js';

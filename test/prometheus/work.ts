@@ -1,9 +1,9 @@
 // What happens to the two mirrors while Prometheus looks on: work of every kind, and faults of Stripe, of MongoDB and of those who ask.
 // At its end both are in the middle of a scan of a Stripe that has become slow.
-import type { FaultOrder, RateLimitReason } from '../simulator/index.js';
-import type { AnyDocument } from '../support/requests.js';
+import type { FaultOrder, RateLimitReason } from 'stripe-simulator';
 import type { Shown } from '../support/grafana.js';
 import { type Prometheus, startPrometheus } from '../support/prometheus.js';
+import type { AnyDocument } from '../support/requests.js';
 import { until } from '../support/until.js';
 import { euJob, type Mirror, now, openMirrors, pods, usJob } from './mirrors.js';
 

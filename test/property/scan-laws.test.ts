@@ -3,10 +3,10 @@
 import { randomInt } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { CustomerObject } from 'stripe-simulator';
 import type { MirrorWrite } from '../../src/sync/ports.js';
 import type { WindowState } from '../../src/sync/scan/plan.js';
 import { newCheckpoint } from '../../src/sync/scan/state.js';
-import type { CustomerObject } from '../simulator/types.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 

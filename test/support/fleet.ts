@@ -1,8 +1,8 @@
 // Several replicas of the real daemon on one database, the simulator they read from, and whether the mirror is what Stripe says.
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mongo } from 'mongoose';
+import { type SimulatorOptions, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { mendClosingSockets } from '../../src/mongo/closing-sockets.js';
-import { type SimulatorOptions, startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from './cleanup.js';
 import { type Daemon, type Settings, startDaemon, UserOfQueue } from './daemon.js';
 import { freshDatabase } from './database.js';

@@ -1,8 +1,8 @@
 // The library on a simulated Stripe, as applications use it.
 import mongoose from 'mongoose';
 import { expect } from 'vitest';
+import { type SimulatorOptions, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { customerSchema, Fault, StripeCustomerAction, type StripeCustomerModel } from '../../src/index.js';
-import { startSimulator, type SimulatorOptions, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 

@@ -27,7 +27,7 @@ export interface ProcessOptions {
   input?: string;
   /** A file descriptor that gets its standard output, of which there are no lines then: who is measured beside it does not have to read. */
   stdout?: number;
-  /** A module to run instead of the daemon's: a path inside the repository, such as `test/simulator/main.ts`, or an absolute one of what is compiled. */
+  /** A module to run instead of the daemon's: a path inside the repository, such as `simulator/src/main.ts`, or an absolute one of what is compiled. */
   entry?: string;
 }
 

@@ -1,6 +1,7 @@
 // Everything a scan needs, real: a mirror in MongoDB, the Stripe gateway over HTTP to a simulator of the test's own.
 import type { mongo } from 'mongoose';
 import { pino } from 'pino';
+import { type SimulatorOptions, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { Fault } from '../../src/base/errors.js';
 import { loadConfig } from '../../src/config/load.js';
 import { createScanState } from '../../src/mirror/scan-state.js';
@@ -14,7 +15,6 @@ import type { SharedClock, Source } from '../../src/sync/ports.js';
 import { type ApproveOptions, approveRemovals } from '../../src/sync/scan/approve-removals.js';
 import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
 import type { ScanState } from '../../src/sync/scan/state.js';
-import { type SimulatorOptions, startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 import { openMirror, type TestMirror } from './mirror.js';

@@ -1,9 +1,8 @@
 // The simulator and the official SDK for a file of tests. What tests may order on top of what Stripe documents (faults, limits, latency, holds, its
-// own process) is proven in test/simulator/.
+// own process) is proven in simulator/test/.
 import Stripe from 'stripe';
+import { startSimulator, stripeClient, type StripeSimulator } from 'stripe-simulator';
 import { afterAll, beforeEach } from 'vitest';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
-import { stripeClient } from '../simulator/stripe-client.js';
 
 export const NEW_YEAR = 1_735_689_600;
 

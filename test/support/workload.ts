@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { mongo } from 'mongoose';
 import { expect } from 'vitest';
-import { createRandom } from '../simulator/random.js';
+import { createRandom } from 'stripe-simulator';
 import { type Fleet, leaseMs, pollMs } from './fleet.js';
 import type { Journal } from './journal.js';
 import type { AnyDocument } from './requests.js';

@@ -1,8 +1,7 @@
+import { createdTimes, createRandom } from 'stripe-simulator';
 import { describe, expect, it } from 'vitest';
 import { ListPace } from '../../src/rate/list-pace.js';
 import { firstWindows } from '../../src/sync/scan/plan.js';
-import { createRandom } from '../simulator/random.js';
-import { createdTimes } from '../simulator/seed.js';
 import { fetchVirtually } from '../support/virtual-scan.js';
 
 const now = Date.UTC(2026, 0, 1) / 1_000;

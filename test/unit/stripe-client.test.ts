@@ -5,8 +5,8 @@ import { release } from 'node:os';
 import { inspect } from 'node:util';
 import type Stripe from 'stripe';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { Attempt, createClient, type StripeClient } from '../../src/stripe/exchange.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 
 let simulator: StripeSimulator;

@@ -1,8 +1,8 @@
 // What goes wrong between Stripe and us, on real connections: every call ends, in time, as an answer or as a fault with a name.
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type FaultOrder, startSimulator, type StripeSimulator } from 'stripe-simulator';
 import type { StripeId } from '../../src/sync/ports.js';
-import { type FaultOrder, startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { startGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';

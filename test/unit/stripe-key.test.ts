@@ -1,9 +1,9 @@
 // Refused keys and changed ones.
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { Fault } from '../../src/base/errors.js';
 import { KeyGate } from '../../src/stripe/key.js';
 import type { StripeId } from '../../src/sync/ports.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { startGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';

@@ -1,7 +1,7 @@
 // What the sync is given of Stripe's answers, through the real SDK.
 import { beforeEach, describe, expect, test } from 'vitest';
+import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import type { StripeId } from '../../src/sync/ports.js';
-import { startSimulator, type StripeSimulator } from '../simulator/index.js';
 import { atEnd } from '../support/cleanup.js';
 import { startGateway } from '../support/stripe-gateway.js';
 
