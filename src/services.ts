@@ -1,9 +1,9 @@
 // What every way of using this service stands on, opened in order and closed in reverse: MongoDB, Stripe, the binding of the two, the mirror.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import mongoose from 'mongoose';
 import { isFault, reportError } from './base/errors.js';
+import { pause } from './base/waiting.js';
 import type { Logger } from './base/logger.js';
 import { serviceName } from './base/version.js';
 import type { Config } from './config/load.js';
@@ -170,7 +170,7 @@ async function bindAtStart(options: ServicesOptions, services: Omit<Services, 'c
     } catch (error) {
       if (!isPatient || signal.aborted || !isFault(error) || error.kind !== 'retryable') throw error;
       logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start, trying again');
-      await sleep(error.retryAfterMs ?? startRetryMs, undefined, { signal }).catch(() => undefined);
+      await pause(error.retryAfterMs ?? startRetryMs, signal);
       signal.throwIfAborted();
     }
   }

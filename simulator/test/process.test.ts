@@ -6,8 +6,8 @@ import { type RemoteSimulator, spawnSimulator, startSimulator, stripeClient } fr
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseCommandLine } from '../src/cli-options.js';
 
-const INDEX = new URL('index.ts', import.meta.url).href;
-const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
+const INDEX = new URL('../src/index.ts', import.meta.url).href;
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 
 describe('a spawned simulator', () => {

@@ -2,6 +2,7 @@
 // Besides main.ts the only place that ends the process: at a second signal, and at a fault that nobody caught.
 import { Fault, isFault } from './errors.js';
 import type { Logger } from './logger.js';
+import { withDeadline } from './waiting.js';
 
 /** 0: done. 1: a fault. 2: usage or configuration. */
 export type ExitCode = 0 | 1 | 2;
@@ -161,12 +162,12 @@ class Stoppable implements Lifecycle {
     const after = this.#closers.length;
     const reserveMs = Math.min(1_000, this.#timeoutMs / (2 * (after + 1)));
     const leftMs = Math.max(reserveMs, this.#deadlineAt - performance.now() - after * reserveMs);
-    let timer: NodeJS.Timeout | undefined;
-    const timedOut = new Promise<'timed_out'>((resolve) => {
-      timer = setTimeout(resolve, leftMs, 'timed_out');
-    });
     try {
-      const ended = await Promise.race([step(leftMs * 0.8), timedOut]);
+      const ended = await withDeadline(
+        leftMs,
+        () => step(leftMs * 0.8),
+        () => 'timed_out' as const,
+      );
       if (ended !== 'timed_out') return;
       this.#logger.error(
         { step: name, timeoutMs: Math.round(leftMs) },
@@ -174,8 +175,6 @@ class Stoppable implements Lifecycle {
       );
     } catch (error) {
       this.#logger.error({ step: name, err: error }, 'Stopping failed, going on without');
-    } finally {
-      clearTimeout(timer);
     }
     this.#isTidy = false;
   }

@@ -1,8 +1,10 @@
-// Waits that end early: by a signal, or because what is waited for has come. Nothing here throws.
+// Waits, races against a deadline or a signal, and back-off: the one place for all of them.
 import { setMaxListeners } from 'node:events';
-import { Fault } from './errors.js';
 
-/** Waits, in milliseconds. True when the time has passed, false when one of the signals ended the wait. */
+/** A timer that is set for longer fires at once (https://nodejs.org/api/timers.html#settimeoutcallback-delay-args). */
+export const longestTimerMs = 2 ** 31 - 1;
+
+/** Waits, in milliseconds, at most for `longestTimerMs`. True when the time has passed, false when one of the signals ended the wait. */
 export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<boolean> {
   // Not by timers/promises, for which the end of a wait is an error, with a stack to be taken; each request ends two of them.
   return new Promise((resolve) => {
@@ -16,7 +18,7 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
       resolve(hasPassed);
     };
     const onAbort = (): void => end(false);
-    const timer = setTimeout(end, Math.max(0, ms), true);
+    const timer = setTimeout(end, Math.min(Math.max(0, ms), longestTimerMs), true);
     // One listener a wait: with many on one signal Node would take that for a leak.
     setMaxListeners(0, ...signals);
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
@@ -26,22 +28,54 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
 /** Ends the waits on the controller's signal. With a reason of one's own: by default an error is made, with its stack. */
 export const endWaits = (controller: AbortController): void => controller.abort('over');
 
-/** True when `promise` resolves within the time. @throws what the promise rejects with before */
-export async function isDoneWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+/**
+ * What the task gives, or after `ms` milliseconds what `whenLate` gives; the task's signal is aborted then, and its end no longer matters.
+ * @throws what the task or `whenLate` throws
+ */
+export async function withDeadline<T, Late>(
+  ms: number,
+  task: (signal: AbortSignal) => T | Promise<T>,
+  whenLate: () => Late,
+): Promise<T | Late> {
+  const late = new AbortController();
   const done = new AbortController();
+  const running = (async (): Promise<T | Late> => task(late.signal))();
+  const deadline = pause(ms, done.signal).then((hasPassed): Late | Promise<T | Late> => {
+    if (!hasPassed) return running;
+    endWaits(late);
+    return whenLate();
+  });
   try {
-    return await Promise.race([promise.then(() => true), pause(ms, done.signal).then(() => false)]);
+    return await Promise.race([running, deadline]);
   } finally {
     endWaits(done);
   }
 }
 
-// A deadline for MongoDB's answers, which come late or never while the server hangs: the limiter does not wait for its driver.
-/** The answer, if it comes within `ms`. @throws Fault `mongodb_unavailable` (retryable) after that; the answer may still take effect */
-export async function within<T>(ms: number, answer: Promise<T>): Promise<T> {
-  if (await isDoneWithin(answer, ms)) return answer;
-  throw new Fault('mongodb_unavailable', `MongoDB did not answer within ${ms} ms`, { kind: 'retryable' });
+/** True when `promise` resolves within the time. @throws what the promise rejects with before */
+export const isDoneWithin = (promise: Promise<unknown>, ms: number): Promise<boolean> =>
+  withDeadline(
+    ms,
+    () => promise.then(() => true),
+    () => false,
+  );
+
+export interface Backoff {
+  /** Bound of the first wait, in milliseconds. */
+  readonly baseMs: number;
+  readonly maxMs: number;
 }
+
+/**
+ * Wait after so many failures in a row (1, 2, …), in milliseconds: a share of a bound that doubles with each. With `Math.random` as `random`
+ * this is full jitter; without it, the bound itself.
+ * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export const backoffMs = (
+  { baseMs, maxMs }: Backoff,
+  failures: number,
+  random: () => number = () => 1,
+): number => random() * Math.min(maxMs, baseMs * 2 ** Math.min(Math.max(failures, 1) - 1, 40));
 
 /** Waits for the promise until the signal aborts; the promise itself goes on. @throws the signal's reason on abort */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { Fault, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import { withDeadline } from '../base/waiting.js';
 
 export interface HttpServerOptions {
   readonly host: string;
@@ -168,20 +169,10 @@ async function runChecks(checks: Readonly<Record<string, Check>>, deadlineMs: nu
 }
 
 async function messageOf(check: Check, deadlineMs: number): Promise<string | undefined> {
-  const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(() => {
-      controller.abort();
-      resolve(`No answer within ${deadlineMs} ms`);
-    }, deadlineMs);
-  });
   try {
-    return await Promise.race([check(controller.signal), late]);
+    return await withDeadline(deadlineMs, check, () => `No answer within ${deadlineMs} ms`);
   } catch (error) {
     // Messages of libraries may quote hosts and documents; whoever asks over HTTP is told no more than a name.
     return isFault(error) ? error.message : 'Failed unexpectedly';
-  } finally {
-    clearTimeout(timer);
   }
 }

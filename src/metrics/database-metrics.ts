@@ -1,4 +1,5 @@
 // Metrics of scope `database`: read from MongoDB when somebody scrapes, at most once in 30 s, and absent while that fails.
+import { withDeadline } from '../base/waiting.js';
 import { type DatabaseMetricName } from './catalog.js';
 import { type Instruments } from './instruments.js';
 
@@ -69,17 +70,10 @@ export class DatabaseMetrics {
   }
 
   async #readInTime(read: ReadDatabase): Promise<void> {
-    const controller = new AbortController();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        const reason = new DOMException('The database took too long', 'TimeoutError');
-        controller.abort(reason);
-        reject(reason);
-      }, this.#deadlineMs);
-    });
     try {
-      const numbers = await Promise.race([read(controller.signal), late]);
+      const numbers = await withDeadline(this.#deadlineMs, read, () => {
+        throw new DOMException('The database took too long', 'TimeoutError');
+      });
       if (this.#read === read) this.#set(numbers);
       this.#isFailing = false;
     } catch (error) {
@@ -87,8 +81,6 @@ export class DatabaseMetrics {
       this.#clear();
       if (!this.#isFailing) this.#onFault(error);
       this.#isFailing = true;
-    } finally {
-      clearTimeout(timer);
     }
   }
 

@@ -1,10 +1,9 @@
 // What the database is bound to: the document account-binding of sync_state.
+import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
 import { againOnDuplicate, persistently } from '../mongo/faults.js';
 import type { StateDocument } from '../mongo/sync-state.js';
 import type { Binding, BindingStore } from '../sync/binding.js';
-
-const documentId = 'account-binding';
 
 /** The binding in the collection `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
 export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
@@ -12,7 +11,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
     async read() {
       const document = await persistently('reading the account binding', () =>
         states.findOne(
-          { _id: documentId },
+          { _id: stateIds.binding },
           { readPreference: 'primary', readConcern: { level: 'majority' } },
         ),
       );
@@ -22,10 +21,9 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
     async bind({ livemode, accountId }) {
       const document = await persistently('binding the account', () =>
         againOnDuplicate(() =>
-          states.findOneAndUpdate({ _id: documentId }, bindPipeline(livemode, accountId), {
+          states.findOneAndUpdate({ _id: stateIds.binding }, bindPipeline(livemode, accountId), {
             upsert: true,
             returnDocument: 'after',
-            writeConcern: { w: 'majority' },
           }),
         ),
       );

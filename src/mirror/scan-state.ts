@@ -1,4 +1,5 @@
 // Scan state in sync_state: one checkpoint a kind of object, candidates for removal in chunks, the last complete scan.
+import { stateIds } from '../mongo/sync-state.js';
 import { mongo } from 'mongoose';
 import { persistently } from '../mongo/faults.js';
 import type { StateDocument } from '../mongo/sync-state.js';
@@ -18,12 +19,12 @@ const chunksAtOnce = 10;
 /** Documents: `scan:<object>`, `scan-candidates:<object>:<scanId>:<chunk>`, `scan-completed:<object>`,
  * `scan-held:<object>`, `absent:<object>:<id>`. */
 export function createScanState(state: mongo.Collection<StateDocument>, object: string): ScanState {
-  const scanId = `scan:${object}`;
-  const heldId = `scan-held:${object}`;
-  const completedId = `scan-completed:${object}`;
+  const scanId = stateIds.scan(object);
+  const heldId = stateIds.scanHeld(object);
+  const completedId = stateIds.scanCompleted(object);
   const whereHeld = ({ scanId: scan, requestId: request }: HeldRemovals) => ({ _id: heldId, scan, request });
-  const absentId = (id: StripeId): string => `absent:${object}:${id}`;
-  const candidatePrefix = (id: string): string => `scan-candidates:${object}:${id}:`;
+  const absentId = (id: StripeId): string => stateIds.absent(object, id);
+  const candidatePrefix = (id: string): string => stateIds.scanCandidates(object, id);
 
   const updateOwn = async (runId: string, doing: string, change: mongo.Document[]): Promise<void> => {
     const { matchedCount } = await persistently(doing, () => state.updateOne({ _id: scanId, runId }, change));
@@ -98,7 +99,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
           : state.deleteOne({ _id: heldId }));
         // Candidates of earlier scans, held ones too, are superseded by what this complete listing found.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
-        await state.deleteMany({ $and: [withPrefix(`scan-candidates:${object}:`), ...others] });
+        await state.deleteMany({ $and: [withPrefix(stateIds.scanCandidates(object)), ...others] });
         if (isComplete) {
           await state.updateOne({ _id: completedId }, [{ $set: { scan: id, at: '$$NOW' } }], {
             upsert: true,

@@ -1,9 +1,9 @@
 // The connection to MongoDB: options that notice a lost primary in seconds, and a start that waits for the server up to a deadline.
-import { setTimeout as sleep } from 'node:timers/promises';
 import type mongoose from 'mongoose';
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import { pause, withDeadline } from '../base/waiting.js';
 import { mendClosingSockets } from './closing-sockets.js';
 import { toMongoFault } from './faults.js';
 
@@ -77,7 +77,7 @@ export async function openConnection(
         { attempt, givingUpInMs: Math.round(deadline - performance.now()) },
         'MongoDB is unreachable, trying again',
       );
-      await sleep(Math.min(1_000, leftMs), undefined, { signal }).catch(() => undefined);
+      await pause(Math.min(1_000, leftMs), signal);
     }
   }
 }
@@ -91,25 +91,20 @@ function databaseName({ uri, database }: { uri: string; database: string }): str
 
 /** True when the server answers within the given time. */
 export async function ping(connection: mongoose.Connection, timeoutMs: number): Promise<boolean> {
-  const timeout = new AbortController();
   const answered = databaseOf(connection)
     .command({ ping: 1 })
     .then(
       () => true,
       () => false,
     );
-  const late = sleep(timeoutMs, false, { signal: timeout.signal }).catch(() => false);
-  try {
-    return await Promise.race([answered, late]);
-  } finally {
-    timeout.abort();
-  }
+  return withDeadline(
+    timeoutMs,
+    () => answered,
+    () => false,
+  );
 }
 
 // What all parts that speak to MongoDB need of it: its handle, and the name of the daemon's own collection.
-/** The daemon's own collection: account binding, limiter, leases, checkpoints, schedules. Users have no business in it. */
-export const stateCollectionName = 'sync_state';
-
 /** The driver's own database: mongoose's collections would queue commands while MongoDB is away. @throws Fault where it was never opened */
 export function databaseOf(connection: Connection): mongo.Db {
   if (connection.db) return connection.db;

@@ -1,7 +1,7 @@
 // Tells what an error of MongoDB means, once for all parts that speak to it, and repeats what passes. Every step repeated here is idempotent.
-import { setTimeout as sleep } from 'node:timers/promises';
 import mongoose, { mongo } from 'mongoose';
 import { Fault, isFault } from '../base/errors.js';
+import { backoffMs, pause } from '../base/waiting.js';
 
 /** True for a fault of the network, of an election or of time: the same step may be tried again. */
 export function isPassing(error: unknown): boolean {
@@ -46,7 +46,7 @@ export function toMongoFault(error: unknown, doing: string): Fault {
   });
 }
 
-const longestPauseMs = 2_000;
+const passingBackoff = { baseMs: 100, maxMs: 2_000 } as const;
 
 export interface Persistence {
   /** How long to go on trying, in milliseconds; by default as long as an election of a healthy replica set takes. */
@@ -69,9 +69,9 @@ export async function persistently<T>(
     try {
       return await step();
     } catch (error) {
-      const pauseMs = Math.min(50 * 2 ** tried, longestPauseMs) * Math.random();
+      const pauseMs = backoffMs(passingBackoff, tried, Math.random);
       if (!isPassing(error) || performance.now() + pauseMs >= giveUpAt) throw toMongoFault(error, doing);
-      await sleep(pauseMs, undefined, signal && { signal }).catch(() => undefined);
+      await pause(pauseMs, ...(signal ? [signal] : []));
     }
   }
 }

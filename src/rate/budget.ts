@@ -1,5 +1,6 @@
 // The rate limiter's state: one document of sync_state, taken from by atomic updates on MongoDB's clock, so that all replicas share
 // one budget. Slots whose acknowledgement is lost are slots unused; nothing is ever granted twice.
+import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
 import { againOnDuplicate } from '../mongo/faults.js';
 import type { StateDocument } from '../mongo/sync-state.js';
@@ -11,8 +12,6 @@ import {
   slowdownPipeline,
   takePipeline,
 } from './budget-pipeline.js';
-
-const documentId = 'rate-limiter';
 
 /** As `takePipeline` leaves it. */
 interface Taken {
@@ -73,11 +72,10 @@ export interface LimiterState {
 export function createLimiterState(states: mongo.Collection<StateDocument>): LimiterState {
   const update = (pipeline: mongo.Document[]) =>
     againOnDuplicate(() =>
-      states.findOneAndUpdate({ _id: documentId }, pipeline, {
+      states.findOneAndUpdate({ _id: stateIds.rateLimiter }, pipeline, {
         upsert: true,
         returnDocument: 'after',
         projection: { take: 1, month: 1 },
-        writeConcern: { w: 'majority' },
       }),
     );
 
@@ -111,7 +109,10 @@ const monthAfter = (month: Date): number => Date.UTC(month.getUTCFullYear(), mon
 
 /** Calls that all replicas have made in this calendar month (UTC, MongoDB's clock). Throws the driver's errors. */
 export async function readCallsThisMonth(states: mongo.Collection<StateDocument>): Promise<number> {
-  const found = await states.findOne({ _id: documentId }, { projection: { calls: callsThisMonth } });
+  const found = await states.findOne(
+    { _id: stateIds.rateLimiter },
+    { projection: { calls: callsThisMonth } },
+  );
   return Number(found?.['calls'] ?? 0);
 }
 

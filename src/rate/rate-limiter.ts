@@ -2,7 +2,7 @@
 // small calls before those of scans. The budget itself lies behind the port SlotStore, shared by all replicas.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
-import { within } from '../base/waiting.js';
+import { backoffMs, withDeadline } from '../base/waiting.js';
 import { type ClockReading, readingOf } from '../mongo/clock.js';
 import type { CallPriority, SharedClock } from '../sync/ports.js';
 import { AnswerDelay, AskTimes } from './ask-times.js';
@@ -39,7 +39,8 @@ const msBetweenOpenAsks = 40;
 const mostAsks = 4;
 /** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
 const askTimeoutMs = 5_000;
-const failedAskWaitMs = { first: 50, most: 2_000 } as const;
+const failedAskBackoff = { baseMs: 50, maxMs: 2_000 } as const;
+
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
   readonly #inFlight: InFlight;
@@ -123,7 +124,7 @@ export class RateLimiter {
       ...(isConcurrency && { fewerInFlight: true }),
       blockMs: retryAfterMs,
     };
-    const slowing = within(askTimeoutMs, this.#options.slots.slowDown(slowdown))
+    const slowing = inTime(this.#options.slots.slowDown(slowdown))
       .catch((error: unknown) => {
         // The call waits before it is repeated in any case, and the next refusal slows down again.
         this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be lowered');
@@ -138,7 +139,7 @@ export class RateLimiter {
     this.#closed = closed;
     clearTimeout(this.#lookAgain);
     for (const want of [...this.#waiting.small, ...this.#waiting.scan]) want.refuse(closed);
-    await Promise.all([...this.#slowing, within(askTimeoutMs, this.#reads.close()).catch(() => undefined)]);
+    await Promise.all([...this.#slowing, inTime(this.#reads.close()).catch(() => undefined)]);
   }
 
   /** Without a limit there is nothing to take, unless the month has one. */
@@ -213,9 +214,9 @@ export class RateLimiter {
       this.#failedAsks = 0;
     } catch (error) {
       for (const want of wants) this.#giveBack(want);
-      const mostMs = Math.min(failedAskWaitMs.most, failedAskWaitMs.first * 2 ** this.#failedAsks);
-      this.#pausedUntil = performance.now() + mostMs * (0.5 + this.#options.random() / 2);
       this.#failedAsks += 1;
+      const halfToAll = (): number => 0.5 + this.#options.random() / 2;
+      this.#pausedUntil = performance.now() + backoffMs(failedAskBackoff, this.#failedAsks, halfToAll);
       if (this.#failedAsks === 1) {
         this.#options.logger.warn(
           { error: reportError(error) },
@@ -230,7 +231,7 @@ export class RateLimiter {
 
   /** No limit, no slots: only the reading of MongoDB's clock, which dates the answers. */
   async #grantAll(wants: readonly Want[]): Promise<void> {
-    const { earliest, latest } = await within(askTimeoutMs, this.#options.clock.interval());
+    const { earliest, latest } = await inTime(this.#options.clock.interval());
     const at = performance.now();
     const reading = { earliest: earliest.getTime(), latest: latest.getTime(), at };
     this.#reads.madeWithoutSlot(wants.filter(({ hasPlace }) => hasPlace).length);
@@ -241,7 +242,7 @@ export class RateLimiter {
     const { slots: store, limits } = this.#options;
     const askedAt = performance.now();
     const endpoints = wants.map(({ turn }) => turn.endpoint);
-    const taken = await within(askTimeoutMs, store.take(endpoints, limits, this.#reads.hand(wants)));
+    const taken = await inTime(store.take(endpoints, limits, this.#reads.hand(wants)));
     const { now, callsPerSecond, inFlightShare = 1, slots } = taken;
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
@@ -283,3 +284,16 @@ export class RateLimiter {
     return new Fault(code, `No call to Stripe was made in time: ${why}`, { kind: 'retryable' });
   }
 }
+
+/**
+ * MongoDB's answer, which comes late or never while the server hangs: the limiter does not wait for its driver.
+ * @throws Fault `mongodb_unavailable` once it is late; the answer may still take effect
+ */
+const inTime = <T>(answer: Promise<T>): Promise<T> =>
+  withDeadline(
+    askTimeoutMs,
+    () => answer,
+    () => {
+      throw new Fault('mongodb_unavailable', `MongoDB did not answer within ${askTimeoutMs} ms`);
+    },
+  );

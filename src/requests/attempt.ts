@@ -198,7 +198,7 @@ export class RequestRun {
       abortedBy: this.#loss ?? abortReason(this.#abort.signal),
       attempt: this.#attempt,
       maxAttempts: this.claimed.maxAttempts,
-      backOff: { baseMs: retryBaseMs, maxMs: retryMaxMs },
+      backoff: { baseMs: retryBaseMs, maxMs: retryMaxMs },
       random,
     });
     this.#logThrown(outcome);

@@ -1,7 +1,8 @@
 // The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types and numbers only.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
-import { databaseOf, stateCollectionName } from '../mongo/connection.js';
+import { databaseOf } from '../mongo/connection.js';
+import { durable } from '../mongo/sync-state.js';
 import type { SyncResult } from '../sync/outcome.js';
 
 export const requestsCollectionName = 'sync_requests';
@@ -155,15 +156,8 @@ export type SyncRequestDocument = { readonly _id: RequestId } & RequestOptions &
     readonly observedAt?: Date | null;
   };
 
-// The two collections that requests live by, with the write concern that every acknowledgement here stands for.
-/** A write that the majority does not acknowledge in time counts as a passing fault; every step here can be repeated. */
-const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 }, readPreference: 'primary' } as const;
-
 /** A document of sync_requests as it may be: written by anybody. */
 export type StoredRequest = mongo.BSON.Document & { _id: mongo.ObjectId };
-
-/** A document of sync_state. */
-export type StateDocument = mongo.BSON.Document & { _id: string };
 
 /** @throws Fault where the connection was never opened */
 export const requestsOf = (connection: Connection): mongo.Collection<StoredRequest> =>
@@ -174,7 +168,3 @@ export type RequestCollection = mongo.Collection<SyncRequestDocument>;
 /** As a user of the queue sees it. */
 export const typedRequestsOf = (connection: Connection): RequestCollection =>
   databaseOf(connection).collection<SyncRequestDocument>(requestsCollectionName, durable);
-
-/** @throws Fault where the connection was never opened */
-export const stateOf = (connection: Connection): mongo.Collection<StateDocument> =>
-  databaseOf(connection).collection<StateDocument>(stateCollectionName, durable);

@@ -2,9 +2,11 @@
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
+import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently, toMongoFault } from '../mongo/faults.js';
+import { type StateDocument, stateOf, stateIds } from '../mongo/sync-state.js';
 import { type Filter, leaseEnd, literal } from './expressions.js';
-import { type RequestId, type StateDocument, stateOf } from './request.js';
+import type { RequestId } from './request.js';
 
 /** The right to scan, held by this process. */
 export interface ScanRight {
@@ -86,11 +88,11 @@ export class ScanLease {
   }
 
   get #id(): string {
-    return `scan-lease:${this.object}`;
+    return stateIds.scanLease(this.object);
   }
 
   get #state(): mongo.Collection<StateDocument> {
-    return stateOf(this.connection);
+    return stateOf(databaseOf(this.connection));
   }
 }
 

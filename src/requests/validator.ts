@@ -5,8 +5,9 @@ import type { Config } from '../config/schema.js';
 import { type Change, isUnauthorized } from '../mongo/collections.js';
 import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
+import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type JsonSchema, requestUnion } from './json-schema.js';
-import { requestsCollectionName, requestStatuses, type StateDocument, stateOf } from './request.js';
+import { requestsCollectionName, requestStatuses } from './request.js';
 
 /**
  * To be raised with every change of the rules: a daemon replaces older ones and leaves newer ones alone. A rule may only refuse what every
@@ -182,8 +183,6 @@ const mapValues = <V, W>(record: Readonly<Record<string, V>>, map: (value: V) =>
 // that none undoes what a newer one has done.
 export type ValidationSetting = Config['requests']['validation'];
 
-const documentId = 'requests-validator';
-
 /** What the collection shall have: rules as extended JSON, for they are full of `$`. */
 interface Wanted {
   readonly version: number;
@@ -239,12 +238,12 @@ async function alignWith(connection: Connection, ours: Wanted): Promise<Omit<Cha
 
 /** Puts ours down unless a newer one is; returns what is agreed on. */
 async function agree(connection: Connection, ours: Wanted): Promise<Wanted> {
-  const state: mongo.Collection<StateDocument> = stateOf(connection);
+  const state: mongo.Collection<StateDocument> = stateOf(databaseOf(connection));
   for (;;) {
     const found = await readWanted(connection);
     if (found && (found.version > ours.version || isEqual(found, ours))) return found;
     try {
-      const notNewer = { _id: documentId, version: { $not: { $gt: ours.version } } };
+      const notNewer = { _id: stateIds.requestsValidator, version: { $not: { $gt: ours.version } } };
       await state.updateOne(notNewer, { $set: { ...ours } }, { upsert: true });
       return ours;
     } catch (error) {
@@ -255,7 +254,7 @@ async function agree(connection: Connection, ours: Wanted): Promise<Wanted> {
 }
 
 async function readWanted(connection: Connection): Promise<Wanted | undefined> {
-  const found = await stateOf(connection).findOne({ _id: documentId });
+  const found = await stateOf(databaseOf(connection)).findOne({ _id: stateIds.requestsValidator });
   // Only this file writes it.
   return found ? (found as unknown as Wanted) : undefined;
 }

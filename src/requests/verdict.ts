@@ -1,5 +1,6 @@
 // Decides what becomes of a request when its run is over. Pure.
 import { type ErrorReport, type Fault, isFault, isRetryable, reportError } from '../base/errors.js';
+import { type Backoff, backoffMs } from '../base/waiting.js';
 import { partialResultOf, statusOf, type SyncResult } from '../sync/outcome.js';
 import type { SyncCommand } from './commands.js';
 import type { Ending } from './steps.js';
@@ -29,7 +30,7 @@ export interface RunFacts {
   readonly abortedBy: Fault | undefined;
   readonly attempt: number;
   readonly maxAttempts: number;
-  readonly backOff: BackOff;
+  readonly backoff: Backoff;
   readonly random: () => number;
 }
 
@@ -40,7 +41,7 @@ const holdMs = 3_600_000;
 
 /** What to do with the request. */
 export function judge(facts: RunFacts): Verdict {
-  const { outcome, abortedBy, backOff } = facts;
+  const { outcome, abortedBy, backoff } = facts;
   if (abortedBy?.code === 'lease_lost') return { kind: 'lost' };
   if ('result' in outcome) return { kind: 'finish', ending: endingOf(facts.command, outcome.result) };
   // Whatever is thrown after an abort is thrown because of it.
@@ -57,7 +58,7 @@ export function judge(facts: RunFacts): Verdict {
       return { kind: 'hold', error: reportError(error), delayMs: error.retryAfterMs ?? holdMs };
     }
     if (error.kind === 'fatal') {
-      const delayMs = Math.min(backOff.maxMs, fatalRestMs);
+      const delayMs = Math.min(backoff.maxMs, fatalRestMs);
       return { kind: 'release', error: reportError(error), delayMs, fatal: error };
     }
   }
@@ -65,11 +66,11 @@ export function judge(facts: RunFacts): Verdict {
 }
 
 function retryOrGiveUp(facts: RunFacts, error: unknown, partial: SyncResult | undefined): Verdict {
-  const { attempt, maxAttempts, backOff, random } = facts;
+  const { attempt, maxAttempts, backoff, random } = facts;
   const report = reportError(error);
   if (attempt < maxAttempts) {
     const retryAfterMs = isFault(error) ? error.retryAfterMs : undefined;
-    return { kind: 'retry', error: report, delayMs: retryDelayMs(attempt, backOff, random, retryAfterMs) };
+    return { kind: 'retry', error: report, delayMs: retryDelayMs(attempt, backoff, random, retryAfterMs) };
   }
   return {
     kind: 'finish',
@@ -110,12 +111,6 @@ function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
 }
 
 // When a request that met a passing fault is tried again. Pure: time and chance are given.
-export interface BackOff {
-  /** Longest wait before the second attempt, in milliseconds; doubles with every further one. */
-  readonly baseMs: number;
-  /** Longest wait before any, in milliseconds. */
-  readonly maxMs: number;
-}
 
 /** Nobody is made to wait longer than this by a `Retry-After`. */
 const longestWaitMs = 86_400_000;
@@ -127,12 +122,10 @@ const longestWaitMs = 86_400_000;
  */
 export function retryDelayMs(
   attempt: number,
-  backOff: BackOff,
+  backoff: Backoff,
   random: () => number,
   retryAfterMs = 0,
 ): number {
-  const exponent = Math.min(Math.max(attempt, 1) - 1, 40);
-  const ceilingMs = Math.min(backOff.maxMs, backOff.baseMs * 2 ** exponent);
   const toldMs = Number.isFinite(retryAfterMs) ? Math.max(retryAfterMs, 0) : 0;
-  return Math.round(Math.min(toldMs + random() * ceilingMs, longestWaitMs));
+  return Math.round(Math.min(toldMs + backoffMs(backoff, attempt, random), longestWaitMs));
 }

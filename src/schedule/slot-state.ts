@@ -4,8 +4,9 @@ import type { Connection, mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
 import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
+import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { newRequest } from '../requests/commands.js';
-import { requestedByCron, requestsOf, type StateDocument, stateOf } from '../requests/request.js';
+import { requestedByCron, requestsOf } from '../requests/request.js';
 
 /** A slot that was decided, and by whom. `requestId` is null where it was skipped. */
 export interface DecidedSlot {
@@ -32,7 +33,7 @@ export class SlotState {
     private readonly connection: Connection,
     schedule: string,
   ) {
-    this.#id = `schedule:${schedule}`;
+    this.#id = stateIds.schedule(schedule);
   }
 
   /** The state, and MongoDB's time. */
@@ -165,6 +166,6 @@ export class SlotState {
   }
 
   get #state(): mongo.Collection<StateDocument> {
-    return stateOf(this.connection);
+    return stateOf(databaseOf(this.connection));
   }
 }

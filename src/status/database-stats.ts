@@ -1,4 +1,5 @@
 // Numbers that are the same from every replica, read through indexes or sync_state so that a scrape stays cheap.
+import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
 import { countDeleted } from '../mirror/mirror.js';
 import type { MirrorDocument } from '../mirror/operations.js';
@@ -50,12 +51,12 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
         live: Math.max(0, (await mirror.estimatedDocumentCount()) - deleted),
         deleted,
       };
-      const completed = await stateOf(db).findOne({ _id: `scan-completed:${object}` });
+      const completed = await stateOf(db).findOne({ _id: stateIds.scanCompleted(object) });
       if (completed?.['at'] instanceof Date) lastCompleteScanAt[object] = completed['at'];
-      const held = await stateOf(db).findOne({ _id: `scan-held:${object}` });
+      const held = await stateOf(db).findOne({ _id: stateIds.scanHeld(object) });
       removalsHeld[object] = Number(held?.['count'] ?? 0);
     }
-    const binding = await stateOf(db).findOne({ _id: 'account-binding' });
+    const binding = await stateOf(db).findOne({ _id: stateIds.binding });
     return {
       requestsPending,
       requestsRunning,

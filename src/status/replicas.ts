@@ -1,7 +1,8 @@
 // Which replicas there are: each keeps one document in sync_state while it runs, for people to see who works on a database, and in which
 // version. Nothing rests on it: leases say who may do what.
-import { setTimeout as sleep } from 'node:timers/promises';
+import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
+import { isDoneWithin, pause } from '../base/waiting.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import type { StateDocument } from '../mongo/sync-state.js';
 
@@ -44,8 +45,8 @@ export interface Presence {
   stop(): Promise<void>;
 }
 
-const prefix = 'replica:';
-const isReplica: mongo.Filter<StateDocument> = { _id: /^replica:/ };
+const prefix = stateIds.replica();
+const isReplica: mongo.Filter<StateDocument> = { _id: new RegExp(`^${prefix}`) };
 const byDefaultEveryMs = 10_000;
 /** Missed so many times it is taken for gone. */
 const missedBeats = 3;
@@ -61,7 +62,7 @@ export function startPresence({
   onFault,
   everyMs = byDefaultEveryMs,
 }: PresenceOptions): Presence {
-  const _id = `${prefix}${owner}`;
+  const _id = stateIds.replica(owner);
   const stopping = new AbortController();
   const { signal } = stopping;
   let isFailing = false;
@@ -89,7 +90,7 @@ export function startPresence({
         if (!isFailing) onFault(toMongoFault(error, 'telling that this replica is there'));
         isFailing = true;
       }
-      await sleep(everyMs, undefined, { signal }).catch(() => undefined);
+      await pause(everyMs, signal);
     }
   };
 
@@ -99,12 +100,7 @@ export function startPresence({
       stopping.abort();
       // A beat that is under way would bring the document back.
       const goodbye = running.then(() => states.deleteOne({ _id })).catch(() => undefined);
-      const late = new AbortController();
-      await Promise.race([
-        goodbye,
-        sleep(goodbyeMs, undefined, { signal: late.signal }).catch(() => undefined),
-      ]);
-      late.abort();
+      await isDoneWithin(goodbye, goodbyeMs);
     },
   };
 }

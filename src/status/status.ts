@@ -1,5 +1,6 @@
 // What `status` tells, read part by part: who may not read one part is told the others. Every question goes along an index or to one
 // document.
+import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
 import { isFault } from '../base/errors.js';
 import { countDeleted } from '../mirror/mirror.js';
@@ -13,6 +14,7 @@ import { countDue, oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import type { RequestCollection } from '../requests/request.js';
 import { type RequestView, rowProjection, soundView } from '../requests/view.js';
+import { customer } from '../resources/customer.js';
 import { resources } from '../resources/registry.js';
 import { CronSlots, validateSchedule } from '../schedule/slots.js';
 import { readReplicas, type Replica } from './replicas.js';
@@ -85,7 +87,7 @@ export async function readStatus(source: StatusSource): Promise<Status> {
   const states = stateOf(db);
   const part = <T>(read: () => Promise<T>): Promise<Part<T>> => permitted(read, signal);
   const [mirrorOf, replicas, running, waiting, kept, lastCompleteScanAt, mirror] = await Promise.all([
-    part(async () => bindingOf(await states.findOne({ _id: 'account-binding' }))),
+    part(async () => bindingOf(await states.findOne({ _id: stateIds.binding }))),
     part(() => readReplicas(states)),
     part(() => readRunning(requests)),
     part(() => readWaiting(requests)),
@@ -93,12 +95,14 @@ export async function readStatus(source: StatusSource): Promise<Status> {
       failed: await requests.countDocuments({ status: 'failed' }),
       partial: await requests.countDocuments({ status: 'partial' }),
     })),
-    part(async () => dateOf((await states.findOne({ _id: 'scan-completed:customer' }))?.['at'])),
+    part(async () =>
+      dateOf((await states.findOne({ _id: stateIds.scanCompleted(customer.object) }))?.['at']),
+    ),
     part(() => readMirror(db)),
   ]);
   const alive = replicas === notPermitted ? [] : replicas.filter(({ isAlive }) => isAlive);
   const [schedule, rate] = await Promise.all([
-    part(async () => scheduleOf(alive, await states.findOne({ _id: 'schedule:syncAll' }), at)),
+    part(async () => scheduleOf(alive, await states.findOne({ _id: stateIds.schedule('syncAll') }), at)),
     part(async () => rateOf(alive, await readLimiter(states))),
   ]);
   return {
@@ -184,7 +188,7 @@ async function readLimiter(states: ReturnType<typeof stateOf>): Promise<mongo.Do
   const slowed = { $map: { input: { $objectToArray: '$endpoints' }, in: '$$this.v.slowedAt' } };
   const slowedAt = { $max: [{ $max: slowed }, '$whole.slowedAt'] };
   const projection = { share: factorNow('whole'), slowedAt, calls: callsThisMonth };
-  return states.findOne({ _id: 'rate-limiter' }, { projection });
+  return states.findOne({ _id: stateIds.rateLimiter }, { projection });
 }
 
 function rateOf(alive: readonly Replica[], limiter: mongo.Document | null): Rate {

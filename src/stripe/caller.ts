@@ -1,9 +1,9 @@
 // The only way to Stripe: waits for its turn, makes the call, judges what came, and tries again while that makes sense.
 import { setMaxListeners } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type Stripe from 'stripe';
 import { Fault, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import { type Backoff, backoffMs, pause } from '../base/waiting.js';
 import type { Config } from '../config/schema.js';
 import { type ClockReading, observedBetween } from '../mongo/clock.js';
 import type { RateLimiter } from '../rate/rate-limiter.js';
@@ -98,7 +98,10 @@ export class Caller {
       deadlineAt: deadlineAt - Math.min(settings.attemptTimeoutMs, leastMsForAttempt),
       now: () => performance.now(),
       random,
-      sleep: (ms) => sleep(ms, undefined, { signal: options.signal }),
+      sleep: async (ms) => {
+        await pause(ms, options.signal);
+        options.signal.throwIfAborted();
+      },
       onRetry: ({ fault }, attempt, waitMs) =>
         logger.debug(
           { endpoint: call.endpoint, error: reportError(fault), attempt, waitMs: Math.round(waitMs) },
@@ -206,12 +209,8 @@ function stripeTimeOf({ headers }: Exchange, { observed }: Answer): number {
 const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });
 
 // The one retry loop around calls to Stripe: exponential back-off with full jitter, Stripe's own wishes first, and an end.
-const retryBaseMs = 500;
-export const retryMostMs = 20_000;
-
-/** Wait before the given retry (1, 2, …), at random between nothing and a bound that doubles: full jitter. */
-export const backoffMs = (retry: number, random: () => number): number =>
-  random() * Math.min(retryMostMs, retryBaseMs * 2 ** (retry - 1));
+/** Waits between attempts of a call; Stripe's own wish may be longer. */
+export const callBackoff: Backoff = { baseMs: 500, maxMs: 20_000 };
 
 export type Tried<T> =
   { readonly kind: 'done'; readonly value: T } | { readonly kind: 'failed'; readonly verdict: Verdict };
@@ -236,7 +235,7 @@ export async function withRetries<T>(
     const tried = await tryOnce();
     if (tried.kind === 'done') return tried.value;
     const { verdict } = tried;
-    const waitMs = Math.max(backoffMs(attempt, random), verdict.fault.retryAfterMs ?? 0);
+    const waitMs = Math.max(backoffMs(callBackoff, attempt, random), verdict.fault.retryAfterMs ?? 0);
     if (!verdict.isRetried || now() + waitMs >= deadlineAt) throw verdict.fault;
     onRetry(verdict, attempt, waitMs);
     await sleep(waitMs);

@@ -1,8 +1,8 @@
 // The API key in use. One that comes from a file is looked at again, so that rotating it needs no restart; a new key is used only
 // after the given check has found that it belongs to the same account and mode.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
+import { pause } from '../base/waiting.js';
 
 /** A key that nothing prints by accident: neither inspecting nor serializing shows it. */
 export class ApiKey {
@@ -83,8 +83,8 @@ export class KeyRing {
     const { signal } = this.#closing;
     let mayLookAt = performance.now();
     for (;;) {
-      await untilAborted(this.#lookNow.signal, everyMs);
-      await untilAborted(signal, Math.min(everyMs, mayLookAt - performance.now()));
+      await pause(everyMs, this.#lookNow.signal);
+      await pause(Math.min(everyMs, mayLookAt - performance.now()), signal);
       if (signal.aborted) return;
       this.#lookNow = new AbortController();
       mayLookAt = performance.now() + leastMsBetweenLooks;
@@ -139,11 +139,6 @@ function requireSameMode(candidate: ApiKey, current: ApiKey): void {
       kind: 'fatal',
     },
   );
-}
-
-/** Waits so long, or until the signal aborts. */
-async function untilAborted(signal: AbortSignal, ms: number): Promise<void> {
-  if (ms > 0) await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
 
 // Holds calls back that a refused key would only have refused again: after a 401 all of them, after a 403 those to its endpoint.

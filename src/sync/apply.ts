@@ -1,6 +1,6 @@
 // The one step that everything shares: what was read of some objects into the mirror, guarded against older and newer reads.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../base/errors.js';
+import { pause } from '../base/waiting.js';
 import { prepare } from './canonical.js';
 import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
 import type { ItemResult } from './outcome.js';
@@ -142,7 +142,8 @@ export async function retrieveAndApply(
     const result = await applyAnswer(mirror, id, await source.retrieve(id, options));
     if (result) return result;
     // The stored read may end some milliseconds after its answer (its bound is rounded up): let the clock pass it.
-    await sleep(20 * read, undefined, { signal: options.signal });
+    await pause(20 * read, options.signal);
+    options.signal.throwIfAborted();
   }
   return {
     id,

@@ -15,7 +15,7 @@ const facts = (some: Partial<RunFacts>): RunFacts => ({
   abortedBy: undefined,
   attempt: 1,
   maxAttempts: 3,
-  backOff: { baseMs: 100, maxMs: 1_000 },
+  backoff: { baseMs: 100, maxMs: 1_000 },
   random: () => 0.5,
   ...some,
 });
@@ -25,9 +25,9 @@ const partial: SyncResult = { ...new Tally().result(), created: 3 };
 
 describe('back-off', () => {
   test('doubles its ceiling up to the longest wait', () => {
-    const backOff = { baseMs: 100, maxMs: 1_000 };
+    const backoff = { baseMs: 100, maxMs: 1_000 };
 
-    const waits = [1, 2, 3, 4, 5, 60].map((attempt) => retryDelayMs(attempt, backOff, () => 1));
+    const waits = [1, 2, 3, 4, 5, 60].map((attempt) => retryDelayMs(attempt, backoff, () => 1));
 
     expect(waits).toEqual([100, 200, 400, 800, 1_000, 1_000]);
   });

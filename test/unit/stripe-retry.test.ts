@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/base/errors.js';
 import { limitsFor } from '../../src/rate/limits.js';
-import { backoffMs, retryMostMs, withRetries } from '../../src/stripe/caller.js';
+import { backoffMs } from '../../src/base/waiting.js';
+import { callBackoff, withRetries } from '../../src/stripe/caller.js';
 import { judge, retryAfterMs, type Verdict } from '../../src/stripe/classify.js';
 
 const passing = (retryAfter?: number): Verdict => ({
@@ -56,10 +57,10 @@ describe('the retry loop', () => {
         fc.integer({ min: 1, max: 60 }),
         fc.double({ min: 0, max: 1, noNaN: true }),
         (retry, share) => {
-          const wait = backoffMs(retry, () => share);
+          const wait = backoffMs(callBackoff, retry, () => share);
           expect(wait).toBeGreaterThanOrEqual(0);
-          expect(wait).toBeLessThanOrEqual(retryMostMs);
-          expect(wait).toBeCloseTo(share * backoffMs(retry, () => 1), 6);
+          expect(wait).toBeLessThanOrEqual(callBackoff.maxMs);
+          expect(wait).toBeCloseTo(share * backoffMs(callBackoff, retry, () => 1), 6);
         },
       ),
     );

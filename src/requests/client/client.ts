@@ -1,4 +1,5 @@
 // What a Node service needs to ask for work and to wait for it. It brings its own connection; neither Stripe nor a daemon is needed here.
+import { longestTimerMs } from '../../base/waiting.js';
 import { Fault } from '../../base/errors.js';
 import { duplicateFields, hasCode } from '../../mongo/faults.js';
 import { newRequest } from '../commands.js';
@@ -51,7 +52,7 @@ async function result(
 ): Promise<EndedRequest> {
   signal?.throwIfAborted();
   const late = new AbortController();
-  const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, Math.min(timeoutMs, longestTimer));
+  const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, Math.min(timeoutMs, longestTimerMs));
   function giveUp(): void {
     const text = `Request ${String(id)} has not ended within ${timeoutMs} ms; it goes on`;
     late.abort(new Fault('timeout', text, { kind: 'retryable' }));
@@ -65,9 +66,6 @@ async function result(
     clearTimeout(timer);
   }
 }
-
-/** Timers that are set for longer fire at once. */
-const longestTimer = 2 ** 31 - 1;
 
 /** By client, or by database where it does not tell its client; then by name of the database. */
 const watchers = new WeakMap<object, Map<string, EndWatcher>>();

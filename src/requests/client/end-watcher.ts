@@ -2,7 +2,7 @@
 // The documents are the truth; reads alone.
 import { mongo } from 'mongoose';
 import { Fault } from '../../base/errors.js';
-import { endWaits, pause } from '../../base/waiting.js';
+import { backoffMs, endWaits, pause } from '../../base/waiting.js';
 import { hasCode, isPassing, toMongoFault } from '../../mongo/faults.js';
 import {
   type EndStatus,
@@ -194,7 +194,7 @@ export class EndWatcher {
         const fault = clientFault(error, 'reading a request');
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
-      if (failures > 0) await pause(Math.min(100 * 2 ** failures, longestPauseMs), signal);
+      if (failures > 0) await pause(backoffMs({ baseMs: 200, maxMs: longestPauseMs }, failures), signal);
       else if (keys.length > 0) await pause(gatherMs, signal);
       if (failures === 0 && this.#due.size === 0) {
         const quiet = await pause(
@@ -249,7 +249,7 @@ export class EndWatcher {
       this.#isTold = false;
       if (isFinal(error)) return;
       failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
-      await pause(Math.min(500 * 2 ** failures, longestPauseMs), signal);
+      await pause(backoffMs({ baseMs: 1_000, maxMs: longestPauseMs }, failures), signal);
     }
   }
 

@@ -2,6 +2,8 @@
 // for is looked at again and again, so nothing is lost with the process that ran it.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
+import { databaseOf } from '../../mongo/connection.js';
+import { stateIds, stateOf } from '../../mongo/sync-state.js';
 import {
   createdAt,
   expireAt,
@@ -15,7 +17,7 @@ import {
   withoutEnd,
 } from '../expressions.js';
 import type { RequestsObserver } from '../observer.js';
-import { maxAttemptsLimit, type RequestId, requestsOf, stateOf, type StoredRequest } from '../request.js';
+import { maxAttemptsLimit, type RequestId, requestsOf, type StoredRequest } from '../request.js';
 import { keyOf } from './guarded-updates.js';
 
 /** Due, or held back by a daemon, which is nobody's wish: the one that runs reads later than it would have. */
@@ -141,7 +143,12 @@ export class Coalescing {
   /** A scan keeps its checkpoint under its request's id (src/store/scan-state.ts); without a window it has read nothing yet. */
   async #goesOn(id: RequestId): Promise<boolean> {
     const begun = { 'checkpoint.requestId': String(id), 'checkpoint.windows.0': { $exists: true } };
-    return (await stateOf(this.connection).countDocuments({ _id: 'scan:customer', ...begun })) > 0;
+    return (
+      (await stateOf(databaseOf(this.connection)).countDocuments({
+        _id: stateIds.scan('customer'),
+        ...begun,
+      })) > 0
+    );
   }
 
   get #requests(): mongo.Collection<StoredRequest> {

@@ -1,5 +1,4 @@
 // Works on one request until it has ended, for commands that run without a daemon.
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { pause } from '../../base/waiting.js';
@@ -51,7 +50,8 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
       if (step?.ended) return step.ended;
       if (step?.end?.kind === 'waits' && step.end.fatal) throw step.end.fatal;
       if (step?.end?.kind === 'ended') continue;
-      await sleep(Math.min(settings.pollIntervalMs, longestPauseMs), undefined, { signal });
+      await pause(Math.min(settings.pollIntervalMs, longestPauseMs), signal);
+      signal.throwIfAborted();
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason;

@@ -2,7 +2,7 @@
 // misses. So whatever happens to the stream, it is opened again and nothing is resumed.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
-import { pause } from '../../base/waiting.js';
+import { backoffMs, pause } from '../../base/waiting.js';
 import { hasCode, isPassing } from '../../mongo/faults.js';
 import { commandsOf, type LaneName } from '../commands.js';
 import { type RequestId, requestsOf, requestStatuses } from '../request.js';
@@ -89,8 +89,7 @@ const needsReplicaSet = (error: unknown): boolean => hasCode(error, 'needsReplic
 /** See followGathered: long enough for a few requests of 200 a second, short beside the time that one takes. */
 const gatherMs = 12;
 
-const shortestPauseMs = 1_000;
-const longestPauseMs = 4_000;
+const reopening = { baseMs: 1_000, maxMs: 4_000 } as const;
 
 export class RequestFeed {
   readonly #closing = new AbortController();
@@ -131,11 +130,11 @@ export class RequestFeed {
           return;
         }
         // A stream that had lived for a while is no series of failures.
-        failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
+        failures = performance.now() - openedMs > reopening.maxMs ? 1 : failures + 1;
         const message = 'Change stream ended, opening it again; requests are found by polling meanwhile';
         if (failures === 1) logger.warn({ err: error, isPassing: isPassing(error) }, message);
       }
-      const pauseMs = Math.min(shortestPauseMs * 2 ** Math.max(0, failures - 1), longestPauseMs);
+      const pauseMs = backoffMs(reopening, failures);
       await pause(pauseMs - (performance.now() - openedMs), signal);
     }
   }
