@@ -6,6 +6,7 @@ export type EndpointName =
   | 'GET /v1/events'
   | 'GET /v1/events/{id}'
   | 'GET /v1/account'
+  | 'GET /v1/test_helpers/test_clocks'
   | 'write'
   | 'other';
 
@@ -65,6 +66,8 @@ export interface Answer {
 /** For a `custom` fault: `compute` gives the answer the simulator would have sent. */
 type CustomAnswer = (call: CallInfo, compute: () => Answer) => Answer | Promise<Answer>;
 
+export type IgnorableParameter = 'created' | 'limit' | 'starting_after';
+
 export type FaultKind =
   /** An answer with this status; without a body, the error body Stripe sends for it. */
   | { kind: 'status'; status: number; body?: string | object; headers?: Record<string, string> }
@@ -90,6 +93,8 @@ export type FaultKind =
   | { kind: 'emptyPage' }
   /** The page that ends with `starting_after` once more. Without a cursor the call is answered as usual. */
   | { kind: 'duplicatePage' }
+  /** Answered as by an emulator that does not know these parameters; without `limit`, up to 1,000 rows come at once. */
+  | { kind: 'ignoreParameters'; names: IgnorableParameter[] }
   /** Every `livemode` of the answer turned round. */
   | { kind: 'wrongLivemode' }
   | { kind: 'custom'; answer: CustomAnswer };

@@ -9,6 +9,7 @@ const endpoint = z.enum([
   'GET /v1/events',
   'GET /v1/events/{id}',
   'GET /v1/account',
+  'GET /v1/test_helpers/test_clocks',
   'write',
   'other',
 ]);
@@ -55,7 +56,14 @@ export const limitsSchema = z.strictObject({
 export const keyOptionsSchema = z.strictObject({
   accountId: z.string().exactOptional(),
   permissions: z
-    .array(z.enum(['rak_customer_read', 'rak_event_read', 'rak_accounts_kyc_basic_read']))
+    .array(
+      z.enum([
+        'rak_customer_read',
+        'rak_event_read',
+        'rak_accounts_kyc_basic_read',
+        'rak_billing_clock_read',
+      ]),
+    )
     .readonly()
     .exactOptional(),
 });
@@ -87,6 +95,10 @@ const faultKind = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('null') }),
   z.object({ kind: z.literal('emptyPage') }),
   z.object({ kind: z.literal('duplicatePage') }),
+  z.object({
+    kind: z.literal('ignoreParameters'),
+    names: z.array(z.enum(['created', 'limit', 'starting_after'])),
+  }),
   z.object({ kind: z.literal('wrongLivemode') }),
 ]);
 

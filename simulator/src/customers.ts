@@ -145,6 +145,17 @@ export class CustomerStore {
     return this.held.get(record)?.testClock ?? SEED_CLOCK;
   }
 
+  /** The clocks that living customers are attached to, the newest first. */
+  testClocks(): TestClockObject[] {
+    const firstSeen = new Map<string, number>();
+    for (let position = 0; position < this.order.length; position += 1) {
+      const record = this.order.recordAt(position);
+      const clock = this.testClockOf(record);
+      if (clock !== null && !firstSeen.has(clock)) firstSeen.set(clock, this.order.createdOf(record));
+    }
+    return Array.from(firstSeen, ([id, created]) => testClockObject(id, created)).reverse();
+  }
+
   /** Adds many at once, without holding any JSON. Returns the first record too. */
   seed(plan: SeedPlan): SeedResult & { first: number } {
     const times = createdTimes(plan.count, plan.distribution, plan.from, plan.to, plan.seed);
@@ -193,6 +204,31 @@ export class CustomerStore {
     return batch;
   }
 }
+
+/** https://docs.stripe.com/api/test_clocks/object */
+export interface TestClockObject {
+  id: string;
+  object: 'test_helpers.test_clock';
+  created: number;
+  deletes_after: number;
+  frozen_time: number;
+  livemode: false;
+  name: null;
+  status: 'ready';
+  status_details: object;
+}
+
+const testClockObject = (id: string, created: number): TestClockObject => ({
+  id,
+  object: 'test_helpers.test_clock',
+  created,
+  deletes_after: created + 30 * 86_400,
+  frozen_time: created,
+  livemode: false,
+  name: null,
+  status: 'ready',
+  status_details: {},
+});
 
 function clampSeconds(created: number): number {
   return Number.isFinite(created) ? Math.min(Math.max(Math.floor(created), 0), 0xfffffffe) : 0;

@@ -106,7 +106,8 @@ export interface AccountKeys {
 }
 
 /** What a restricted key may do, named as Stripe names it in its 403. */
-export type Permission = 'rak_customer_read' | 'rak_event_read' | 'rak_accounts_kyc_basic_read';
+export type Permission =
+  'rak_customer_read' | 'rak_event_read' | 'rak_accounts_kyc_basic_read' | 'rak_billing_clock_read';
 
 export interface KeyOptions {
   /** For `rk_` keys only. Default: customers and events may be read. */

@@ -169,3 +169,7 @@ function maskKey(key: string): string {
 function withHeaders(refusal: Refusal, headers: Record<string, string>): Refusal {
   return { ...refusal, headers };
 }
+
+/** Test clocks with a live key. The message is invented: none was found. */
+export const testModeOnly = (): Refusal =>
+  invalidRequest(400, 'Test clocks can only be used in test mode.', undefined, undefined);

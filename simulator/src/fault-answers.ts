@@ -52,6 +52,7 @@ export function faultyAnswer(
     case 'drip':
     case 'truncate':
     case 'duplicatePage':
+    case 'ignoreParameters':
       return compute();
   }
 }

@@ -7,6 +7,7 @@ import {
   missingPermission,
   noSuch,
   type Refusal,
+  testModeOnly,
   unknownParameters,
   unrecognizedUrl,
   writeRefused,
@@ -15,7 +16,7 @@ import { EventStore } from './events.js';
 import { indented, JsonWriter, stripeJson } from './json-writer.js';
 import { type ListQuery, parseListQuery } from './list-query.js';
 import type { Mode } from './mode.js';
-import type { EndpointName, Permission } from './types.js';
+import type { EndpointName, IgnorableParameter, Permission } from './types.js';
 
 /** A call as the routes see it; `id` still percent-encoded. */
 export interface Route {
@@ -31,6 +32,8 @@ export interface RouteRules {
   nowSeconds: () => number;
   /** Answers lists with the page that ends at `starting_after` instead of the one after it. */
   repeatsPage: boolean;
+  /** Parameters of lists that are read as if they were absent. */
+  ignores: readonly IgnorableParameter[];
 }
 
 /** The JSON of a 200, or an error. */
@@ -49,6 +52,7 @@ export function routeOf(method: string, url: string): Route {
     if (path === '/v1/customers') return 'GET /v1/customers';
     if (path === '/v1/events') return 'GET /v1/events';
     if (path === '/v1/account') return 'GET /v1/account';
+    if (path === '/v1/test_helpers/test_clocks') return 'GET /v1/test_helpers/test_clocks';
     if (collection === 'customers') return 'GET /v1/customers/{id}';
     return collection === 'events' ? 'GET /v1/events/{id}' : 'other';
   })();
@@ -69,6 +73,8 @@ export function answerRoute(method: string, route: Route, caller: Caller, rules:
       return retrieveEvent(route, caller.mode, rules);
     case 'GET /v1/account':
       return { json: stripeJson(accountObject(caller.account.id)) };
+    case 'GET /v1/test_helpers/test_clocks':
+      return listTestClocks(route.rawQuery, caller, rules);
     case 'write':
       return writeRefused(method, route.path);
     case 'other':
@@ -82,6 +88,7 @@ const NEEDS: Partial<Record<EndpointName, Permission>> = {
   'GET /v1/events': 'rak_event_read',
   'GET /v1/events/{id}': 'rak_event_read',
   'GET /v1/account': 'rak_accounts_kyc_basic_read',
+  'GET /v1/test_helpers/test_clocks': 'rak_billing_clock_read',
 };
 
 function checkPermission(method: string, route: Route, caller: Caller): Refusal | undefined {
@@ -97,12 +104,13 @@ function checkPermission(method: string, route: Route, caller: Caller): Refusal 
 
 function listCustomers(rawQuery: string, caller: Caller, rules: RouteRules): Outcome {
   const { clampsLimit } = rules;
-  const query = parseListQuery(rawQuery, {
+  const query = parseListQuery(without(rawQuery, rules.ignores), {
     filters: ['email', 'test_clock'],
     takesTypes: false,
     clampsLimit,
   });
   if ('error' in query) return query;
+  if (rules.ignores.includes('limit')) query.limit = 1_000;
   const { customers } = caller.mode;
   const cursor = resolveCursor(query, (id, param) => {
     const record = customers.find(id);
@@ -120,6 +128,32 @@ function listCustomers(rawQuery: string, caller: Caller, rules: RouteRules): Out
     return isShown && (email === undefined || customers.emailOf(record) === email);
   });
   return { json: renderList(page, '/v1/customers', (record) => customers.write(writer, record, 'listed')) };
+}
+
+/** https://docs.stripe.com/api/test_clocks/list: the newest first; there are none in live mode. */
+function listTestClocks(rawQuery: string, caller: Caller, rules: RouteRules): Outcome {
+  const { mode } = caller;
+  if (mode.livemode) return testModeOnly();
+  const query = parseListQuery(rawQuery, { filters: [], takesTypes: false, clampsLimit: rules.clampsLimit });
+  if ('error' in query) return query;
+  const clocks = mode.customers.testClocks();
+  const at = (id: string | undefined, fallback: number): number =>
+    id === undefined ? fallback : clocks.findIndex((clock) => clock.id === id);
+  const [after, before] = [at(query.startingAfter, -1), at(query.endingBefore, clocks.length)];
+  const first = query.endingBefore === undefined ? after + 1 : Math.max(0, before - query.limit);
+  const page = clocks.slice(first, Math.min(before, first + query.limit));
+  const hasMore = query.endingBefore === undefined ? first + page.length < clocks.length : first > 0;
+  return {
+    json: stripeJson({ object: 'list', data: page, has_more: hasMore, url: '/v1/test_helpers/test_clocks' }),
+  };
+}
+
+function without(rawQuery: string, names: readonly IgnorableParameter[]): string {
+  if (names.length === 0) return rawQuery;
+  const kept = [...new URLSearchParams(rawQuery)].filter(
+    ([name]) => !names.some((each) => name.startsWith(each)),
+  );
+  return new URLSearchParams(kept).toString();
 }
 
 function listEvents(rawQuery: string, mode: Mode, rules: RouteRules): Outcome {

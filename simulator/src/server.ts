@@ -184,6 +184,7 @@ export class StripeServer {
       deletedCursor: options.deletedCursor,
       nowSeconds: clock.seconds,
       repeatsPage: call.fault?.kind === 'duplicatePage',
+      ignores: call.fault?.kind === 'ignoreParameters' ? call.fault.names : [],
     });
   }
 

@@ -111,6 +111,18 @@ describe('an ordered answer', () => {
     expect(second.data.map(({ id }) => id)).toEqual(ids.slice(10, 20));
   });
 
+  it.each([
+    ['created', () => ({ created: { gte: 4_000_000_000 } })],
+    ['starting_after', () => ({ starting_after: ids[9]! })],
+    ['limit', () => ({ limit: 3 })],
+  ] as const)('is answered without %s', async (name, params) => {
+    simulator.fault({ kind: 'ignoreParameters', names: [name] });
+
+    const { data } = await stripe.customers.list(params());
+
+    expect(data.map(({ id }) => id)).toEqual(name === 'limit' ? ids : ids.slice(0, 10));
+  });
+
   it('has every livemode turned round', async () => {
     simulator.fault({ kind: 'wrongLivemode', times: 2 });
 

@@ -7,6 +7,40 @@ import { createMany, idsOf, NEW_YEAR, refusal, simulatedStripe } from '../suppor
 
 const { simulator, stripe } = await simulatedStripe();
 
+describe('listing test clocks', () => {
+  it('gives the clocks of customers that lists leave out, and of each its customers', async () => {
+    const listed = simulator.create({}).id;
+    const on = simulator.create({ test_clock: 'clock_a' }).id;
+    simulator.create({ test_clock: 'clock_b' });
+
+    const clocks = await stripe.testHelpers.testClocks.list({ limit: 100 });
+    const customers = await stripe.customers.list({ test_clock: 'clock_a' });
+
+    expect(clocks.data.map(({ id }) => id).sort()).toEqual(['clock_a', 'clock_b']);
+    expect(clocks.data[0]).toMatchObject({ object: 'test_helpers.test_clock', livemode: false });
+    expect(idsOf(customers)).toEqual([on]);
+    expect(idsOf(await stripe.customers.list())).toEqual([listed]);
+  });
+
+  it('goes on after a clock, and refuses a key that may not read them, and a live one', async () => {
+    for (const name of ['clock_a', 'clock_b', 'clock_c']) simulator.create({ test_clock: name });
+
+    const first = await stripe.testHelpers.testClocks.list({ limit: 2 });
+    const rest = await stripe.testHelpers.testClocks.list({ limit: 2, starting_after: first.data[1]!.id });
+    const restricted = stripeClient(simulator, simulator.restrictedKey);
+    const live = stripeClient(simulator, simulator.account().keys.secretLive);
+
+    expect([first.has_more, rest.has_more]).toEqual([true, false]);
+    expect([...first.data, ...rest.data].map(({ id }) => id).sort()).toEqual([
+      'clock_a',
+      'clock_b',
+      'clock_c',
+    ]);
+    expect(await refusal(restricted.testHelpers.testClocks.list())).toMatchObject({ statusCode: 403 });
+    expect(await refusal(live.testHelpers.testClocks.list())).toMatchObject({ statusCode: 400 });
+  });
+});
+
 describe('listing customers', () => {
   it('gives the newest first, ten by default, and says whether more follow', async () => {
     const ids = createMany(simulator, 12);
