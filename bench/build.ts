@@ -21,21 +21,21 @@ export interface Build {
   script(name: string): Promise<string>;
 }
 
-/** Types are checked elsewhere. The folder is removed at the end. */
-export async function build(): Promise<Build> {
+/** Builds this checkout, or another one. Types are checked elsewhere. The folder is removed at the end. */
+export async function build(checkout = repository): Promise<Build> {
   const folder = await mkdtemp(join(tmpdir(), 'stripe-mongo-sync-bench-'));
   atEnd(() => rm(folder, { recursive: true, force: true }));
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
   const options = ['--noCheck', '--declaration', 'false', '--outDir', join(folder, 'dist')];
   await runCommand(process.execPath, [tsc, '-p', 'tsconfig.build.json', ...options], {
-    cwd: repository,
+    cwd: checkout,
     timeoutMs: 120_000,
   });
-  for (const name of besideDist) await symlink(join(repository, name), join(folder, name));
+  for (const name of besideDist) await symlink(join(checkout, name), join(folder, name));
   return {
     daemon: join(folder, 'dist', 'main.js'),
     async script(name) {
-      const source = await readFile(join(repository, 'bench', name), 'utf8');
+      const source = await readFile(join(checkout, 'bench', name), 'utf8');
       const { outputText } = ts.transpileModule(source, {
         compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext },
       });

@@ -137,7 +137,7 @@ function figuresOf(
     otherCalls: calls(false),
     writes: count('created') + count('updated') + count('deleted'),
     eventLoopDelayP99Ms: Math.round((after.get('nodejs_eventloop_lag_p99_seconds') ?? 0) * 1_000),
-    cpuSeconds: Number(grown('process_cpu_seconds_total').toFixed(1)),
+    cpuSeconds: Number(grown('process_cpu_seconds_total').toFixed(2)),
   };
 }
 
