@@ -1,4 +1,4 @@
-// The library's face: StripeCustomerAction, with what its users call and nothing else. The work is in operations.ts.
+// The library's public class, with what its users call and nothing else. The work is in operations.ts.
 import mongoose from 'mongoose';
 import { createLogger, type Logger } from './base/logger.js';
 import { type ConfigOptions, loadConfig } from './config/load.js';
@@ -12,11 +12,12 @@ import type { ItemResult, SyncResult } from './sync/outcome.js';
 export type { ActionOptions, BatchOptions, ScanActionOptions } from './operations.js';
 
 export interface ConnectOptions {
-  /** Over what the environment and CONFIG_FILE say. */
+  /** Settings that take precedence over the environment and CONFIG_FILE. */
   readonly config?: ConfigOptions;
   /**
-   * Where the mirror is. By default mongoose's own connection, on which `StripeCustomer` lives: opened to `mongodb.uri`, or used as
-   * it is when the application has opened it already, or has begun to: its database then holds the mirror, and `close` leaves it open.
+   * The connection whose database holds the mirror; by default mongoose's own connection, which `StripeCustomer` uses. A closed
+   * connection is opened to `mongodb.uri`. A connection that the application has opened or is opening is used as it is, and
+   * `close` leaves it open.
    */
   readonly connection?: mongoose.Connection;
   /** A pino logger; warnings to stderr by default. */
@@ -25,14 +26,14 @@ export interface ConnectOptions {
 }
 
 /**
- * Brings a MongoDB mirror in line with a Stripe account's customers. Reads from Stripe, writes to the mirror alone. All methods throw
- * Faults (`error.code`, `error.kind`): `retryable` where Stripe or MongoDB could not be reached in time, `terminal` or `fatal` where
- * trying again would not help.
+ * Mirrors a Stripe account's customers into MongoDB. Reads from Stripe and writes to the mirror only. All methods throw Faults
+ * (`error.code`, `error.kind`): `retryable` where Stripe or MongoDB could not be reached in time, `terminal` or `fatal` where a retry
+ * does not help.
  */
 export class StripeCustomerAction {
   /** The mongoose model of the mirror. */
   static readonly modelClass = StripeCustomer;
-  /** Stripe's name of what is mirrored. */
+  /** Stripe's name of the mirrored object. */
   static readonly stripeObjectClass = customer.object;
 
   readonly #services: Services;
@@ -44,7 +45,7 @@ export class StripeCustomerAction {
   }
 
   /**
-   * Connects to MongoDB and Stripe and makes sure that the two belong together. Listens on no port.
+   * Connects to MongoDB and Stripe and checks that the key is of the account that the database is bound to. Opens no port.
    * @throws a fatal Fault that says what to do: `invalid_config`, `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`,
    *   `account_mismatch`, `wrong_mode`; the signal's reason on abort
    */
@@ -66,39 +67,42 @@ export class StripeCustomerAction {
     return new StripeCustomerAction(services);
   }
 
-  /** One customer that the caller holds into the mirror; does what `syncBatch([customer])` does. No call to Stripe. */
+  /** Syncs one customer that the caller holds, as `syncBatch([customer])` does. No call to Stripe. */
   async sync(held: object, options: BatchOptions = {}): Promise<ItemResult> {
     return this.#operations.sync(held, options);
   }
 
   /**
-   * Pages through every customer of the account and brings the mirror in line, removals included. Waits while another scan runs on
-   * this database. On abort what was listed by then is written before it ends, which takes 3 s at the most.
-   * @throws besides, a retryable Fault `read_allowance_used` while `stripe.monthlyReadAllowance` is used up
+   * Pages through all customers of the account and brings the mirror in line, removals included. Waits while another scan runs on
+   * this database. On abort it first writes what it has listed, which takes at most 3 s.
+   * @throws also a retryable Fault `read_allowance_used` while `stripe.monthlyReadAllowance` is used up
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
     return this.#exclusively(options, (held) => this.#operations.scan({ ...options, ...held }));
   }
 
-  /** Retrieves the given customers from Stripe and syncs each. One that Stripe does not know is `failed`, code `not_in_account`. */
+  /** Retrieves these customers from Stripe and syncs each. One that Stripe does not know is `failed`, code `not_in_account`. */
   async syncByIds(ids: readonly string[], options: ActionOptions = {}): Promise<SyncResult> {
     return this.#operations.syncByIds(ids, options);
   }
 
-  /** Syncs customers that the caller already holds, whole (`object: 'customer'`) or in parts. No call to Stripe. */
+  /** Syncs customers that the caller holds, whole (`object: 'customer'`) or in parts. No call to Stripe. */
   async syncBatch(batch: readonly unknown[], options: BatchOptions = {}): Promise<SyncResult> {
     return this.#operations.syncBatch(batch, options);
   }
 
-  /** Marks one customer as deleted in the mirror; nothing is removed, Stripe is not called. Unknown ids: `failed`, code `not_found`. */
+  /**
+   * Marks one customer as deleted in the mirror. Nothing is removed, and Stripe is not called. An unknown id is `failed`, code
+   * `not_found`.
+   */
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
     return this.#operations.softDelete(stripeId, options);
   }
 
   /**
-   * Retrieves the candidates for removal that a scan has held (`removalsHeld`), and marks those of which Stripe says that they are
-   * deleted. `heldFor` is the scan's request id, or the name it was given. Waits while a scan runs on this database. One that was interrupted
-   * is gone on with, and the result tells of both.
+   * Retrieves the candidates for removal that a scan held (`removalsHeld`) and marks as deleted those that Stripe confirms. `heldFor` is
+   * the scan's request id or name. Waits while a scan runs on this database. An interrupted approval is resumed, and the
+   * result covers both runs.
    */
   async approveRemovals(heldFor: string, options: ActionOptions = {}): Promise<SyncResult> {
     return this.#exclusively(options, (held) =>
@@ -106,12 +110,12 @@ export class StripeCustomerAction {
     );
   }
 
-  /** Ends calls under way and closes what `connect` opened. */
+  /** Aborts calls under way and closes what `connect` opened. */
   async close(): Promise<void> {
     await this.#services.close();
   }
 
-  /** Runs a task under the scan lease: it may write while that is held. */
+  /** Runs a task that may write only while the scan lease is held. */
   async #exclusively<T>(
     options: ActionOptions,
     task: (held: { readonly signal: AbortSignal; readonly beforeWrite: () => void }) => Promise<T>,
@@ -129,7 +133,7 @@ export class StripeCustomerAction {
   }
 }
 
-/** Applications need not wait for `mongoose.connect()`; a connection that they have begun to open is theirs, too. */
+/** An application need not wait for `mongoose.connect()`: a connection that it is opening counts as open, too. */
 async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> {
   if (connection.readyState === mongoose.ConnectionStates.connecting) {
     await connection.asPromise().catch((error: unknown) => {

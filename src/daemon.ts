@@ -1,33 +1,24 @@
-// The composition root of `run`: what starts and stops, and in which order.
+// The daemon, to be read from top to bottom: what starts, in this order, and what stops, in the reverse order.
 import { performance } from 'node:perf_hooks';
 import mongoose from 'mongoose';
 import { Fault } from './base/errors.js';
 import type { Lifecycle } from './base/lifecycle.js';
 import type { Logger } from './base/logger.js';
-import { Operations, runnerOf } from './operations.js';
+import { serviceVersion } from './base/version.js';
 import type { LoadedConfig } from './config/load.js';
 import { startHttpServer } from './http/server.js';
-import { createMetrics, type Metrics } from './metrics/metrics.js';
-import { ping } from './mongo/connection.js';
-import { RequestWorker } from './requests/worker/worker.js';
-import { resources } from './resources/registry.js';
-import { startSchedule } from './schedule/schedule.js';
-import { openServices, type Services } from './services.js';
-import { readDatabaseStats } from './status/database-stats.js';
+import { createMetrics } from './metrics/metrics.js';
 import { stateOf } from './mongo/sync-state.js';
-import { limitsFor } from './rate/limits.js';
-import { countCalls, startPresence } from './status/replicas.js';
-import { serviceVersion } from './base/version.js';
-
-/** Readiness asks MongoDB; its answer must come within this. */
-const pingTimeoutMs = 1_500;
-/** The poll loop is taken for dead after so many missed turns, and never before a frozen MongoDB could have been left. */
-const missedPolls = 6;
-const leastStallMs = 30_000;
+import { Operations, runnerOf } from './operations.js';
+import { RequestWorker } from './requests/worker/worker.js';
+import { startSchedule } from './schedule/schedule.js';
+import { openServices } from './services.js';
+import { readDatabaseStats } from './status/database-stats.js';
+import { Health } from './status/health.js';
+import { countingCalls, startPresence } from './status/replicas.js';
 
 /**
- * Runs the daemon until its lifecycle stops. HTTP comes first and goes last, so that probes and scrapes are answered while everything else
- * starts and stops.
+ * Runs the daemon until its lifecycle stops.
  * @throws a fatal Fault that says what to do when it cannot start
  */
 export async function runDaemon(
@@ -35,132 +26,90 @@ export async function runDaemon(
   lifecycle: Lifecycle,
   logger: Logger,
 ): Promise<void> {
+  const { signal } = lifecycle;
+  const { connection } = mongoose;
+  const { pollIntervalMs } = config.requests;
+
+  // HTTP starts first and stops last, so that probes and scrapes are answered during every other step.
   const metrics = createMetrics({
     stripeApiVersion: config.stripe.apiVersion,
     monthlyReadAllowance: config.stripe.monthlyReadAllowance,
-    onFault: (error) => logger.warn({ err: error }, 'Metrics of the database could not be read'),
+    onFault: (error) => logger.warn({ err: error }, 'Metrics of the database cannot be read'),
   });
-  const state: { services?: Services; worker?: RequestWorker; waitsFor?: string } = {};
-  const http = await startHttpServer({
-    ...config.http,
-    logger,
-    metrics: {
-      contentType: metrics.contentType,
-      render: () => {
-        tellStates(metrics.observer, state);
-        return metrics.render();
-      },
-    },
-    liveness: { poll: () => stalledPoll(state.worker, config.requests.pollIntervalMs) },
-    readiness: {
-      startup: () => (state.worker ? undefined : `Waiting for ${state.waitsFor ?? 'MongoDB'}`),
-      shutdown: () => (lifecycle.signal.aborted ? 'Stopping' : undefined),
-      mongodb: () => unreachable(mongoose.connection),
-    },
-  });
+  const health = new Health({ connection, pollIntervalMs, signal });
+  const { liveness, readiness } = health;
+  const http = await startHttpServer({ ...config.http, logger, metrics, liveness, readiness });
   lifecycle.onStop('http', () => http.close());
   logger.info({ url: http.url }, 'Listening');
 
-  const calls = countCalls(metrics.observer);
+  // MongoDB with its collections, then Stripe; the key must be of the account that the database is bound to.
+  const calls = countingCalls(metrics.observer);
+  const { observer } = calls;
   const services = await openServices({
     config,
-    connection: mongoose.connection,
+    connection,
     readKey: readSecret('stripe.apiKey'),
     logger,
-    observer: { ...metrics.observer, callFinished: calls.callFinished },
+    observer,
     isPatient: true,
-    onWait: (waitsFor) => {
-      state.waitsFor = waitsFor;
-    },
-    signal: lifecycle.signal,
+    onWait: health.waitFor,
+    signal,
   });
   lifecycle.onStop('services', () => services.close());
-  metrics.readFrom(() => readDatabaseStats(services.db, resources));
+  const { db, owner, gateway } = services;
+  metrics.readFrom(() => readDatabaseStats(db));
   lifecycle.onStop('database metrics', () => metrics.readFrom(undefined));
-  state.services = services;
 
-  // Told until the worker has let go of everything.
-  const running = () => state.worker?.running ?? { small: 0, scan: 0 };
-  const { callsPerSecond, callsPerSecondPerEndpoint } = limitsFor(config.stripe, services.gateway.livemode);
-  const presence = startPresence({
-    states: stateOf(services.db),
-    owner: services.owner,
-    vitals: () => ({
-      version: serviceVersion,
-      ...config.syncAll,
-      limits: { callsPerSecond, callsPerSecondPerEndpoint },
-      callsPerSecond: calls.lately(),
-      running: running(),
-    }),
-    onFault: (error) => logger.debug({ err: error }, 'Replicas are not told of this one'),
-  });
-  lifecycle.onStop('presence', () => presence.stop());
-
+  // The heartbeat lasts until the worker has drained: it says which requests still run.
   const worker = new RequestWorker({
-    connection: services.connection,
+    connection,
     settings: config.requests,
     feed: config.requests.changeStream,
     runner: runnerOf(new Operations(services)),
     logger,
-    owner: services.owner,
+    owner,
     onFatal: (fault) => lifecycle.fail(fault),
-    observer: metrics.observer,
+    observer,
   });
+  const presence = startPresence({
+    states: stateOf(db),
+    owner,
+    vitals: () => ({
+      version: serviceVersion,
+      ...config.syncAll,
+      limits: services.rates,
+      callsPerSecond: calls.lately(),
+      running: worker.running,
+    }),
+    onFault: (error) => logger.debug({ err: error }, 'The heartbeat of this replica cannot be written'),
+  });
+  lifecycle.onStop('presence', () => presence.stop());
+
+  // The worker claims requests and runs them. A stop drains it: what does not end in time is taken over when its lease expires.
   lifecycle.onStop('worker', async (withinMs) => {
     const { left } = await worker.drain({ withinMs });
-    if (left > 0) throw leftBehind(left);
+    if (left > 0) throw new Fault('shutdown', leftBehind(left));
   });
   worker.start();
-  state.worker = worker;
+  metrics.showStatesOf({ gateway, worker });
+  health.started(worker);
 
+  // The schedule inserts requests; it stops first.
   const schedule = startSchedule({
-    connection: services.connection,
+    connection,
     ...config.syncAll,
     ...config.schedule,
-    owner: services.owner,
+    owner,
     logger,
-    observer: metrics.observer,
-    pollIntervalMs: config.requests.pollIntervalMs,
+    observer,
+    pollIntervalMs,
   });
   lifecycle.onStop('schedule', () => schedule.stop());
-  const { intervalSeconds } = schedule;
-  if (intervalSeconds !== undefined)
-    metrics.observer.scheduleStarted({ schedule: 'syncAll', intervalSeconds });
-  const { livemode } = services.gateway;
-  logger.info({ livemode, owner: services.owner, startMs: Math.round(performance.now()) }, 'Started');
+
+  const { livemode } = gateway;
+  logger.info({ livemode, owner, startMs: Math.round(performance.now()) }, 'Started');
   await lifecycle.untilStop();
 }
 
-const leftBehind = (count: number): Fault =>
-  new Fault(
-    'shutdown',
-    `Requests that did not stop in time: ${count}; they are taken over when their leases have run out`,
-    { kind: 'retryable' },
-  );
-
-/** What is a state rather than an event is told when somebody asks. */
-function tellStates(
-  observer: Metrics['observer'],
-  { services, worker }: { readonly services?: Services; readonly worker?: RequestWorker },
-): void {
-  if (services) {
-    observer.rateChanged(services.gateway.effectiveRate() ?? 0);
-    observer.rateConfigured(services.gateway.configuredRate);
-    observer.keyRefused(services.gateway.keyRefusals());
-  }
-  if (worker?.lastPollAt !== undefined) observer.polled(performance.now() - worker.lastPollAt);
-}
-
-function stalledPoll(worker: RequestWorker | undefined, pollIntervalMs: number): string | undefined {
-  if (worker?.lastPollAt === undefined) return undefined;
-  const sinceMs = performance.now() - worker.lastPollAt;
-  const allowedMs = Math.max(leastStallMs, missedPolls * pollIntervalMs);
-  return sinceMs <= allowedMs
-    ? undefined
-    : `The poll loop has stood still for ${Math.round(sinceMs / 1_000)} s`;
-}
-
-async function unreachable(connection: mongoose.Connection): Promise<string | undefined> {
-  if (connection.readyState !== mongoose.ConnectionStates.connected) return 'Not connected';
-  return (await ping(connection, pingTimeoutMs)) ? undefined : 'MongoDB does not answer';
-}
+const leftBehind = (count: number): string =>
+  `Requests that did not stop in time: ${count}; other replicas take them over when their leases expire`;

@@ -4,5 +4,5 @@ import { runCommandLine } from './cli/commands.js';
 import { processTerminal } from './cli/screen/terminal.js';
 
 process.exitCode = await runCommandLine(process.argv.slice(2), processTerminal());
-// Whatever was left open must not hold the process; where nothing was, it ends before.
+// Nothing that was left open may hold the process; without such a leak it ends earlier.
 setTimeout(() => process.exit(), 500).unref();

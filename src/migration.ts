@@ -1,4 +1,4 @@
-// Everything that this service needs to be there in MongoDB, gathered: created by the command migrate and at start, or only looked for.
+// All collections, indexes, views and rules that this service needs in MongoDB: created by the command migrate and at start, or only checked.
 import type { Connection } from 'mongoose';
 import { Fault } from './base/errors.js';
 import { ensureMirror, mirrorPlan } from './mirror/ensure.js';
@@ -10,8 +10,8 @@ import { ensureRequestValidator, type ValidationSetting } from './requests/valid
 import { resources } from './resources/registry.js';
 
 /**
- * Creates what is missing of collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. A validator that
- * this user may not set is no fault but `refused`.
+ * Creates missing collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. If this user may not set the
+ * validator, that is `refused` and no fault.
  * @throws Fault `mongodb_rejected` (fatal where the user lacks a right), `mongodb_unavailable`
  */
 export async function migrate(
@@ -27,7 +27,7 @@ export async function migrate(
 }
 
 /**
- * Looks whether collections and indexes are there. Views and the validator are for others; the daemon works without.
+ * Checks that collections and indexes exist. The daemon needs neither the views nor the validator: those are for users.
  * @throws a fatal Fault that names what is missing and the command migrate; `mongodb_rejected`, `mongodb_unavailable`
  */
 export async function checkMigrated(connection: Connection): Promise<void> {

@@ -1,5 +1,5 @@
-// What can be done with a Stripe account's customers, over opened services: each operation a thin call into src/sync. Scans and approvals
-// take no lease here: whoever calls them holds it.
+// What can be done with a Stripe account's customers, over opened services: each operation is a thin call into src/sync. Scans and approvals
+// take no lease: the caller holds it.
 import { randomUUID } from 'node:crypto';
 import { assertNever, Fault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
@@ -20,28 +20,28 @@ export interface ActionOptions {
   readonly signal?: AbortSignal;
   /** The full result, nothing written to the mirror. */
   readonly dryRun?: boolean;
-  /** Where lines about this work go; by default where all lines go. */
+  /** The logger for this work; by default the one that the services have. */
   readonly logger?: Logger;
   readonly onProgress?: (progress: Progress) => void;
-  /** Called right before each write to the mirror: what it throws ends the work, and the write is not made. */
+  /** Called right before each write to the mirror. What it throws ends the work, and the write is not made. */
   readonly beforeWrite?: () => void;
 }
 
 export interface BatchOptions extends ActionOptions {
-  /** When the caller held this to be true; the time of the call by default, and never later. */
+  /** When the data was true; by default the time of the call, and never later than that. */
   readonly observedAt?: Date;
 }
 
 export interface ScanActionOptions extends ActionOptions {
-  /** Name of this scan: one of the same name that was interrupted within the last 24 hours is gone on with. */
+  /** Name of this scan. A scan of the same name that was interrupted within the last 24 hours is resumed. */
   readonly requestId?: string;
-  /** What was done so far is safe: a later scan of the same name goes on from there. */
+  /** A checkpoint was saved: a later scan of the same name resumes from there. */
   readonly onCheckpoint?: () => void;
-  /** Numbers of the scan besides its result. */
+  /** Receives the numbers of the scan besides its result. */
   readonly onEnd?: (report: ScanReport) => void;
 }
 
-/** Everything throws Faults, and the signal's reason on abort. */
+/** All methods throw Faults, and the signal's reason on abort. */
 export class Operations {
   readonly #services: Services;
 
@@ -49,7 +49,7 @@ export class Operations {
     this.#services = services;
   }
 
-  /** One customer that the caller holds. */
+  /** Syncs one customer that the caller holds. */
   async sync(held: object, options: BatchOptions = {}): Promise<ItemResult> {
     return only(await this.syncBatch([held], options));
   }
@@ -74,7 +74,7 @@ export class Operations {
     if (removalsHeld !== undefined && options.dryRun !== true) {
       this.#loggerFor(options).warn(
         { removalsHeld, heldFor: requestId },
-        'Too many customers are gone at once: their removals are held until approveRemovals',
+        'Too many customers disappeared at once: their removals are held until approveRemovals',
       );
     }
     options.onEnd?.(report);
@@ -87,7 +87,7 @@ export class Operations {
       signal: signalOf(options),
       concurrency,
       onCostlierThanScan: (cost) =>
-        this.#loggerFor(options).info(cost, 'These ids take more calls to Stripe than a full scan would'),
+        this.#loggerFor(options).info(cost, 'These ids need more calls to Stripe than a full scan'),
       ...(options.onProgress && { onProgress: options.onProgress }),
     });
   }
@@ -105,7 +105,7 @@ export class Operations {
     return only(await softDelete(this.#mirror(options), checkedId(stripeId), { from: earliest, to: latest }));
   }
 
-  /** Goes on with held removals. The caller holds the scan lease. */
+  /** Applies removals that a scan held for approval. The caller holds the scan lease. */
   async approveRemovals(
     heldFor: string,
     options: Omit<ScanActionOptions, 'requestId' | 'onEnd'> & { readonly signal: AbortSignal },
@@ -143,17 +143,15 @@ const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new Abort
 
 function checkedId(id: unknown): StripeId {
   if (isStripeId(id)) return id;
-  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123', {
-    kind: 'terminal',
-  });
+  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123');
 }
 
 function only({ items: [item] }: SyncResult): ItemResult {
-  if (!item) throw new Fault('internal', 'One customer gave no result', { kind: 'terminal' });
+  if (!item) throw new Fault('internal', 'One customer gave no result');
   return item;
 }
 
-/** Runs the command of a request; each is one operation. The worker holds the scan lease already when it runs a scan. */
+/** Runs the command of a request; each command is one operation. For a scan the worker holds the scan lease. */
 export const runnerOf = (operations: Operations): CommandRunner => ({
   async run(command, context) {
     const { signal, dryRun, logger } = context;
@@ -164,7 +162,7 @@ export const runnerOf = (operations: Operations): CommandRunner => ({
       beforeWrite: () => context.assertHeld(),
       onProgress: (progress: Parameters<typeof context.onProgress>[0]) => context.onProgress(progress),
     };
-    // A dry run keeps nothing: its next attempt starts from zero, so that attempts must count.
+    // A dry run saves no checkpoint: its next attempt starts from the beginning, so attempts must count.
     const checkpoints = dryRun ? {} : { onCheckpoint: () => context.onCheckpoint() };
     switch (command.command) {
       case 'syncAll':

@@ -1,11 +1,12 @@
-// What every way of using this service stands on, opened in order and closed in reverse: MongoDB, Stripe, the binding of the two, the mirror.
+// What the daemon, the library and commands in process share: MongoDB, Stripe, the binding of the two, the mirror. Opened in this order, closed
+// in reverse.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import mongoose from 'mongoose';
 import { isFault, reportError } from './base/errors.js';
-import { pause } from './base/waiting.js';
 import type { Logger } from './base/logger.js';
 import { serviceName } from './base/version.js';
+import { pause } from './base/waiting.js';
 import type { Config } from './config/load.js';
 import { checkMigrated, migrate } from './migration.js';
 import { createBindingStore } from './mirror/binding-state.js';
@@ -15,7 +16,7 @@ import { createMongoClock } from './mongo/clock.js';
 import { databaseOf, openConnection } from './mongo/connection.js';
 import { stateOf } from './mongo/sync-state.js';
 import { createLimiterState } from './rate/budget.js';
-import { limitsFor } from './rate/limits.js';
+import { type Limits, limitsFor } from './rate/limits.js';
 import { type Exclusively, exclusivelyBy, ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
 import { createStripeGateway, type StripeGateway, type StripeReader } from './stripe/gateway.js';
@@ -34,18 +35,21 @@ export interface ServicesOptions {
   readonly logger: Logger;
   /** Told of calls and writes; nobody by default. */
   readonly observer?: MirrorObserver & StripeObserver;
-  /** Goes on trying while Stripe does not answer; otherwise the first retryable fault is thrown. */
+  /** Tries again while Stripe cannot be reached. Otherwise the first transient fault is thrown. */
   readonly isPatient?: boolean;
-  /** Told what is waited for from now on. */
+  /** Told what start-up waits for from now on. */
   readonly onWait?: (waitsFor: 'MongoDB' | 'Stripe') => void;
   readonly signal: AbortSignal;
 }
 
-/** What can be done with a Stripe account's customers, and what it is done with. */
-export interface Services {
+export interface Services extends Opened {
+  readonly close: () => Promise<void>;
+}
+
+interface Opened {
   readonly connection: mongoose.Connection;
   readonly db: mongoose.mongo.Db;
-  /** Name of this process in leases; different for each. */
+  /** Unique name of this process, in leases. */
   readonly owner: string;
   readonly logger: Logger;
   readonly gateway: StripeGateway;
@@ -54,13 +58,14 @@ export interface Services {
   readonly scanState: ScanState;
   readonly clock: SharedClock;
   readonly removals: RemovalLimits;
-  /** Calls to Stripe that are worth having under way at once. */
+  /** The budget of calls to Stripe over all replicas. */
+  readonly rates: Omit<Limits, 'maxInFlight'>;
+  /** Useful number of concurrent calls to Stripe. */
   readonly concurrency: number;
-  /** How long a scan that is stopped may go on writing what it has listed, in milliseconds. */
+  /** How long a scan that is stopped may still write what it has listed, in milliseconds. */
   readonly settleWithinMs: number;
   /** Runs a task under the scan lease, for those who scan without a request. */
   readonly exclusively: Exclusively;
-  readonly close: () => Promise<void>;
 }
 
 const ignore = (): void => undefined;
@@ -71,17 +76,17 @@ const silentObserver: MirrorObserver & StripeObserver = {
   writeFinished: ignore,
 };
 
-/** Of the time to stop: the checkpoint and the release of the request come after it. */
+/** Share of the time to stop: the checkpoint and the release of the request come after it. */
 const settlingShare = 0.2;
-/** The buffer holds no more than MongoDB usually takes in a fraction of a second. */
-const longestSettlingMs = 3_000;
+/** MongoDB usually writes what the buffer holds in a fraction of a second. */
+const maxSettlingMs = 3_000;
 
 /** Each try has retried for `stripe.callDeadlineMs` already. */
 const startRetryMs = 5_000;
 
 /**
- * Opens everything, creates collections and indexes (or checks that they are there), and makes sure that the Stripe key belongs to the database. What was opened before a
- * fault is closed again.
+ * Opens everything, creates collections and indexes (or checks that they exist), and checks that the Stripe key belongs to the database.
+ * After a fault, what was opened is closed again.
  * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`, `account_mismatch`,
  *   `wrong_mode`; the signal's reason on abort
  */
@@ -92,33 +97,32 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   };
   try {
     options.onWait?.('MongoDB');
-    const db = await openDatabase(options, closers);
-    const services = assemble(options, db);
-    closers.push(() => services.gateway.close());
+    if (await openDatabase(options)) closers.push(() => options.connection.close(true));
+    await prepareDatabase(options);
+
     options.onWait?.('Stripe');
-    await bindAtStart(options, services);
-    return { ...services, close };
+    const opened = openStripeAndMirror(options);
+    closers.push(() => opened.gateway.close());
+    await bindAtStart(options, opened);
+    return { ...opened, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-async function openDatabase(
-  { config, connection, logger, signal }: ServicesOptions,
-  closers: (() => Promise<void>)[],
-): Promise<mongoose.mongo.Db> {
-  // An application may have opened it for itself; then it is the application's to close.
-  if (connection.readyState !== mongoose.ConnectionStates.connected) {
-    await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
-    closers.push(() => connection.close(true));
-  }
-  if (config.mongodb.autoMigrate) await prepare(connection, config, logger);
-  else await checkMigrated(connection);
-  return databaseOf(connection);
+/** False where an application has opened the connection: then it is the application's to close. */
+async function openDatabase({ config, connection, logger, signal }: ServicesOptions): Promise<boolean> {
+  if (connection.readyState === mongoose.ConnectionStates.connected) return false;
+  await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
+  return true;
 }
 
-async function prepare(connection: mongoose.Connection, config: Config, logger: Logger): Promise<void> {
+async function prepareDatabase({ config, connection, logger }: ServicesOptions): Promise<void> {
+  if (!config.mongodb.autoMigrate) {
+    await checkMigrated(connection);
+    return;
+  }
   for (const { what, outcome, note } of await migrate(connection, config.requests)) {
     if (outcome === 'left alone' || outcome === 'refused')
       logger.warn({ what, note }, 'Left as it is in MongoDB');
@@ -126,14 +130,15 @@ async function prepare(connection: mongoose.Connection, config: Config, logger: 
   }
 }
 
-function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Services, 'close'> {
+function openStripeAndMirror(options: ServicesOptions): Opened {
   const { config, connection, readKey, logger, observer = silentObserver } = options;
+  const db = databaseOf(connection);
   const clock = createMongoClock(db);
   const state = stateOf(db);
   const gateway = createStripeGateway({
     config: config.stripe,
     readKey,
-    verifyKey: (candidate, signal) => bind(options, services, candidate, signal),
+    verifyKey: (candidate, signal) => bind(options, { db, mirror }, candidate, signal),
     slots: createLimiterState(state),
     clock,
     observer,
@@ -141,35 +146,42 @@ function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Service
   });
   const { livemode } = gateway;
   const { apiVersion } = config.stripe;
+  const mirror = createMirror({
+    db,
+    collection: customer.collection,
+    stamp: { apiVersion, livemode },
+    observer,
+  });
   const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const { leaseMs } = config.requests;
-  const services = {
+  const { maxInFlight, ...rates } = limitsFor(config.stripe, livemode);
+  return {
     connection,
     db,
     owner,
     logger,
     gateway,
     source: gateway.source(customer),
-    mirror: createMirror({ db, collection: customer.collection, stamp: { apiVersion, livemode }, observer }),
+    mirror,
     scanState: createScanState(state, customer.object),
     clock,
     removals: config.removals,
-    concurrency: limitsFor(config.stripe, livemode).maxInFlight,
-    settleWithinMs: Math.min(longestSettlingMs, config.shutdown.timeoutMs * settlingShare),
+    rates,
+    concurrency: maxInFlight,
+    settleWithinMs: Math.min(maxSettlingMs, config.shutdown.timeoutMs * settlingShare),
     exclusively: exclusivelyBy(new ScanLease(connection, owner, leaseMs), leaseMs),
   };
-  return services;
 }
 
-async function bindAtStart(options: ServicesOptions, services: Omit<Services, 'close'>): Promise<void> {
+async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<void> {
   const { logger, signal, isPatient = false } = options;
   for (let attempt = 1; ; attempt += 1) {
     try {
-      await bind(options, services, services.gateway, signal);
+      await bind(options, opened, opened.gateway, signal);
       return;
     } catch (error) {
       if (!isPatient || signal.aborted || !isFault(error) || error.kind !== 'retryable') throw error;
-      logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start, trying again');
+      logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start; trying again');
       await pause(error.retryAfterMs ?? startRetryMs, signal);
       signal.throwIfAborted();
     }
@@ -179,7 +191,7 @@ async function bindAtStart(options: ServicesOptions, services: Omit<Services, 'c
 /** Refuses a key of another account or mode than the database's. */
 async function bind(
   { config }: ServicesOptions,
-  { db, mirror }: Pick<Services, 'db' | 'mirror'>,
+  { db, mirror }: Pick<Opened, 'db' | 'mirror'>,
   reader: StripeReader,
   signal: AbortSignal,
 ): Promise<void> {

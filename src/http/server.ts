@@ -1,4 +1,4 @@
-// /metrics, /healthz and /readyz over plain HTTP. Up before MongoDB is and until everything else is closed.
+// /metrics, /healthz and /readyz over plain HTTP.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Fault, isFault, reportError } from '../base/errors.js';
@@ -7,14 +7,14 @@ import { withDeadline } from '../base/waiting.js';
 
 export interface HttpServerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0: any free port. */
   readonly port: number;
   readonly logger: Logger;
   /** What Prometheus scrapes. */
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
-  /** Whether the process should go on living: nothing that a restart would not mend. */
+  /** Fails only where a restart of the process helps. */
   readonly liveness: Readonly<Record<string, Check>>;
-  /** Whether the process does its work: start-up is over and what it needs answers. */
+  /** Fails while the process cannot do its work. */
   readonly readiness: Readonly<Record<string, Check>>;
   /** Longest time of one check, in milliseconds. */
   readonly checkDeadlineMs?: number;
@@ -25,7 +25,7 @@ export interface HttpServer {
   readonly port: number;
   /** `http://127.0.0.1:9464` */
   readonly url: string;
-  /** Takes no more requests and ends the connections there are; answers under way get half a second. */
+  /** Accepts no new connection and closes the open ones. Responses under way get half a second. */
   close(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Starts listening. @throws Fault `invalid_config` that names HTTP_HOST or HTTP_PORT where that address cannot be had */
+/** Starts to listen. @throws Fault `invalid_config` that names HTTP_HOST or HTTP_PORT where the address cannot be used */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const server = createServer({ keepAliveTimeout: 65_000, headersTimeout: 10_000, requestTimeout: 15_000 });
   server.maxHeadersCount = 100;
@@ -60,15 +60,15 @@ function listen(server: Server, { host, port }: HttpServerOptions): Promise<void
 }
 
 function listenFault(error: NodeJS.ErrnoException, host: string, port: number): Fault {
-  const fault = (message: string) => new Fault('invalid_config', message, { kind: 'fatal', cause: error });
+  const fault = (message: string) => new Fault('invalid_config', message, { cause: error });
   switch (error.code) {
     case 'EADDRINUSE':
       return fault(
-        `HTTP_PORT must be a free port, got ${port}, which something else listens on at ${host}; 0 takes a free one`,
+        `HTTP_PORT must be a free port, got ${port}, which is in use at ${host}; 0 takes any free port`,
       );
     case 'EACCES':
       return fault(
-        `HTTP_PORT must be a port that this user may listen on, got ${port}; those below 1024 often need rights`,
+        `HTTP_PORT must be a port that this user may listen on, got ${port}; ports below 1024 often need rights`,
       );
     default:
       return fault(
@@ -97,7 +97,7 @@ async function respond(
     options.logger.error({ err: error }, 'HTTP request failed');
     answer = json(500, { error: reportError(error).code });
   }
-  // Bodies are never read here; what is left of one goes with its connection.
+  // No route reads a body: it is discarded.
   request.resume();
   response.on('error', () => response.destroy());
   response.writeHead(answer.status, {
@@ -142,22 +142,21 @@ const json = (status: number, value: unknown): Answer => ({
   body: `${JSON.stringify(value)}\n`,
 });
 
-// Checks behind /healthz and /readyz: each has a name and a deadline of its own, and says what is wrong in one sentence.
-/** Resolves when all is well; a string says what is not. The signal is aborted when the answer would come too late. */
+/** A check of /healthz or /readyz. Undefined: all is well; a string says what is wrong. The signal is aborted at the deadline. */
 export type Check = (signal: AbortSignal) => string | undefined | Promise<string | undefined>;
 
-export interface CheckResult {
+interface CheckResult {
   readonly name: string;
   readonly ok: boolean;
   readonly message?: string;
 }
 
-export interface Report {
+interface Report {
   readonly status: 'ok' | 'failing';
   readonly checks: readonly CheckResult[];
 }
 
-/** Runs all checks side by side. Never rejects; a check that throws or takes longer than `deadlineMs` fails. */
+/** Runs all checks concurrently. Never rejects: a check that throws or takes longer than `deadlineMs` fails. */
 async function runChecks(checks: Readonly<Record<string, Check>>, deadlineMs: number): Promise<Report> {
   const results = await Promise.all(
     Object.entries(checks).map(async ([name, check]): Promise<CheckResult> => {
@@ -172,7 +171,7 @@ async function messageOf(check: Check, deadlineMs: number): Promise<string | und
   try {
     return await withDeadline(deadlineMs, check, () => `No answer within ${deadlineMs} ms`);
   } catch (error) {
-    // Messages of libraries may quote hosts and documents; whoever asks over HTTP is told no more than a name.
+    // Messages of libraries may quote hosts and documents, which no HTTP client may see.
     return isFault(error) ? error.message : 'Failed unexpectedly';
   }
 }

@@ -1,22 +1,23 @@
-// Every metric of this service, each once: docs/metrics.md, the instruments and the contract tests are made from this list.
-// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters alone.
+// Every metric of this service, once. docs/metrics.md, the instruments and the contract tests are made from this list. A new metric is a row here
+// and a line where it moves: observer.ts for events, readings.ts for gauges that are read at a scrape.
+// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters only.
 import { faultCodes } from '../base/errors.js';
 import { rateLimitReasons } from '../rate/limits.js';
 import { laneNames } from '../requests/commands.js';
 import { commandLabels } from '../requests/observer.js';
 import { endStatuses } from '../requests/request.js';
 import { resources } from '../resources/registry.js';
-import { slotOutcomes } from '../schedule/schedule.js';
+import { scheduleNames, slotOutcomes } from '../schedule/schedule.js';
 import { keyRefusals } from '../stripe/key.js';
 import { accountEndpoint, callOutcomes } from '../stripe/observer.js';
 import { outcomes } from '../sync/outcome.js';
 
 export const metricPrefix = 'stripe_sync_';
 
-/** `process`: what this replica did; sum rates over replicas. `database`: the same from every replica; take the max, never the sum. */
+/** `process`: what this replica did; sum over replicas. `database`: the same from every replica; take the maximum, never the sum. */
 export type MetricScope = 'process' | 'database';
 
-/** A closed list of values, or a word on where they come from. */
+/** A closed list of values, or where the values come from. */
 export type LabelValues = readonly string[] | { readonly from: string };
 
 interface MetricBase {
@@ -32,7 +33,7 @@ export type MetricSpec =
   /** Upper bounds, in the unit. */
   | (MetricBase & { readonly type: 'histogram'; readonly buckets: readonly number[] });
 
-/** What stands where a value is outside its label's closed list. */
+/** The label of a value that is outside the closed list. */
 const otherValue = 'other';
 
 const objects = resources.map(({ object }) => object);
@@ -121,7 +122,7 @@ export const catalog = {
     help: 'Longest time between two slots of a cron schedule; absent where it is off. The same from every replica: take the max.',
     unit: 'seconds',
     scope: 'process',
-    labels: { schedule: ['syncAll'] },
+    labels: { schedule: scheduleNames },
   },
   scan_progress_ratio: {
     type: 'gauge',
@@ -222,7 +223,7 @@ export const catalog = {
     help: 'Slots of a cron schedule that this replica decided, by what became of them.',
     unit: 'slots',
     scope: 'process',
-    labels: { schedule: ['syncAll'], outcome: slotOutcomes },
+    labels: { schedule: scheduleNames, outcome: slotOutcomes },
   },
   last_poll_timestamp_seconds: {
     type: 'gauge',
@@ -250,13 +251,21 @@ export type DatabaseMetricName = {
   [N in MetricName]: Catalog[N]['scope'] extends 'database' ? N : never;
 }[MetricName];
 
-/** The catalog as a list, for those who treat all metrics alike. */
+/** The catalog as a list. */
 export const metricSpecs: readonly (readonly [MetricName, MetricSpec])[] = Object.entries(catalog) as [
   MetricName,
   MetricSpec,
 ][]; // Object.entries forgets the names
 
-/** `value` where it is in the label's closed list, otherwise `other`: nobody outside makes a new series. */
-export function labelValue(values: LabelValues, value: string): string {
-  return !('from' in values) && !values.includes(value) ? otherValue : value;
+/** The labels of one series. A value outside its label's closed list becomes `other`: nobody outside makes a new series. */
+export function seriesOf<N extends MetricName>(
+  name: N,
+  labels: Readonly<Record<keyof Catalog[N]['labels'] & string, string>>,
+): Readonly<Record<keyof Catalog[N]['labels'] & string, string>> {
+  const series: Record<string, string> = { ...labels };
+  for (const [label, values] of Object.entries<LabelValues>(catalog[name].labels)) {
+    const value = series[label];
+    if (value !== undefined && !('from' in values) && !values.includes(value)) series[label] = otherValue;
+  }
+  return series as typeof labels; // the same labels
 }

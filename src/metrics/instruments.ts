@@ -2,7 +2,7 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { metricPrefix, metricSpecs, type Catalog, type MetricName, type MetricSpec } from './catalog.js';
 
-type LabelName<N extends MetricName> = keyof Catalog[N]['labels'] & string;
+export type LabelName<N extends MetricName> = keyof Catalog[N]['labels'] & string;
 
 interface InstrumentOf<L extends string> {
   readonly counter: Counter<L>;
@@ -13,12 +13,12 @@ interface InstrumentOf<L extends string> {
 /** One instrument for each metric of the catalog, under its name without the prefix. */
 export type Instruments = { readonly [N in MetricName]: InstrumentOf<LabelName<N>>[Catalog[N]['type']] };
 
-/** Makes the instruments. Series of closed labels exist from the start, at 0: a rate needs the sample before the first event. */
+/** Series of closed labels exist from the start, at 0: a rate needs the sample before the first event. */
 export function createInstruments(registry: Registry): Instruments {
   const instruments = metricSpecs.map(
     ([name, spec]) => [name, createInstrument(name, spec, registry)] as const,
   );
-  return Object.fromEntries(instruments) as unknown as Instruments; // made from the very catalog the type is made of
+  return Object.fromEntries(instruments) as unknown as Instruments; // the type is made of the same catalog
 }
 
 function createInstrument(
@@ -40,7 +40,7 @@ function createInstrument(
     }
     case 'gauge': {
       const gauge = new Gauge(options);
-      // prom-client starts it at 0, which would be a statement; it is absent until something is known.
+      // prom-client starts it at 0, which would claim a value; it is absent until the value is known.
       if (options.labelNames.length === 0) gauge.remove();
       return gauge;
     }
@@ -52,7 +52,7 @@ function createInstrument(
   }
 }
 
-/** Every combination of the labels' values, none where one of the lists is open. */
+/** Every combination of the labels' values; none where one of the lists is open. */
 function closedSeries({ labels }: MetricSpec): Record<string, string>[] {
   return Object.entries(labels).reduce<Record<string, string>[]>(
     (series, [label, values]) =>

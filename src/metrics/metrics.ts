@@ -4,6 +4,7 @@ import { serviceVersion } from '../base/version.js';
 import { DatabaseMetrics, type DatabaseMetricsOptions, type ReadDatabase } from './database-metrics.js';
 import { createInstruments } from './instruments.js';
 import { createObserver, type MetricsObserver } from './observer.js';
+import { type Parts, showReadings, stateReadings } from './readings.js';
 
 export interface Metrics {
   /** Satisfies the observers of all parts. */
@@ -11,8 +12,10 @@ export interface Metrics {
   readonly contentType: string;
   /** Everything in Prometheus' text format. Reads from MongoDB at most once in 30 s; never rejects for it. */
   render(): Promise<string>;
-  /** Where metrics of scope `database` are read from now on; undefined when MongoDB is closed. */
+  /** Has the metrics of scope `database` read by `read` from now on; undefined once MongoDB is closed. */
   readFrom(read: ReadDatabase | undefined): void;
+  /** Shows the states of these parts in every scrape from now on. */
+  showStatesOf(parts: Parts): void;
 }
 
 export interface MetricsOptions extends DatabaseMetricsOptions {
@@ -21,7 +24,7 @@ export interface MetricsOptions extends DatabaseMetricsOptions {
   readonly monthlyReadAllowance?: number;
 }
 
-// Sums of nodejs_active_handles, _requests and _resources, as gauges under names that are a counter's by Prometheus' rules.
+// Sums of nodejs_active_handles, _requests and _resources: gauges, under names that Prometheus' rules keep for counters.
 const misnamedDefaults = ['handles', 'requests', 'resources'].map((kind) => `nodejs_active_${kind}_total`);
 
 /** Makes the metrics of this process. */
@@ -35,6 +38,7 @@ export function createMetrics({
   for (const name of misnamedDefaults) registry.removeSingleMetric(name);
   const instruments = createInstruments(registry);
   const database = new DatabaseMetrics(instruments, options);
+  let parts: Parts | undefined;
   instruments.build_info.set(
     { version: serviceVersion, node: process.versions.node, stripe_api_version: stripeApiVersion },
     1,
@@ -45,8 +49,12 @@ export function createMetrics({
     contentType: registry.contentType,
     async render() {
       await database.refresh();
+      showReadings(instruments, stateReadings, parts);
       return registry.metrics();
     },
     readFrom: (read) => database.readFrom(read),
+    showStatesOf: (shown) => {
+      parts = shown;
+    },
   };
 }

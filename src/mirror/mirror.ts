@@ -79,10 +79,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     },
 
     async countLive() {
-      return persistently('counting the mirror', async () => {
-        const [all, deleted] = [await collection.estimatedDocumentCount(), await countDeleted(collection)];
-        return Math.max(0, all - deleted);
-      });
+      return persistently('counting the mirror', async () => (await countObjects(collection)).live);
     },
 
     async sampleIds(count: number) {
@@ -112,9 +109,21 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
   };
 }
 
-/** Counts marks of deletion through their partial index. */
-export const countDeleted = (collection: mongo.Collection<MirrorDocument>): Promise<number> =>
-  collection.countDocuments({ '_sync.deletedAt': { $exists: true } }, { hint: 'deleted' });
+export interface ObjectCounts {
+  readonly live: number;
+  /** Marked as deleted. */
+  readonly deleted: number;
+}
+
+/** Counts by the collection's metadata and the partial index of deletions: no document is read. */
+export async function countObjects(collection: mongo.Collection<MirrorDocument>): Promise<ObjectCounts> {
+  const all = await collection.estimatedDocumentCount();
+  const deleted = await collection.countDocuments(
+    { '_sync.deletedAt': { $exists: true } },
+    { hint: 'deleted' },
+  );
+  return { live: Math.max(0, all - deleted), deleted };
+}
 
 /** As MongoDB sends them: a promise for each document would cost as much as reading it. */
 async function* batchesOf<D extends object>(

@@ -1,4 +1,4 @@
-// Every kind of Stripe object that is mirrored. Another one costs a file beside this and a line here.
+// Every kind of Stripe object that is mirrored. Another kind is one more file in this folder and one more line here.
 import { customer } from './customer.js';
 import type { Resource } from './resource.js';
 

@@ -1,9 +1,9 @@
-// What a kind of Stripe object is to this service: its name, its collection, and the SDK's own methods that read it.
-// A declaration holds no logic: limits, retries and checks of the answers are src/stripe's.
+// What a kind of Stripe object is to this service: its name, its collection, and the SDK's methods that read it. A declaration holds no logic:
+// src/stripe limits, retries and checks the calls.
 import type Stripe from 'stripe';
 import type { StripeId } from '../sync/ports.js';
 
-/** Method and path of an operation as Stripe's reference names it; a label of metrics and a scope of the rate limiter. */
+/** Method and path as in Stripe's API reference; a label of metrics and a scope of the rate limiter. */
 export type Endpoint = `GET /v1/${string}`;
 
 /** Parameters of a list call (https://docs.stripe.com/api/pagination). */
@@ -15,17 +15,17 @@ export interface ListParams {
   created?: { gte?: number; lt?: number };
 }
 
-/** What the SDK's methods are given besides: the caller's, to be passed on as it is. */
+/** Options of the SDK for one call; a declaration passes them on unchanged. */
 export interface SendOptions {
   readonly authenticator: NonNullable<Stripe.RequestOptions['authenticator']>;
 }
 
 export interface Resource {
-  /** Stripe's name of it, as in the field `object`. */
+  /** Stripe's name, as in the field `object`. */
   readonly object: string;
-  /** Collection of its mirror in MongoDB. */
+  /** The collection that mirrors it in MongoDB. */
   readonly collection: string;
-  /** Stripe's list, newest first. What the method returns is not used: the answer is taken as it came over the wire. */
+  /** Stripe's list, newest first. The return value is not used: the response is read as it came over the wire. */
   readonly list: {
     readonly endpoint: Endpoint;
     readonly send: (stripe: Stripe, params: ListParams, options: SendOptions) => Promise<unknown>;

@@ -1,5 +1,5 @@
-// node-cron → requests. Level-triggered: at each tick, and slowly in between, every replica asks what the latest slot is by MongoDB's clock
-// and whether it has been decided. One wins it and inserts a request; a tick that is missed is found by the next look.
+// Cron becomes requests. Level-triggered: at each tick of node-cron, and at each poll, every replica finds the latest slot by MongoDB's
+// clock and whether it is decided. One replica wins the slot and inserts a request. The next look finds a slot whose tick was missed.
 import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../base/logger.js';
@@ -10,50 +10,59 @@ import { CronSlots } from './slots.js';
 export interface ScheduleOptions {
   /** Open; its database holds sync_requests and sync_state. */
   readonly connection: Connection;
-  /** Cron expression, five fields or six with seconds first; empty: off. Checked with `validateSchedule` before. */
+  /** Cron expression of five fields, or six with seconds first; empty: off. Checked with `validateSchedule` before. */
   readonly schedule: string;
   /** IANA name. */
   readonly timezone: string;
-  /** How often to look beside the ticks, in milliseconds. */
+  /** Longest time between two looks, in milliseconds. */
   readonly pollIntervalMs: number;
   readonly logger: Logger;
   readonly observer: ScheduleObserver;
-  /** Whether a slot that came while nothing ran is inserted late; otherwise it counts as skipped. */
+  /** Whether a slot that was missed while no replica ran is inserted late. Otherwise it counts as skipped. */
   readonly catchUp: boolean;
-  /** Name of this process in sync_state, different for each; a random one by default. */
+  /** Unique name of this process in sync_state; random by default. */
   readonly owner?: string;
-  /** Time by which slots are due; MongoDB's by default. */
+  /** The clock by which slots are due; MongoDB's by default. */
   readonly now?: () => Promise<Date>;
 }
 
 export interface Schedule {
-  /** The next slots after now, by the local clock; none when it is off. For showing. */
+  /** The next slots by the local clock, to be shown; none when the schedule is off. */
   next(count: number): Date[];
-  /** Longest time between two slots of the coming years, in seconds; undefined when it is off. */
-  readonly intervalSeconds: number | undefined;
-  /** Looks now. For tests; ticks and polls do it otherwise. */
+  /** Looks now instead of at the next tick or poll. */
   look(): Promise<void>;
-  /** Inserts nothing any more; resolves when nothing is under way. */
+  /** Ends ticks and polls. Resolves when no insertion is under way. */
   stop(): Promise<void>;
 }
 
-const scheduleName = 'syncAll';
+export const scheduleNames = ['syncAll'] as const;
+export type ScheduleName = (typeof scheduleNames)[number];
+
+/**
+ * What became of a slot. `inserted` in time, `caught_up` late, `skipped` because the last scan was still at work: told by the replica that
+ * won the slot, once over all replicas. `lost`: another replica won it.
+ */
+export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
+export type SlotOutcome = (typeof slotOutcomes)[number];
+
+export interface ScheduleObserver {
+  /** A schedule runs. `intervalSeconds` is the longest time between two of its slots. */
+  scheduleStarted(event: { readonly schedule: ScheduleName; readonly intervalSeconds: number }): void;
+  slotDecided(event: { readonly schedule: ScheduleName; readonly outcome: SlotOutcome }): void;
+}
+
+const [scheduleName] = scheduleNames;
 /** A slot that is decided later than this is late. */
 const lateMs = 60_000;
-/** A scan that will be tried again within this is still at work: no back-off is longer. */
+/** A scan whose next attempt is due within this time is still at work: no back-off is longer. */
 const atWorkWithinMs = 86_400_000;
-/** A `lastSlot` further ahead than this is from a wrong clock, not from another member's slightly different one. */
+/** A `lastSlot` further ahead comes from a wrong clock, not from the slightly different one of another MongoDB member. */
 const wrongClockMs = 86_400_000;
 
 /** Starts the schedule of full scans. An empty expression starts nothing. */
 export function startSchedule(options: ScheduleOptions): Schedule {
   if (options.schedule.trim() === '') {
-    return {
-      next: () => [],
-      intervalSeconds: undefined,
-      look: () => Promise.resolve(),
-      stop: () => Promise.resolve(),
-    };
+    return { next: () => [], look: () => Promise.resolve(), stop: () => Promise.resolve() };
   }
   const schedule = new RunningSchedule(options);
   schedule.start();
@@ -61,7 +70,6 @@ export function startSchedule(options: ScheduleOptions): Schedule {
 }
 
 class RunningSchedule implements Schedule {
-  readonly intervalSeconds: number | undefined;
   readonly #options: ScheduleOptions;
   readonly #slots: CronSlots;
   readonly #state: SlotState;
@@ -70,33 +78,34 @@ class RunningSchedule implements Schedule {
   #task: ScheduledTask | undefined;
   #polling: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
-  /** By MongoDB's clock, at the last look: a tick of a clock that is fast comes too early. */
+  /** Time to the next slot by MongoDB's clock, at the last look. A tick of a fast local clock comes too early. */
   #msToNext = Infinity;
   #isAdopted = false;
   #lastSeen: Date | undefined;
-  /** By MongoDB's clock. A slot from then on did not come while nothing ran. */
+  /** By MongoDB's clock. A later slot was not missed while no replica ran. */
   #firstLookAt: Date | undefined;
   #isFailing = false;
 
   constructor(options: ScheduleOptions) {
     this.#options = options;
     this.#slots = new CronSlots(options.schedule, options.timezone);
-    this.intervalSeconds = this.#slots.longestGapSeconds(new Date());
     this.#state = new SlotState(options.connection, scheduleName);
     this.#owner = options.owner ?? new mongo.ObjectId().toHexString();
   }
 
   start(): void {
-    const { schedule, timezone, logger } = this.#options;
+    const { schedule, timezone, logger, observer } = this.#options;
+    const intervalSeconds = this.#slots.longestGapSeconds(new Date());
+    if (intervalSeconds !== undefined) observer.scheduleStarted({ schedule: scheduleName, intervalSeconds });
     this.#task = createTask(schedule, () => this.look(), {
       timezone,
       name: scheduleName,
       noOverlap: true,
-      // A missed tick is found by the next look.
+      // The next look finds the slot of a missed tick.
       suppressMissedWarning: true,
       logger: {
-        info: (message) => logger.debug({ message }, 'Said by node-cron'),
-        warn: (message) => logger.debug({ message }, 'Said by node-cron'),
+        info: (message) => logger.debug({ message }, 'Message of node-cron'),
+        warn: (message) => logger.debug({ message }, 'Message of node-cron'),
         error: (error) => logger.warn({ err: error }, 'Cron tick failed'),
         debug: () => undefined,
       },
@@ -109,7 +118,7 @@ class RunningSchedule implements Schedule {
     return this.#slots.next(count, new Date());
   }
 
-  /** One at a time: a second call waits for the one under way. Never throws. */
+  /** One look at a time: a second call waits for the one under way. Never throws. */
   async look(): Promise<void> {
     this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
     await this.#looking;
@@ -125,8 +134,7 @@ class RunningSchedule implements Schedule {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       await this.look();
-      const pauseMs = Math.min(this.#options.pollIntervalMs, this.#msToNext);
-      await pause(pauseMs, signal);
+      await pause(Math.min(this.#options.pollIntervalMs, this.#msToNext), signal);
     }
   }
 
@@ -135,11 +143,12 @@ class RunningSchedule implements Schedule {
     const { logger } = this.#options;
     try {
       await this.#decideLatest(signal);
-      if (this.#isFailing) logger.info('The schedule goes on');
+      if (this.#isFailing) logger.info('The schedule works again');
       this.#isFailing = false;
     } catch (error) {
       if (signal.aborted) return;
-      if (!this.#isFailing) logger.warn({ err: error }, 'The schedule cannot be looked at, trying again');
+      if (!this.#isFailing)
+        logger.warn({ err: error }, 'The schedule cannot be read or moved on; trying again');
       this.#isFailing = true;
     }
   }
@@ -156,22 +165,22 @@ class RunningSchedule implements Schedule {
     if (state.lastSlot.getTime() > now.getTime() + wrongClockMs) {
       this.#options.logger.warn(
         { lastSlot: state.lastSlot, slot },
-        'The last slot lies in the future, set back',
+        'The last slot is in the future; it was set back',
       );
       await this.#state.rewind(state.lastSlot, slot, signal);
       return;
     }
     if (this.#lastSeen && slot <= this.#lastSeen) return;
     if (slot > state.lastSlot) await this.#decide(slot, now, signal);
-    // Before its first look this process could not have won it.
+    // Only a slot that came after the first look of this process could have been won by it.
     else if (this.#lastSeen) this.#tell(slot, 'lost');
     this.#lastSeen = slot;
   }
 
   /**
-   * On the first look of this process: an expression that is new, or new to this database, starts at its latest slot. Later ones do not
-   * look at the expression: during a rollout two versions with two expressions work side by side, and neither may swallow
-   * the other's slots. False when there is nothing to decide yet.
+   * On the first look of this process, an expression that differs from the stored one starts at its latest slot. Later looks do not
+   * compare: during a rollout two versions may have two expressions, and neither may take away slots of the other. False when there
+   * is nothing to decide yet.
    */
   async #adopt(state: ScheduleState | undefined, slot: Date, signal: AbortSignal): Promise<boolean> {
     if (this.#isAdopted) return true;
@@ -197,7 +206,7 @@ class RunningSchedule implements Schedule {
       this.#tell(slot, 'lost');
       return;
     }
-    // Told before the insertion: if this process dies in between, another one inserts it and tells nothing.
+    // Before the insertion: if this process dies in between, another one inserts the request and tells nothing.
     this.#tell(slot, isSkipped ? 'skipped' : isLate ? 'caught_up' : 'inserted', requestId);
     if (requestId) await this.#state.complete(requestId, signal);
   }
@@ -208,16 +217,4 @@ class RunningSchedule implements Schedule {
     const level = outcome === 'lost' ? 'debug' : 'info';
     logger[level]({ slot, outcome, ...(requestId && { requestId }) }, 'Slot of the schedule decided');
   }
-}
-
-// What becomes of the slots of a schedule, for those who measure it.
-/**
- * `inserted` in time, `caught_up` late, `skipped` as the last scan was still at work: each once over all replicas, by the one that won
- * the slot. `lost`: another replica won it.
- */
-export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
-export type SlotOutcome = (typeof slotOutcomes)[number];
-
-export interface ScheduleObserver {
-  slotDecided(event: { readonly schedule: string; readonly outcome: SlotOutcome }): void;
 }

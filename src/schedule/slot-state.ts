@@ -1,14 +1,14 @@
-// What all replicas know of a schedule: one document of sync_state. A slot is won by moving `lastSlot` on; the winner's request is written
-// down with it, so that any replica can insert the very same one if the winner dies before it has.
+// The state of a schedule over all replicas: one document of sync_state. A replica wins a slot by moving `lastSlot` on to it. The same update
+// stores the id of the request, so that any replica can insert the same request if the winner dies first.
 import type { Connection, mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
 import { databaseOf } from '../mongo/connection.js';
-import { isDuplicateKey, persistently } from '../mongo/faults.js';
+import { againOnDuplicate, isDuplicateKey, persistently } from '../mongo/faults.js';
 import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { newRequest } from '../requests/commands.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 
-/** A slot that was decided, and by whom. `requestId` is null where it was skipped. */
+/** A decided slot and the replica that won it. `requestId` is null where the slot was skipped. */
 export interface DecidedSlot {
   readonly slot: Date;
   readonly owner: string;
@@ -20,72 +20,52 @@ export interface ScheduleState {
   readonly timezone: string;
   readonly lastSlot: Date;
   readonly decided?: DecidedSlot;
-  /** Won, and perhaps not inserted yet. */
+  /** The request of a slot that was won; perhaps it is not inserted yet. */
   readonly inserting?: mongo.ObjectId;
 }
 
-const persist = { withinMs: 5_000 };
-
 export class SlotState {
   readonly #id: string;
+
+  readonly #state: mongo.Collection<StateDocument>;
 
   constructor(
     private readonly connection: Connection,
     schedule: string,
   ) {
     this.#id = stateIds.schedule(schedule);
+    this.#state = stateOf(databaseOf(connection));
   }
 
   /** The state, and MongoDB's time. */
   async read(
     signal: AbortSignal,
   ): Promise<{ readonly now: Date; readonly state: ScheduleState | undefined }> {
-    return persistently(
-      'reading the schedule',
-      async () => {
-        const now = await mongoTime(databaseOf(this.connection));
-        const found = await this.#state.findOne({ _id: this.#id });
-        // Only this class writes them.
-        return { now, state: (found ?? undefined) as ScheduleState | undefined };
-      },
-      { ...persist, signal },
-    );
+    return this.#persist('reading the schedule', signal, async () => {
+      const now = await mongoTime(databaseOf(this.connection));
+      const found = await this.#state.findOne({ _id: this.#id });
+      return { now, state: (found ?? undefined) as ScheduleState | undefined }; // only this class writes it
+    });
   }
 
-  /** Puts the expression down, with its latest slot as the last one: nothing before is caught up. Never moves `lastSlot` back. */
+  /** Stores the expression, with its latest slot as `lastSlot`: earlier slots are not caught up. Never moves `lastSlot` back. */
   async adopt(expression: string, timezone: string, latest: Date, signal: AbortSignal): Promise<void> {
-    const set = { expression, timezone };
-    await persistently(
-      'setting up the schedule',
-      async () => {
-        try {
-          await this.#state.updateOne(
-            { _id: this.#id },
-            { $set: set, $max: { lastSlot: latest } },
-            { upsert: true },
-          );
-        } catch (error) {
-          // Another replica inserted it first; again, it is an update.
-          if (!isDuplicateKey(error)) throw error;
-          await this.#state.updateOne({ _id: this.#id }, { $set: set, $max: { lastSlot: latest } });
-        }
-      },
-      { ...persist, signal },
+    const change = { $set: { expression, timezone }, $max: { lastSlot: latest } };
+    await this.#persist('setting up the schedule', signal, () =>
+      againOnDuplicate(() => this.#state.updateOne({ _id: this.#id }, change, { upsert: true })),
     );
   }
 
-  /** Sets a `lastSlot` that lies in the future back: MongoDB's clock was wrong. */
+  /** Sets back a `lastSlot` that is in the future, as MongoDB's clock was wrong. */
   async rewind(from: Date, to: Date, signal: AbortSignal): Promise<void> {
-    await persistently(
-      'setting the schedule right',
-      () => this.#state.updateOne({ _id: this.#id, lastSlot: from }, { $set: { lastSlot: to } }),
-      { ...persist, signal },
+    await this.#persist('setting back the schedule', signal, () =>
+      this.#state.updateOne({ _id: this.#id, lastSlot: from }, { $set: { lastSlot: to } }),
     );
   }
 
   /**
-   * True for the one replica that moves `lastSlot` on to this slot, also when the answer to an earlier try was lost. A request of an
-   * earlier slot that is not inserted yet goes first.
+   * True for the one replica that moves `lastSlot` on to this slot, also when the response to an earlier try was lost. If the request of
+   * an earlier slot is not inserted yet, it is inserted first.
    */
   async win(decided: DecidedSlot, signal: AbortSignal): Promise<boolean> {
     const { slot, owner, requestId } = decided;
@@ -96,53 +76,45 @@ export class SlotState {
       'decided.owner': owner,
       'decided.requestId': requestId,
     };
-    return persistently(
-      'winning a slot',
-      async () => {
-        for (;;) {
-          const set = { lastSlot: slot, decided, ...(requestId && { inserting: requestId }) };
-          const { matchedCount } = await this.#state.updateOne({ ...isOpen, inserting: null }, { $set: set });
-          if (matchedCount === 1) return true;
-          const open = await this.#state.findOne(isOpen, { projection: { inserting: 1 } });
-          if (!open) return (await this.#state.countDocuments(won)) === 1;
-          // Only this class writes it.
-          if (open['inserting']) await this.complete(open['inserting'] as mongo.ObjectId, signal);
-        }
-      },
-      { ...persist, signal },
-    );
+    return this.#persist('winning a slot', signal, async () => {
+      for (;;) {
+        const set = { lastSlot: slot, decided, ...(requestId && { inserting: requestId }) };
+        const { matchedCount } = await this.#state.updateOne({ ...isOpen, inserting: null }, { $set: set });
+        if (matchedCount === 1) return true;
+        const open = await this.#state.findOne(isOpen, { projection: { inserting: 1 } });
+        if (!open) return (await this.#state.countDocuments(won)) === 1;
+        // Only this class writes it.
+        if (open['inserting']) await this.complete(open['inserting'] as mongo.ObjectId, signal);
+      }
+    });
   }
 
-  /** Inserts the request of a slot that was won, and then forgets it. As often as need be: the `_id` makes it one. */
+  /** Inserts the request of a slot that was won, and clears `inserting`. Idempotent: the request's `_id` is fixed. */
   async complete(requestId: mongo.ObjectId, signal: AbortSignal): Promise<void> {
-    await persistently(
-      "inserting the schedule's request",
-      async () => {
-        // The winner may have been paused for long: what another one has completed may have run and gone since.
-        const isDue = await this.#state.countDocuments({ _id: this.#id, inserting: requestId });
-        if (isDue === 0) return;
-        try {
-          const request = newRequest({ command: 'syncAll', requestedBy: requestedByCron }, requestId);
-          await requestsOf(this.connection).insertOne(request);
-        } catch (error) {
-          if (!isDuplicateKey(error)) throw error;
-        }
-        await this.#state.updateOne({ _id: this.#id, inserting: requestId }, { $unset: { inserting: 1 } });
-      },
-      { ...persist, signal },
-    );
+    await this.#persist("inserting the schedule's request", signal, async () => {
+      // The winner may have been paused for long: a request that another replica inserted may have run and expired since.
+      const isDue = await this.#state.countDocuments({ _id: this.#id, inserting: requestId });
+      if (isDue === 0) return;
+      try {
+        const request = newRequest({ command: 'syncAll', requestedBy: requestedByCron }, requestId);
+        await requestsOf(this.connection).insertOne(request);
+      } catch (error) {
+        if (!isDuplicateKey(error)) throw error;
+      }
+      await this.#state.updateOne({ _id: this.#id, inserting: requestId }, { $unset: { inserting: 1 } });
+    });
   }
 
   /**
-   * Whether a scan that writes is at work: running, due, or put off by a daemon for no longer than `withinMs`. One that a user has put off
-   * is not: its time is its user's wish.
+   * Whether a scan that writes is at work: running, due, or requeued by a daemon to run within `withinMs`. A scan whose `runAt` a user has
+   * set is not at work before that time.
    */
   async isScanAtWork(withinMs: number, signal: AbortSignal): Promise<boolean> {
     const scan = { command: 'syncAll', dryRun: { $ne: true }, cancel: { $ne: true } };
     const isWaiting = { status: { $in: ['pending', null] } };
     const isSoon = { $expr: { $lte: ['$runAt', { $add: ['$$NOW', withinMs] }] } };
-    const wasPutOff = {
-      // Of one that had ended and was set back all of this tells of its life before.
+    const wasRequeued = {
+      // Where a user set an ended request back to pending, these fields are of its previous run.
       finishedAt: null,
       $or: [
         { attempts: { $gt: 0 } },
@@ -155,17 +127,18 @@ export class SlotState {
       $or: [
         { status: 'running' },
         { ...isWaiting, $expr: { $lte: ['$runAt', '$$NOW'] } },
-        { ...isWaiting, ...isSoon, ...wasPutOff },
+        { ...isWaiting, ...isSoon, ...wasRequeued },
       ],
     };
-    return persistently(
+    return this.#persist(
       'looking for the last scan',
+      signal,
       async () => (await requestsOf(this.connection).findOne(isAtWork, { projection: { _id: 1 } })) !== null,
-      { ...persist, signal },
     );
   }
 
-  get #state(): mongo.Collection<StateDocument> {
-    return stateOf(databaseOf(this.connection));
+  /** Goes on trying for as long as the next look may wait. */
+  async #persist<T>(doing: string, signal: AbortSignal, step: () => Promise<T>): Promise<T> {
+    return persistently(doing, step, { withinMs: 5_000, signal });
   }
 }

@@ -1,15 +1,15 @@
-// When a cron expression is due in a time zone. node-cron judges the expression and its days; the times of a day are put on the
-// time line here, so that every replica finds the same slots whatever its own clock says and whenever clocks are changed.
+// When a cron expression is due in a time zone. node-cron parses the expression and matches its days. This file puts the times of a day
+// on the time line, so that all replicas find the same slots, whatever their clocks say and whenever clocks change.
 import { createTask, parse, type ParsedFields, type ScheduledTask, validateDetailed } from 'node-cron';
 
-/** Far enough for 29 February on a given weekday, over a century without a leap day. */
-const mostDays = 41 * 366;
-/** Two slots of a yearly expression lie in it. */
+/** Far enough for 29 February on a given weekday, across a century year that is no leap year. */
+const maxDays = 41 * 366;
+/** A yearly expression has two slots in it. */
 const gapDays = 800;
-/** Every minute for three days: whoever scans more often than that has no long gap to find. */
-const mostGapSlots = 5_000;
+/** More seconds than a day has: the slots of every expression cover more than one day. */
+const maxGapSlots = 100_000;
 
-/** Says what is wrong with the expression or the time zone; undefined when both can be used. An empty expression is none. */
+/** What is wrong with the expression or the time zone; undefined when both can be used. An empty expression is valid: off. */
 export function validateSchedule(expression: string, timezone = 'UTC'): string | undefined {
   try {
     new TimeZone(timezone);
@@ -24,14 +24,14 @@ export function validateSchedule(expression: string, timezone = 'UTC'): string |
 }
 
 /**
- * The slots of an expression. An hour that is skipped when clocks go forward counts at the moment they do, one that comes twice when
- * they go back counts the first time: a daily slot comes daily. With `*` for the hours slots follow elapsed time instead, in
- * both: every quarter of an hour stays that.
+ * The slots of an expression. A daily slot comes once a day, also when clocks change: a slot in a skipped hour is due at the change, a slot
+ * in a repeated hour is due the first time. With `*` for the hours, slots follow elapsed time instead: every 15 minutes stays
+ * every 15 minutes.
  */
 export class CronSlots {
   readonly #fields: ParsedFields;
   readonly #zone: TimeZone;
-  /** Judges a day by its own rules (L, W, #, names): a task for every second of those days, in UTC, that is never started. */
+  /** Matches days by node-cron's rules (L, W, #, names): a task for every second of those days, in UTC, that is never started. */
   readonly #days: ScheduledTask;
   #known: { readonly at: number; readonly slot: Date } | undefined;
 
@@ -42,14 +42,14 @@ export class CronSlots {
     const { dayOfMonth, month, dayOfWeek } = this.#fields;
     const days = `* * * ${dayOfMonth.join(',')} ${month.join(',')} ${dayOfWeek.join(',')}`;
     this.#days = createTask(days, () => undefined, { timezone: 'UTC' });
-    // node-cron keeps a register of its tasks; destroyed they still match.
+    // Removes it from node-cron's register of tasks; a destroyed task still matches.
     void this.#days.destroy();
   }
 
   /** The latest slot at or before the given time; undefined when there was none for decades. */
   latest(at: Date): Date | undefined {
     const second = Math.floor(at.getTime() / 1_000);
-    // Looked for from the last answer on: this is asked every few seconds.
+    // Called every few seconds: the search goes back to the last result only.
     const known = this.#known && this.#known.at <= second ? this.#known : undefined;
     const found = this.#latestSince(second, known?.at);
     const slot = found === undefined ? known?.slot : new Date(found * 1_000);
@@ -59,46 +59,48 @@ export class CronSlots {
 
   /** The next `count` slots after the given time, fewer when there are none for decades. */
   next(count: number, after: Date): Date[] {
-    let last = Math.floor(after.getTime() / 1_000);
     const found: Date[] = [];
-    const start = addDays(this.#zone.dayAt(last), -1);
-    for (let days = 0; days < mostDays && found.length < count; days += 1) {
-      for (const slot of this.#slotsOn(addDays(start, days), last)) {
-        if (found.length === count) break;
-        // A day that a zone has left out shares the moment with the next.
-        if (slot <= last) continue;
-        found.push(new Date(slot * 1_000));
-        last = slot;
-      }
+    for (const slot of this.#slotsAfter(after, maxDays)) {
+      found.push(new Date(slot * 1_000));
+      if (found.length >= count) break;
     }
     return found;
   }
 
   /**
-   * The longest time between two neighbours among the slots of the next 800 days, in seconds; of the first 5,000 where there are
-   * more. Undefined where it knows fewer than two for decades.
+   * The longest time between two neighbours among the slots of the next 800 days, or the next 100,000 slots where there are more, in
+   * seconds. Undefined where there are fewer than two slots for decades.
    */
   longestGapSeconds(after: Date): number | undefined {
-    let last = Math.floor(after.getTime() / 1_000);
-    const start = addDays(this.#zone.dayAt(last), -1);
     const slots: number[] = [];
-    for (let days = 0; days < gapDays && slots.length < mostGapSlots; days += 1) {
-      for (const slot of this.#slotsOn(addDays(start, days), last)) {
-        if (slot <= last) continue;
-        slots.push(slot);
-        last = slot;
-      }
+    for (const slot of this.#slotsAfter(after, gapDays)) {
+      slots.push(slot);
+      if (slots.length >= maxGapSlots) break;
     }
     const found = slots.length > 1 ? slots : this.next(2, after).map((slot) => slot.getTime() / 1_000);
     const gaps = found.slice(1).map((slot, index) => slot - (found[index] ?? slot));
     return gaps.length === 0 ? undefined : gaps.reduce((longest, gap) => Math.max(longest, gap));
   }
 
+  /** Unix seconds, ascending, of so many days. */
+  *#slotsAfter(after: Date, days: number): Generator<number> {
+    let last = Math.floor(after.getTime() / 1_000);
+    const start = addDays(this.#zone.dayAt(last), -1);
+    for (let day = 0; day < days; day += 1) {
+      for (const slot of this.#slotsOn(addDays(start, day), last)) {
+        // A day that a zone leaves out shares the moment with the next.
+        if (slot <= last) continue;
+        yield slot;
+        last = slot;
+      }
+    }
+  }
+
   #latestSince(second: number, since: number | undefined): number | undefined {
     const start = addDays(this.#zone.dayAt(second), 1);
-    for (let days = 0; days < mostDays; days += 1) {
+    for (let days = 0; days < maxDays; days += 1) {
       const day = addDays(start, -days);
-      // No zone is further than that from UTC.
+      // No zone is further from UTC than 15 hours.
       if (since !== undefined && midnight(day) + secondsPerDay + 15 * 3_600 < since) return undefined;
       let latest: number | undefined;
       for (const slot of this.#slotsOn(day, since)) {
@@ -110,7 +112,7 @@ export class CronSlots {
     return undefined;
   }
 
-  /** Slots of a day of the zone as unix seconds, ascending; some of those at or before `after` may be left out. */
+  /** Slots of a day in the zone, in unix seconds, ascending. Some slots at or before `after` may be left out. */
   *#slotsOn(day: Day, after = -Infinity): Generator<number> {
     const start = midnight(day);
     if (!this.#days.match(new Date((start + secondsPerDay / 2) * 1_000))) return;
@@ -120,20 +122,20 @@ export class CronSlots {
     let localDone = -Infinity;
     for (const { from, to, offset } of stretches) {
       const localFrom = from + offset;
-      let isSkippedOwed = false;
+      let isSkippedDue = false;
       for (const time of this.#times(afterTime)) {
         const local = start + time;
         if (local >= to + offset) break;
         if (local < localFrom) {
-          // Not on any clock that day, as the clocks were put forward over it.
-          isSkippedOwed ||= local >= localDone;
+          // The clocks went forward past this time: no clock showed it that day.
+          isSkippedDue ||= local >= localDone;
         } else if (isEveryHour || local >= localDone) {
-          if (isSkippedOwed && !isEveryHour && local > localFrom) yield from;
-          isSkippedOwed = false;
+          if (isSkippedDue && !isEveryHour && local > localFrom) yield from;
+          isSkippedDue = false;
           yield local - offset;
         }
       }
-      if (isSkippedOwed && !isEveryHour) yield from;
+      if (isSkippedDue && !isEveryHour) yield from;
       localDone = to + offset;
     }
   }
@@ -151,9 +153,10 @@ export class CronSlots {
 
 const ascending = (values: readonly number[]): readonly number[] => [...values].sort((a, b) => a - b);
 
-// Wall clock of a time zone, in whole seconds: what a day there consists of when its clocks are changed. Pure but for Intl's zone data.
+// The wall clock of a time zone, in whole seconds. Pure but for Intl's zone data.
+
 /** A calendar day; no time zone. */
-export interface Day {
+interface Day {
   readonly year: number;
   /** 1 to 12. */
   readonly month: number;
@@ -170,8 +173,8 @@ function addDays(day: Day, days: number): Day {
   return { year: date.getUTCFullYear(), month: date.getUTCMonth() + 1, day: date.getUTCDate() };
 }
 
-/** A stretch of time in which the zone's clocks run evenly: local = UTC + offset. */
-export interface Stretch {
+/** A stretch of time with one offset: local = UTC + offset. */
+interface Stretch {
   /** Unix seconds, inclusive; -Infinity for the first. */
   readonly from: number;
   /** Unix seconds, exclusive; Infinity for the last. */
@@ -180,7 +183,7 @@ export interface Stretch {
   readonly offset: number;
 }
 
-export class TimeZone {
+class TimeZone {
   readonly #format: Intl.DateTimeFormat;
 
   /** @throws RangeError for a zone that is unknown here */

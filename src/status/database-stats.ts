@@ -1,71 +1,88 @@
-// Numbers that are the same from every replica, read through indexes or sync_state so that a scrape stays cheap.
-import { stateIds } from '../mongo/sync-state.js';
+// Numbers that are the same from every replica. Each read goes along an index or to one document of sync_state, so that a scrape stays cheap.
 import type { mongo } from 'mongoose';
-import { countDeleted } from '../mirror/mirror.js';
-import type { MirrorDocument } from '../mirror/operations.js';
+import { countObjects, type ObjectCounts } from '../mirror/mirror.js';
 import { persistently } from '../mongo/faults.js';
-import { stateOf } from '../mongo/sync-state.js';
+import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { readCallsThisMonth } from '../rate/budget.js';
 import { oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import { requestsCollectionName } from '../requests/request.js';
+import { resources } from '../resources/registry.js';
+
+type PerObject<T> = Readonly<Record<string, T>>;
 
 export interface DatabaseStats {
   readonly requestsPending: number;
   readonly requestsRunning: number;
-  /** Time since which the longest waiting request could have been claimed; undefined when none waits. */
+  /** When the oldest due request could first have been claimed; undefined when none is due. */
   readonly oldestPendingAt: Date | undefined;
-  /** By kind of object; without an entry until its first complete scan. */
-  readonly lastCompleteScanAt: Readonly<Record<string, Date>>;
-  readonly mirrorObjects: Readonly<Record<string, { live: number; deleted: number }>>;
-  /** Customers whose removal is held for approval, by kind of object. */
-  readonly removalsHeld: Readonly<Record<string, number>>;
+  /** By kind of object; no entry before its first complete scan. */
+  readonly lastCompleteScanAt: PerObject<Date>;
+  readonly mirrorObjects: PerObject<ObjectCounts>;
+  /** Customers whose removal waits for approval, by kind of object. */
+  readonly removalsHeld: PerObject<number>;
   /** Calls to Stripe of all replicas in this calendar month. */
   readonly callsThisMonth: number;
   /** When the database was bound to its Stripe account; undefined before. */
   readonly boundAt: Date | undefined;
 }
 
-/** Where the mirror of one kind of object is. */
-export interface StatsOf {
-  readonly object: string;
-  readonly collection: string;
-}
-
 /** @throws Fault `mongodb_unavailable` or `mongodb_rejected` */
-export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[]): Promise<DatabaseStats> {
+export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
   return persistently('reading statistics', async () => {
     const requests = db.collection(requestsCollectionName);
+    const states = stateOf(db);
     const [requestsPending, requestsRunning, oldestPendingAt] = await Promise.all([
       requests.countDocuments(isPending),
       requests.countDocuments({ status: 'running' }),
       oldestDueAt(requests),
     ]);
-    const mirrorObjects: Record<string, { live: number; deleted: number }> = {};
-    const lastCompleteScanAt: Record<string, Date> = {};
-    const removalsHeld: Record<string, number> = {};
-    for (const { object, collection } of objects) {
-      const mirror = db.collection<MirrorDocument>(collection);
-      const deleted = await countDeleted(mirror);
-      mirrorObjects[object] = {
-        live: Math.max(0, (await mirror.estimatedDocumentCount()) - deleted),
-        deleted,
-      };
-      const completed = await stateOf(db).findOne({ _id: stateIds.scanCompleted(object) });
-      if (completed?.['at'] instanceof Date) lastCompleteScanAt[object] = completed['at'];
-      const held = await stateOf(db).findOne({ _id: stateIds.scanHeld(object) });
-      removalsHeld[object] = Number(held?.['count'] ?? 0);
-    }
-    const binding = await stateOf(db).findOne({ _id: stateIds.binding });
     return {
       requestsPending,
       requestsRunning,
       oldestPendingAt,
-      lastCompleteScanAt,
-      mirrorObjects,
-      removalsHeld,
-      callsThisMonth: await readCallsThisMonth(stateOf(db)),
-      boundAt: binding?.['boundAt'] instanceof Date ? binding['boundAt'] : undefined,
+      lastCompleteScanAt: await readCompleteScans(states),
+      mirrorObjects: await readMirrorObjects(db),
+      removalsHeld: await forEachObject(async ({ object }) => {
+        const held = await states.findOne({ _id: stateIds.scanHeld(object) });
+        return Number(held?.['count'] ?? 0);
+      }),
+      callsThisMonth: await readCallsThisMonth(states),
+      boundAt: (await readBinding(states))?.boundAt,
     };
   });
+}
+
+/** Live and deleted objects in the mirror, by kind of object. */
+export const readMirrorObjects = (db: mongo.Db): Promise<PerObject<ObjectCounts>> =>
+  forEachObject(({ collection }) => countObjects(db.collection(collection)));
+
+/** When the last complete scan ended, by kind of object; no entry before the first. */
+export const readCompleteScans = (states: mongo.Collection<StateDocument>): Promise<PerObject<Date>> =>
+  forEachObject(async ({ object }) => {
+    const completed = await states.findOne({ _id: stateIds.scanCompleted(object) });
+    return completed?.['at'] instanceof Date ? completed['at'] : undefined;
+  });
+
+/** The Stripe account and mode of this database; undefined before it is bound. */
+export async function readBinding(states: mongo.Collection<StateDocument>) {
+  const found = await states.findOne({ _id: stateIds.binding });
+  if (!found) return undefined;
+  const { accountId, livemode, boundAt } = found;
+  return {
+    accountId: typeof accountId === 'string' ? accountId : null,
+    livemode: livemode === true,
+    boundAt: boundAt instanceof Date ? boundAt : undefined,
+  };
+}
+
+async function forEachObject<T>(
+  read: (resource: (typeof resources)[number]) => Promise<T | undefined>,
+): Promise<PerObject<T>> {
+  const values: Record<string, T> = {};
+  for (const resource of resources) {
+    const value = await read(resource);
+    if (value !== undefined) values[resource.object] = value;
+  }
+  return values;
 }

@@ -1,22 +1,22 @@
-// Which replicas there are: each keeps one document in sync_state while it runs, for people to see who works on a database, and in which
-// version. Nothing rests on it: leases say who may do what.
-import { stateIds } from '../mongo/sync-state.js';
+// Which replicas run: each keeps one document in sync_state, so that people see who works on a database, in which version. No decision
+// depends on it: leases say who may do what.
 import type { mongo } from 'mongoose';
 import { isDoneWithin, pause } from '../base/waiting.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
-import type { StateDocument } from '../mongo/sync-state.js';
+import { type StateDocument, stateIds } from '../mongo/sync-state.js';
+import type { StripeObserver } from '../stripe/observer.js';
 
-/** What a replica tells of itself. */
+/** What a replica reports of itself. */
 export interface Vitals {
   readonly version: string;
   /** Cron expression of the full scan; empty: off. */
   readonly schedule: string;
   readonly timezone: string;
-  /** Calls to Stripe a second that it keeps to, of all replicas together; 0: unlimited. */
+  /** The budget of all replicas together, in calls to Stripe a second; 0: unlimited. */
   readonly limits: { readonly callsPerSecond: number; readonly callsPerSecondPerEndpoint: number };
-  /** Calls to Stripe a second that it made itself since it was last seen. */
+  /** Its own calls to Stripe a second since its last heartbeat. */
   readonly callsPerSecond: number;
-  /** Requests that it works on. */
+  /** Requests that it runs. */
   readonly running: { readonly small: number; readonly scan: number };
 }
 
@@ -26,7 +26,7 @@ export interface Replica extends Vitals {
   /** By MongoDB's clock. */
   readonly startedAt: Date;
   readonly seenAt: Date;
-  /** False: it has ended without a word, is paused, or does not reach MongoDB. */
+  /** False: it died, is paused, or cannot reach MongoDB. */
   readonly isAlive: boolean;
 }
 
@@ -34,40 +34,40 @@ export interface PresenceOptions {
   readonly states: mongo.Collection<StateDocument>;
   readonly owner: string;
   readonly vitals: () => Vitals;
-  /** Told when telling fails, once until it succeeds. */
+  /** Called when heartbeats begin to fail, once until one succeeds. */
   readonly onFault: (error: unknown) => void;
-  /** How often it is told, in milliseconds; 10,000 by default. */
+  /** Time between two heartbeats, in milliseconds; 10,000 by default. */
   readonly everyMs?: number;
 }
 
 export interface Presence {
-  /** Takes the document away; where MongoDB does not answer within two seconds it stays, and says that the replica is gone. */
+  /** Deletes the document. If MongoDB does not answer within 2 s it stays, and shows the replica as gone once heartbeats are missed. */
   stop(): Promise<void>;
 }
 
 const prefix = stateIds.replica();
 const isReplica: mongo.Filter<StateDocument> = { _id: new RegExp(`^${prefix}`) };
-const byDefaultEveryMs = 10_000;
-/** Missed so many times it is taken for gone. */
+const defaultEveryMs = 10_000;
+/** After so many missed heartbeats a replica counts as gone. */
 const missedBeats = 3;
-/** One that ended without a word is forgotten after so long. */
+/** The document of a replica that is gone is deleted after this time. */
 const keptMs = 86_400_000;
 const goodbyeMs = 2_000;
 
-/** Tells at once and then again and again that this replica is there. A failure is told, and changes nothing. */
+/** Writes the first heartbeat at once, then one every `everyMs`. A failed heartbeat is reported and changes nothing else. */
 export function startPresence({
   states,
   owner,
   vitals,
   onFault,
-  everyMs = byDefaultEveryMs,
+  everyMs = defaultEveryMs,
 }: PresenceOptions): Presence {
   const _id = stateIds.replica(owner);
   const stopping = new AbortController();
   const { signal } = stopping;
   let isFailing = false;
 
-  const tell = async (): Promise<void> => {
+  const beat = async (): Promise<void> => {
     const set = {
       $mergeObjects: [
         { startedAt: '$$NOW' },
@@ -82,12 +82,12 @@ export function startPresence({
     let isFirst = true;
     while (!signal.aborted) {
       try {
-        await tell();
+        await beat();
         if (isFirst) await forgetOld(states);
         isFirst = false;
         isFailing = false;
       } catch (error) {
-        if (!isFailing) onFault(toMongoFault(error, 'telling that this replica is there'));
+        if (!isFailing) onFault(toMongoFault(error, 'writing the heartbeat of this replica'));
         isFailing = true;
       }
       await pause(everyMs, signal);
@@ -98,7 +98,7 @@ export function startPresence({
   return {
     async stop() {
       stopping.abort();
-      // A beat that is under way would bring the document back.
+      // A heartbeat that is under way would write the document again.
       const goodbye = running.then(() => states.deleteOne({ _id })).catch(() => undefined);
       await isDoneWithin(goodbye, goodbyeMs);
     },
@@ -112,7 +112,7 @@ async function forgetOld(states: mongo.Collection<StateDocument>): Promise<void>
 }
 
 /**
- * The replicas that are there, and those that went without a word during the last day; the latest start first.
+ * The replicas that are alive, and those that disappeared within the last day; the latest start first.
  * @throws Fault `mongodb_rejected` where the user may not read `sync_state`, `mongodb_unavailable`
  */
 export async function readReplicas(states: mongo.Collection<StateDocument>): Promise<readonly Replica[]> {
@@ -131,20 +131,25 @@ export async function readReplicas(states: mongo.Collection<StateDocument>): Pro
   }));
 }
 
-/** Counts calls to Stripe on their way to an observer. */
-export function countCalls<Call>(observer: { callFinished(call: Call): void }): {
-  readonly callFinished: (call: Call) => void;
-  /** Calls a second since this was last asked. */
+/** Counts the calls to Stripe that an observer is told of. */
+export function countingCalls<Observer extends StripeObserver>(
+  observer: Observer,
+): {
+  readonly observer: Observer;
+  /** Calls a second since the previous time this was called. */
   readonly lately: () => number;
 } {
   let finished = 0;
   let sinceMs = performance.now();
   return {
-    callFinished: (call) => {
-      finished += 1;
-      observer.callFinished(call);
+    observer: {
+      ...observer,
+      callFinished(call) {
+        finished += 1;
+        observer.callFinished(call);
+      },
     },
-    lately: () => {
+    lately() {
       const nowMs = performance.now();
       const perSecond = finished / Math.max(1, (nowMs - sinceMs) / 1_000);
       finished = 0;

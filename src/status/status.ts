@@ -1,33 +1,31 @@
-// What `status` tells, read part by part: who may not read one part is told the others. Every question goes along an index or to one
+// What `status` shows, read part by part: a user who may not read one part still sees the others. Each read goes along an index or to one
 // document.
-import { stateIds } from '../mongo/sync-state.js';
 import type { mongo } from 'mongoose';
 import { isFault } from '../base/errors.js';
-import { countDeleted } from '../mirror/mirror.js';
-import type { MirrorDocument } from '../mirror/operations.js';
 import { isUnauthorized } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
-import { stateOf } from '../mongo/sync-state.js';
+import type { ObjectCounts } from '../mirror/mirror.js';
+import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { callsThisMonth } from '../rate/budget-month.js';
 import { factorNow } from '../rate/budget-pipeline.js';
 import { countDue, oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import type { RequestCollection } from '../requests/request.js';
 import { type RequestView, rowProjection, soundView } from '../requests/view.js';
-import { customer } from '../resources/customer.js';
 import { resources } from '../resources/registry.js';
 import { CronSlots, validateSchedule } from '../schedule/slots.js';
+import { readBinding, readCompleteScans, readMirrorObjects } from './database-stats.js';
 import { readReplicas, type Replica } from './replicas.js';
 
-/** The user who asks may not read it. */
+/** MongoDB does not let this user read the part. */
 export const notPermitted = 'not permitted';
 export type Part<T> = T | typeof notPermitted;
 
 export interface Waiting {
   readonly count: number;
-  /** Those that could be claimed. */
+  /** Those that can be claimed now. */
   readonly due: number;
-  /** When the one that has been due for the longest could have been claimed first; null when none is due. */
+  /** When the oldest due request could first have been claimed; null when none is due. */
   readonly oldestSince: Date | null;
 }
 
@@ -44,14 +42,14 @@ export interface Schedule {
 }
 
 export interface Rate {
-  /** Calls a second that all replicas made together, in the last ten seconds or so. */
+  /** Calls a second of all replicas together, in about the last ten seconds. */
   readonly callsPerSecond: number;
-  /** What they keep to; 0: unlimited, null: no replica tells. */
+  /** The budget of all replicas; 0: unlimited, null: no replica is alive. */
   readonly limit: number | null;
   readonly limitPerEndpoint: number | null;
-  /** Share of the limit that Stripe's refusals have left for now, 0 to 1. */
+  /** Share of the limit that is in use, 0 to 1: a 429 of Stripe lowers it for a time. */
   readonly share: number;
-  /** When Stripe refused a call last for being too many. */
+  /** When Stripe last answered 429. */
   readonly slowedAt: Date | null;
   readonly callsThisMonth: number;
 }
@@ -64,11 +62,11 @@ export interface Status {
   readonly replicas: Part<readonly Replica[]>;
   readonly running: Part<readonly RequestView[]>;
   readonly waiting: Part<Waiting>;
-  /** Requests that are kept, by how they ended. */
+  /** Ended requests that are not expired yet, by status. */
   readonly kept: Part<{ readonly failed: number; readonly partial: number }>;
   readonly lastCompleteScanAt: Part<Date | null>;
   readonly schedule: Part<Schedule | null>;
-  readonly mirror: Part<Readonly<Record<string, { readonly live: number; readonly deleted: number }>>>;
+  readonly mirror: Part<Readonly<Record<string, ObjectCounts>>>;
   readonly rate: Part<Rate>;
 }
 
@@ -87,7 +85,7 @@ export async function readStatus(source: StatusSource): Promise<Status> {
   const states = stateOf(db);
   const part = <T>(read: () => Promise<T>): Promise<Part<T>> => permitted(read, signal);
   const [mirrorOf, replicas, running, waiting, kept, lastCompleteScanAt, mirror] = await Promise.all([
-    part(async () => bindingOf(await states.findOne({ _id: stateIds.binding }))),
+    part(async () => bindingOf(await readBinding(states))),
     part(() => readReplicas(states)),
     part(() => readRunning(requests)),
     part(() => readWaiting(requests)),
@@ -95,10 +93,8 @@ export async function readStatus(source: StatusSource): Promise<Status> {
       failed: await requests.countDocuments({ status: 'failed' }),
       partial: await requests.countDocuments({ status: 'partial' }),
     })),
-    part(async () =>
-      dateOf((await states.findOne({ _id: stateIds.scanCompleted(customer.object) }))?.['at']),
-    ),
-    part(() => readMirror(db)),
+    part(async () => lastOf(await readCompleteScans(states))),
+    part(() => readMirrorObjects(db)),
   ]);
   const alive = replicas === notPermitted ? [] : replicas.filter(({ isAlive }) => isAlive);
   const [schedule, rate] = await Promise.all([
@@ -120,7 +116,6 @@ export async function readStatus(source: StatusSource): Promise<Status> {
   };
 }
 
-/** Reads, or says that the user may not. */
 async function permitted<T>(read: () => Promise<T>, signal: AbortSignal): Promise<Part<T>> {
   try {
     return await persistently('reading the status', read, { signal });
@@ -130,21 +125,20 @@ async function permitted<T>(read: () => Promise<T>, signal: AbortSignal): Promis
   }
 }
 
-const dateOf = (value: unknown): Date | null => (value instanceof Date ? value : null);
+const bindingOf = (found: Awaited<ReturnType<typeof readBinding>>): Binding | null =>
+  found ? { accountId: found.accountId, livemode: found.livemode } : null;
 
-function bindingOf(found: mongo.Document | null): Binding | null {
-  if (!found) return null;
-  const accountId: unknown = found['accountId'];
-  return {
-    accountId: typeof accountId === 'string' ? accountId : null,
-    livemode: found['livemode'] === true,
-  };
+/** When every kind of object has had a complete scan; null before. */
+function lastOf(completeScans: Readonly<Record<string, Date>>): Date | null {
+  const times = resources.map(({ object }) => completeScans[object]?.getTime() ?? NaN);
+  const earliest = Math.min(...times);
+  return Number.isNaN(earliest) ? null : new Date(earliest);
 }
 
-const mostRunning = 50;
+const maxRunning = 50;
 
 async function readRunning(requests: RequestCollection): Promise<readonly RequestView[]> {
-  const options = { projection: rowProjection, limit: mostRunning };
+  const options = { projection: rowProjection, limit: maxRunning };
   const found = await requests.find({ status: 'running' }, options).toArray();
   return found.map(soundView);
 }
@@ -158,19 +152,9 @@ async function readWaiting(requests: RequestCollection): Promise<Waiting> {
   return { count, due, oldestSince: oldestSince ?? null };
 }
 
-async function readMirror(db: mongo.Db): Promise<Record<string, { live: number; deleted: number }>> {
-  const counts: Record<string, { live: number; deleted: number }> = {};
-  for (const { object, collection } of resources) {
-    const mirror = db.collection<MirrorDocument>(collection);
-    const [all, deleted] = [await mirror.estimatedDocumentCount(), await countDeleted(mirror)];
-    counts[object] = { live: Math.max(0, all - deleted), deleted };
-  }
-  return counts;
-}
+const slotsShown = 3;
 
-const slotsTold = 3;
-
-/** As the latest replica has it; where none tells, as it was set up last. */
+/** The schedule of the replica that started last; without a live replica, the stored one. */
 function scheduleOf(alive: readonly Replica[], stored: mongo.Document | null, now: Date): Schedule | null {
   const [latest] = alive;
   const expression: unknown = latest ? latest.schedule : stored?.['expression'];
@@ -180,11 +164,11 @@ function scheduleOf(alive: readonly Replica[], stored: mongo.Document | null, no
   return {
     expression,
     timezone,
-    next: isUsable ? new CronSlots(expression, timezone).next(slotsTold, now) : [],
+    next: isUsable ? new CronSlots(expression, timezone).next(slotsShown, now) : [],
   };
 }
 
-async function readLimiter(states: ReturnType<typeof stateOf>): Promise<mongo.Document | null> {
+async function readLimiter(states: mongo.Collection<StateDocument>): Promise<mongo.Document | null> {
   const slowed = { $map: { input: { $objectToArray: '$endpoints' }, in: '$$this.v.slowedAt' } };
   const slowedAt = { $max: [{ $max: slowed }, '$whole.slowedAt'] };
   const projection = { share: factorNow('whole'), slowedAt, calls: callsThisMonth };

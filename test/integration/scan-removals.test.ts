@@ -1,7 +1,6 @@
 // Removals that are held for approval: seen from outside, kept, and gone on with.
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/base/errors.js';
-import { resources } from '../../src/resources/registry.js';
 import { readDatabaseStats } from '../../src/status/database-stats.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
@@ -10,7 +9,7 @@ import { Life, openScanBench, type ScanBench } from '../support/scan.js';
 const retrieve = 'GET /v1/customers/{id}';
 
 const heldOf = async ({ db }: ScanBench): Promise<number | undefined> =>
-  (await readDatabaseStats(db, resources)).removalsHeld['customer'];
+  (await readDatabaseStats(db)).removalsHeld['customer'];
 
 /** A mirror of 400, of whom so many are then deleted at Stripe. */
 async function mirrorThatLost(count: number): Promise<{ bench: ScanBench; gone: string[] }> {

@@ -27,7 +27,10 @@ function bench(schedule = '0 3 * * *', timezone = 'UTC') {
       catchUp: true,
       pollIntervalMs: 60_000,
       logger: lab.logger,
-      observer: { slotDecided: ({ schedule: name, outcome }) => void outcomes.push(`${name} ${outcome}`) },
+      observer: {
+        scheduleStarted: () => undefined,
+        slotDecided: ({ schedule: name, outcome }) => void outcomes.push(`${name} ${outcome}`),
+      },
       now: () => Promise.resolve(clock.now),
       ...options,
     });

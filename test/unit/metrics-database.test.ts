@@ -1,12 +1,12 @@
 // Metrics that are read from the database: seldom, within a deadline, and absent rather than old.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { DatabaseNumbers } from '../../src/metrics/database-metrics.js';
 import { metricPrefix, metricSpecs } from '../../src/metrics/catalog.js';
 import { type Metrics } from '../../src/metrics/metrics.js';
+import type { DatabaseStats } from '../../src/status/database-stats.js';
 import { metricsOf, scrape, valueOf } from '../support/metrics.js';
 
 describe('metrics of the database', () => {
-  const numbers: DatabaseNumbers = {
+  const numbers: DatabaseStats = {
     requestsPending: 3,
     requestsRunning: 1,
     oldestPendingAt: new Date(1_700_000_000_500),
@@ -85,7 +85,7 @@ describe('metrics of the database', () => {
 
   it('do not hold a scrape longer than their deadline, and a late answer is not shown', async () => {
     const metrics = metricsOf({ deadlineMs: 3_000 });
-    let answer: (late: DatabaseNumbers) => void = () => undefined;
+    let answer: (late: DatabaseStats) => void = () => undefined;
     let given: AbortSignal | undefined;
     metrics.readFrom((signal) => {
       given = signal;

@@ -1,24 +1,49 @@
 import { describe, expect, it } from 'vitest';
 import { catalog, metricPrefix, metricSpecs } from '../../src/metrics/catalog.js';
-import type { DatabaseNumbers } from '../../src/metrics/database-metrics.js';
+import type { Metrics } from '../../src/metrics/metrics.js';
 import type { MirrorObserver } from '../../src/mirror/mirror.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
 import { resources } from '../../src/resources/registry.js';
 import type { ScheduleObserver } from '../../src/schedule/schedule.js';
-import type { DatabaseStats } from '../../src/status/database-stats.js';
-import { keyRefusals } from '../../src/stripe/key.js';
+import { type KeyRefusal, keyRefusals } from '../../src/stripe/key.js';
 import type { StripeObserver } from '../../src/stripe/observer.js';
 import { Tally } from '../../src/sync/outcome.js';
 import { metricsOf, parseNumber, samplesOf, scrape, valueOf } from '../support/metrics.js';
+
+interface States {
+  /** 0: unlimited. */
+  rate: number;
+  maxRate: number;
+  refusals: KeyRefusal[];
+  polledAt: number;
+}
+
+/** Has the metrics show these states of a gateway and a worker, as they are at each scrape. */
+function showing(metrics: Metrics, known: Partial<States>): States {
+  const states = { rate: 0, maxRate: 0, refusals: [], polledAt: performance.now(), ...known };
+  metrics.showStatesOf({
+    gateway: {
+      effectiveRate: () => states.rate,
+      get configuredRate() {
+        return states.maxRate;
+      },
+      keyRefusals: () => states.refusals,
+    },
+    worker: {
+      get lastPollAt() {
+        return states.polledAt;
+      },
+    },
+  });
+  return states;
+}
 
 describe('the observers of all parts', () => {
   it('are satisfied by the one of the metrics, and labels are the same on both sides', () => {
     const { observer } = metricsOf();
     const all: RequestsObserver & StripeObserver & ScheduleObserver & MirrorObserver = observer;
-    const stats: (numbers: DatabaseStats) => DatabaseNumbers = (numbers) => numbers;
 
     expect(all).toBeDefined();
-    expect(stats).toBeDefined();
     for (const { list, retrieve } of resources) {
       expect(catalog.stripe_calls_total.labels.endpoint).toContain(list.endpoint);
       expect(catalog.stripe_calls_total.labels.endpoint).toContain(retrieve.endpoint);
@@ -123,7 +148,7 @@ describe('events', () => {
     for (let each = 0; each < 3; each += 1) tally.count('created');
     tally.count('failed');
 
-    metrics.observer.requestClaimed({ lane: 'small', waitSeconds: 0.02 });
+    metrics.observer.requestClaimed({ command: 'syncByIds', lane: 'small', waitSeconds: 0.02 });
     metrics.observer.requestEnded({
       command: 'syncByIds',
       status: 'partial',
@@ -150,7 +175,7 @@ describe('events', () => {
 
   it('of requests that failed count by the code of their error, and of no others', async () => {
     const metrics = metricsOf();
-    const ended = { command: 'syncByIds', seconds: 1, result: undefined, count: 1 };
+    const ended = { command: 'syncByIds', seconds: 1, result: undefined, count: 1 } as const;
 
     metrics.observer.requestEnded({ ...ended, status: 'failed', code: 'stripe_unavailable' });
     metrics.observer.requestEnded({ ...ended, status: 'failed' });
@@ -167,10 +192,10 @@ describe('events', () => {
         .filter(({ value }) => value === 1)
         .map(({ labels }) => labels['reason']);
 
-    metrics.observer.keyRefused(['key_refused', 'new_key_account_mismatch']);
+    const states = showing(metrics, { refusals: ['key_refused', 'new_key_account_mismatch'] });
     expect(await refused()).toEqual(['key_refused', 'new_key_account_mismatch']);
 
-    metrics.observer.keyRefused([]);
+    states.refusals = [];
     expect(await refused()).toEqual([]);
     expect(await samplesOf(metrics, 'stripe_key_refused')).toHaveLength(keyRefusals.length);
   });
@@ -185,8 +210,7 @@ describe('events', () => {
     for (const name of names) expect(await samplesOf(metrics, name)).toEqual([]);
 
     metrics.observer.scheduleStarted({ schedule: 'syncAll', intervalSeconds: 86_400 });
-    metrics.observer.polled(2_000);
-    metrics.observer.rateConfigured(0);
+    showing(metrics, { polledAt: performance.now() - 2_000, maxRate: 0 });
 
     const [interval, polledAt, rate] = await Promise.all(names.map((name) => valueOf(metrics, name)));
     expect(interval).toBe(86_400);
@@ -201,7 +225,7 @@ describe('events', () => {
     metrics.observer.callFinished({ endpoint, outcome: 'not_found', seconds: 0.3 });
     metrics.observer.rateLimited('endpoint-rate');
     metrics.observer.slotWaited(0.1);
-    metrics.observer.rateChanged(10);
+    const states = showing(metrics, { rate: 10 });
 
     expect(await valueOf(metrics, 'stripe_calls_total', { endpoint, outcome: 'not_found' })).toBe(1);
     expect(await valueOf(metrics, 'stripe_call_duration_seconds_bucket', { endpoint, le: '0.3' })).toBe(1);
@@ -209,7 +233,7 @@ describe('events', () => {
     expect(await valueOf(metrics, 'rate_limiter_wait_seconds_sum')).toBe(0.1);
     expect(await valueOf(metrics, 'rate_limiter_calls_per_second')).toBe(10);
 
-    metrics.observer.rateChanged(0);
+    states.rate = 0;
     expect(await valueOf(metrics, 'rate_limiter_calls_per_second')).toBe(Infinity);
   });
 
@@ -218,16 +242,14 @@ describe('events', () => {
     const before = (await metrics.render()).split('\n').length;
 
     for (let index = 0; index < 50; index += 1) {
-      metrics.observer.callFinished({ endpoint: `GET /v1/${index}`, outcome: `x${index}`, seconds: 1 });
-      metrics.observer.rateLimited(`reason-${index}`);
-      metrics.observer.requestEnded({
-        command: `c${index}`,
-        status: `s${index}`,
-        seconds: 1,
-        result: undefined,
-        count: 1,
-      });
-      metrics.observer.slotDecided({ schedule: `s${index}`, outcome: `o${index}` });
+      // Values that no type allows.
+      const outcome = `x${index}` as never;
+      const status = `s${index}` as never;
+      const command = `c${index}` as never;
+      metrics.observer.callFinished({ endpoint: `GET /v1/${index}`, outcome, seconds: 1 });
+      metrics.observer.rateLimited(`reason-${index}` as never);
+      metrics.observer.requestEnded({ command, status, seconds: 1, result: undefined, count: 1 });
+      metrics.observer.slotDecided({ schedule: status, outcome });
     }
 
     expect(await valueOf(metrics, 'stripe_calls_total', { endpoint: 'other', outcome: 'other' })).toBe(50);
