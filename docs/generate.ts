@@ -11,6 +11,7 @@ import { type Setting, settings } from '../src/config/settings.js';
 import { type LabelValues, metricPrefix, type MetricSpec, metricSpecs } from '../src/metrics/catalog.js';
 import { requestJsonSchema } from '../src/requests/json-schema.js';
 import { chartFiles } from './chart.js';
+import { treeFigures } from './figures.js';
 import { rulesSections } from './metrics-rules.js';
 import { commentAbove } from './yaml-comments.js';
 
@@ -167,6 +168,9 @@ function foldersTable(): string {
   );
 }
 
+/** The table of figures in docs/architecture.md. */
+const figuresTable = (): string => table(['of src', ''], treeFigures(pathOf('.')));
+
 /** A page with generated content between the markers of that name. Throws where the page has none. */
 export function withGenerated(page: string, name: string, content: string): string {
   const [start, end] = [`<!-- ${name}:start -->`, `<!-- ${name}:end -->`].map((marker) =>
@@ -196,9 +200,11 @@ async function generatedFiles(): Promise<Map<string, string>> {
     ['README.md', 'settings', settingsTable()],
     ['docs/requests.md', 'codes', codesTable()],
     ['docs/architecture.md', 'folders', foldersTable()],
+    ['docs/architecture.md', 'figures', figuresTable()],
   ] as const;
   for (const [page, name, content] of inPages) {
-    files.set(page, withGenerated(readFileSync(pathOf(page), 'utf8'), name, await formatted(content)));
+    const before = files.get(page) ?? readFileSync(pathOf(page), 'utf8');
+    files.set(page, withGenerated(before, name, await formatted(content)));
   }
   return files;
 }

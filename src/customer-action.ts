@@ -15,9 +15,9 @@ export interface ConnectOptions {
   /** Settings that take precedence over the environment and CONFIG_FILE. */
   readonly config?: ConfigOptions;
   /**
-   * The connection whose database holds the mirror; by default mongoose's own connection, which `StripeCustomer` uses. A closed
-   * connection is opened to `mongodb.uri`. A connection that the application has opened or is opening is used as it is, and
-   * `close` leaves it open.
+   * The connection whose database holds the mirror; by default mongoose's own connection, which
+   * `StripeCustomer` uses. A closed connection is opened to `mongodb.uri`. A connection that the application
+   * has opened or is opening is used as it is, and `close` leaves it open.
    */
   readonly connection?: mongoose.Connection;
   /** A pino logger; warnings to stderr by default. */
@@ -26,9 +26,9 @@ export interface ConnectOptions {
 }
 
 /**
- * Mirrors a Stripe account's customers into MongoDB. Reads from Stripe and writes to the mirror only. All methods throw Faults
- * (`error.code`, `error.kind`): `retryable` where Stripe or MongoDB could not be reached in time, `terminal` or `fatal` where a retry
- * does not help.
+ * Mirrors a Stripe account's customers into MongoDB. Reads from Stripe and writes to the mirror only. All
+ * methods throw Faults (`error.code`, `error.kind`): `retryable` where Stripe or MongoDB could not be reached
+ * in time, `terminal` or `fatal` where a retry does not help.
  */
 export class StripeCustomerAction {
   /** The mongoose model of the mirror. */
@@ -45,9 +45,10 @@ export class StripeCustomerAction {
   }
 
   /**
-   * Connects to MongoDB and Stripe and checks that the key is of the account that the database is bound to. Opens no port.
-   * @throws a fatal Fault that says what to do: `invalid_config`, `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`,
-   *   `account_mismatch`, `wrong_mode`; the signal's reason on abort
+   * Connects to MongoDB and Stripe and checks that the key is of the account that the database is bound to.
+   * Opens no port.
+   * @throws a fatal Fault that says what to do: `invalid_config`, `mongodb_unavailable`, `mongodb_rejected`,
+   *   `stripe_key_refused`, `account_mismatch`, `wrong_mode`; the signal's reason on abort
    */
   static async connect(options: ConnectOptions = {}): Promise<StripeCustomerAction> {
     const connection = options.connection ?? mongoose.connection;
@@ -73,15 +74,18 @@ export class StripeCustomerAction {
   }
 
   /**
-   * Pages through all customers of the account and brings the mirror in line, removals included. Waits while another scan runs on
-   * this database. On abort it first writes what it has listed, which takes at most 3 s.
+   * Pages through all customers of the account and brings the mirror in line, removals included. Waits while
+   * another scan runs on this database. On abort it first writes what it has listed, which takes at most 3 s.
    * @throws also a retryable Fault `read_allowance_used` while `stripe.monthlyReadAllowance` is used up
    */
   async syncAll(options: ScanActionOptions = {}): Promise<SyncResult> {
     return this.#exclusively(options, (held) => this.#operations.scan({ ...options, ...held }));
   }
 
-  /** Retrieves these customers from Stripe and syncs each. One that Stripe does not know is `failed`, code `not_in_account`. */
+  /**
+   * Retrieves these customers from Stripe and syncs each. One that Stripe does not know is `failed`, code
+   * `not_in_account`.
+   */
   async syncByIds(ids: readonly string[], options: ActionOptions = {}): Promise<SyncResult> {
     return this.#operations.syncByIds(ids, options);
   }
@@ -92,17 +96,17 @@ export class StripeCustomerAction {
   }
 
   /**
-   * Marks one customer as deleted in the mirror. Nothing is removed, and Stripe is not called. An unknown id is `failed`, code
-   * `not_found`.
+   * Marks one customer as deleted in the mirror. Nothing is removed, and Stripe is not called. An unknown id
+   * is `failed`, code `not_found`.
    */
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
     return this.#operations.softDelete(stripeId, options);
   }
 
   /**
-   * Retrieves the candidates for removal that a scan held (`removalsHeld`) and marks as deleted those that Stripe confirms. `heldFor` is
-   * the scan's request id or name. Waits while a scan runs on this database. An interrupted approval is resumed, and the
-   * result covers both runs.
+   * Retrieves the candidates for removal that a scan held (`removalsHeld`) and marks as deleted those that
+   * Stripe confirms. `heldFor` is the scan's request id or name. Waits while a scan runs on this database. An
+   * interrupted approval is resumed, and the result covers both runs.
    */
   async approveRemovals(heldFor: string, options: ActionOptions = {}): Promise<SyncResult> {
     return this.#exclusively(options, (held) =>
@@ -133,7 +137,9 @@ export class StripeCustomerAction {
   }
 }
 
-/** An application need not wait for `mongoose.connect()`: a connection that it is opening counts as open, too. */
+/**
+ * An application need not wait for `mongoose.connect()`: a connection that it is opening counts as open, too.
+ */
 async function isOpenAlready(connection: mongoose.Connection): Promise<boolean> {
   if (connection.readyState === mongoose.ConnectionStates.connecting) {
     await connection.asPromise().catch((error: unknown) => {

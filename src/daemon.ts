@@ -1,4 +1,4 @@
-// The daemon, to be read from top to bottom: what starts, in this order, and what stops, in the reverse order.
+// The daemon, to be read from top to bottom: it starts in this order and stops in the reverse order.
 import { performance } from 'node:perf_hooks';
 import mongoose from 'mongoose';
 import { Fault } from './base/errors.js';
@@ -85,7 +85,8 @@ export async function runDaemon(
   });
   lifecycle.onStop('presence', () => presence.stop());
 
-  // The worker claims requests and runs them. A stop drains it: what does not end in time is taken over when its lease expires.
+  // The worker claims requests and runs them. A stop drains it: what does not end in time is taken over when
+  // its lease expires.
   lifecycle.onStop('worker', async (withinMs) => {
     const { left } = await worker.drain({ withinMs });
     if (left > 0) throw new Fault('shutdown', leftBehind(left));

@@ -1,4 +1,5 @@
-// All collections, indexes, views and rules that this service needs in MongoDB: created by the command migrate and at start, or only checked.
+// All collections, indexes, views and rules that this service needs in MongoDB: created by the command
+// migrate and at start, or only checked.
 import type { Connection } from 'mongoose';
 import { Fault } from './base/errors.js';
 import { ensureMirror, mirrorPlan } from './mirror/ensure.js';
@@ -10,8 +11,8 @@ import { ensureRequestValidator, type ValidationSetting } from './requests/valid
 import { resources } from './resources/registry.js';
 
 /**
- * Creates missing collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. If this user may not set the
- * validator, that is `refused` and no fault.
+ * Creates missing collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. If
+ * this user may not set the validator, that is `refused` and no fault.
  * @throws Fault `mongodb_rejected` (fatal where the user lacks a right), `mongodb_unavailable`
  */
 export async function migrate(
@@ -27,8 +28,10 @@ export async function migrate(
 }
 
 /**
- * Checks that collections and indexes exist. The daemon needs neither the views nor the validator: those are for users.
- * @throws a fatal Fault that names what is missing and the command migrate; `mongodb_rejected`, `mongodb_unavailable`
+ * Checks that collections and indexes exist. The daemon needs neither the views nor the validator: those are
+ * for users.
+ * @throws a fatal Fault that names what is missing and the command migrate; `mongodb_rejected`,
+ *   `mongodb_unavailable`
  */
 export async function checkMigrated(connection: Connection): Promise<void> {
   const db = databaseOf(connection);

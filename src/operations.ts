@@ -1,5 +1,5 @@
-// What can be done with a Stripe account's customers, over opened services: each operation is a thin call into src/sync. Scans and approvals
-// take no lease: the caller holds it.
+// What can be done with a Stripe account's customers, over opened services: each operation is a thin call
+// into src/sync. Scans and approvals take no lease: the caller holds it.
 import { randomUUID } from 'node:crypto';
 import { assertNever, Fault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
@@ -23,7 +23,9 @@ export interface ActionOptions {
   /** The logger for this work; by default the one that the services have. */
   readonly logger?: Logger;
   readonly onProgress?: (progress: Progress) => void;
-  /** Called right before each write to the mirror. What it throws ends the work, and the write is not made. */
+  /**
+   * Called right before each write to the mirror. What it throws ends the work, and the write is not made.
+   */
   readonly beforeWrite?: () => void;
 }
 
@@ -151,7 +153,9 @@ function only({ items: [item] }: SyncResult): ItemResult {
   return item;
 }
 
-/** Runs the command of a request; each command is one operation. For a scan the worker holds the scan lease. */
+/**
+ * Runs the command of a request; each command is one operation. For a scan the worker holds the scan lease.
+ */
 export const runnerOf = (operations: Operations): CommandRunner => ({
   async run(command, context) {
     const { signal, dryRun, logger } = context;

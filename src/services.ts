@@ -1,5 +1,5 @@
-// What the daemon, the library and commands in process share: MongoDB, Stripe, the binding of the two, the mirror. Opened in this order, closed
-// in reverse.
+// What the daemon, the library and commands in process share: MongoDB, Stripe, the binding of the two, the
+// mirror. Opened in this order, closed in reverse.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import mongoose from 'mongoose';
@@ -85,10 +85,10 @@ const maxSettlingMs = 3_000;
 const startRetryMs = 5_000;
 
 /**
- * Opens everything, creates collections and indexes (or checks that they exist), and checks that the Stripe key belongs to the database.
- * After a fault, what was opened is closed again.
- * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`, `stripe_key_refused`, `account_mismatch`,
- *   `wrong_mode`; the signal's reason on abort
+ * Opens everything, creates collections and indexes (or checks that they exist), and checks that the Stripe
+ * key belongs to the database. After a fault, what was opened is closed again.
+ * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`,
+ *   `stripe_key_refused`, `account_mismatch`, `wrong_mode`; the signal's reason on abort
  */
 export async function openServices(options: ServicesOptions): Promise<Services> {
   const closers: (() => Promise<void>)[] = [];

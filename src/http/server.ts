@@ -36,7 +36,10 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Starts to listen. @throws Fault `invalid_config` that names HTTP_HOST or HTTP_PORT where the address cannot be used */
+/**
+ * Starts to listen. @throws Fault `invalid_config` that names HTTP_HOST or HTTP_PORT where the address cannot
+ * be used
+ */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const server = createServer({ keepAliveTimeout: 65_000, headersTimeout: 10_000, requestTimeout: 15_000 });
   server.maxHeadersCount = 100;
@@ -142,8 +145,11 @@ const json = (status: number, value: unknown): Answer => ({
   body: `${JSON.stringify(value)}\n`,
 });
 
-/** A check of /healthz or /readyz. Undefined: all is well; a string says what is wrong. The signal is aborted at the deadline. */
-export type Check = (signal: AbortSignal) => string | undefined | Promise<string | undefined>;
+/**
+ * A check of /healthz or /readyz. Undefined: all is well; a string says what is wrong. The signal is aborted
+ * at the deadline.
+ */
+type Check = (signal: AbortSignal) => string | undefined | Promise<string | undefined>;
 
 interface CheckResult {
   readonly name: string;
@@ -156,7 +162,9 @@ interface Report {
   readonly checks: readonly CheckResult[];
 }
 
-/** Runs all checks concurrently. Never rejects: a check that throws or takes longer than `deadlineMs` fails. */
+/**
+ * Runs all checks concurrently. Never rejects: a check that throws or takes longer than `deadlineMs` fails.
+ */
 async function runChecks(checks: Readonly<Record<string, Check>>, deadlineMs: number): Promise<Report> {
   const results = await Promise.all(
     Object.entries(checks).map(async ([name, check]): Promise<CheckResult> => {

@@ -1,6 +1,7 @@
-// Every metric of this service, once. docs/metrics.md, the instruments and the contract tests are made from this list. A new metric is a row here
-// and a line where it moves: observer.ts for events, readings.ts for gauges that are read at a scrape.
-// Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` for counters only.
+// Every metric of this service, once. docs/metrics.md, the instruments and the contract tests are made from
+// this list. A new metric is a row here and a line where it moves: observer.ts for events, readings.ts for
+// gauges that are read at a scrape. Names follow https://prometheus.io/docs/practices/naming/: base units,
+// `_total` for counters only.
 import { faultCodes } from '../base/errors.js';
 import { rateLimitReasons } from '../rate/limits.js';
 import { laneNames } from '../requests/commands.js';
@@ -14,8 +15,11 @@ import { outcomes } from '../sync/outcome.js';
 
 export const metricPrefix = 'stripe_sync_';
 
-/** `process`: what this replica did; sum over replicas. `database`: the same from every replica; take the maximum, never the sum. */
-export type MetricScope = 'process' | 'database';
+/**
+ * `process`: what this replica did; sum over replicas. `database`: the same from every replica; take the
+ * maximum, never the sum.
+ */
+type MetricScope = 'process' | 'database';
 
 /** A closed list of values, or where the values come from. */
 export type LabelValues = readonly string[] | { readonly from: string };
@@ -257,7 +261,10 @@ export const metricSpecs: readonly (readonly [MetricName, MetricSpec])[] = Objec
   MetricSpec,
 ][]; // Object.entries forgets the names
 
-/** The labels of one series. A value outside its label's closed list becomes `other`: nobody outside makes a new series. */
+/**
+ * The labels of one series. A value outside its label's closed list becomes `other`: nobody outside makes a
+ * new series.
+ */
 export function seriesOf<N extends MetricName>(
   name: N,
   labels: Readonly<Record<keyof Catalog[N]['labels'] & string, string>>,

@@ -1,4 +1,5 @@
-// Metrics of scope `database`: read from MongoDB when somebody scrapes, at most once in 30 s, and absent while that fails.
+// Metrics of scope `database`: read from MongoDB when somebody scrapes, at most once in 30 s, and absent
+// while that fails.
 import { withDeadline } from '../base/waiting.js';
 import type { DatabaseStats } from '../status/database-stats.js';
 import type { Instruments } from './instruments.js';
@@ -8,7 +9,7 @@ import { databaseReadings, showReadings } from './readings.js';
 export type ReadDatabase = (signal: AbortSignal) => Promise<DatabaseStats>;
 
 export interface DatabaseMetricsOptions {
-  /** Longest time that a scrape waits for a read, in milliseconds; well below Prometheus' scrape timeout of 10 s. */
+  /** Longest wait of a scrape for a read, in milliseconds; well below Prometheus' scrape timeout of 10 s. */
   readonly deadlineMs?: number;
   /** Called when reads begin to fail, once until one succeeds. */
   readonly onFault?: (error: unknown) => void;
@@ -34,7 +35,7 @@ export class DatabaseMetrics {
     this.#onFault = onFault;
   }
 
-  /** Has `read` called from now on. Before the first call, and after one with undefined, the metrics are absent. */
+  /** Reads by `read` from now on. Until the first call, and after one with undefined, the metrics are absent. */
   readFrom(read: ReadDatabase | undefined): void {
     this.#read = read;
     this.#startedAt = -Infinity;

@@ -1,4 +1,5 @@
-// prom-client's counters, gauges and histograms for the catalog, on a registry of their own: nothing is registered globally.
+// prom-client's counters, gauges and histograms for the catalog, on a registry of their own: nothing is
+// registered globally.
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { metricPrefix, metricSpecs, type Catalog, type MetricName, type MetricSpec } from './catalog.js';
 

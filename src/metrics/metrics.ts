@@ -24,7 +24,8 @@ export interface MetricsOptions extends DatabaseMetricsOptions {
   readonly monthlyReadAllowance?: number;
 }
 
-// Sums of nodejs_active_handles, _requests and _resources: gauges, under names that Prometheus' rules keep for counters.
+// Sums of nodejs_active_handles, _requests and _resources: gauges, under names that Prometheus' rules keep
+// for counters.
 const misnamedDefaults = ['handles', 'requests', 'resources'].map((kind) => `nodejs_active_${kind}_total`);
 
 /** Makes the metrics of this process. */

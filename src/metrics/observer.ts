@@ -1,4 +1,4 @@
-// Turns the events of all parts into metrics. Each part names the events that it emits; here each becomes one line.
+// Turns the events of all parts into metrics. Each part names its events; here each event is one line.
 import type { MirrorObserver } from '../mirror/mirror.js';
 import type { RequestsObserver } from '../requests/observer.js';
 import type { ScheduleObserver } from '../schedule/schedule.js';

@@ -1,4 +1,5 @@
-// Gauges that are read when somebody scrapes, as tables of one line a metric: the states of this process, and the numbers of the database.
+// Gauges that are read when somebody scrapes, as tables of one line a metric: the states of this process, and
+// the numbers of the database.
 import type { Gauge } from 'prom-client';
 import type { RequestWorker } from '../requests/worker/worker.js';
 import type { DatabaseStats } from '../status/database-stats.js';

@@ -1,10 +1,10 @@
-// What a kind of Stripe object is to this service: its name, its collection, and the SDK's methods that read it. A declaration holds no logic:
-// src/stripe limits, retries and checks the calls.
+// What a kind of Stripe object is to this service: its name, its collection, and the SDK's methods that read
+// it. A declaration holds no logic: src/stripe limits, retries and checks the calls.
 import type Stripe from 'stripe';
 import type { StripeId } from '../sync/ports.js';
 
 /** Method and path as in Stripe's API reference; a label of metrics and a scope of the rate limiter. */
-export type Endpoint = `GET /v1/${string}`;
+type Endpoint = `GET /v1/${string}`;
 
 /** Parameters of a list call (https://docs.stripe.com/api/pagination). */
 export interface ListParams {
@@ -25,7 +25,9 @@ export interface Resource {
   readonly object: string;
   /** The collection that mirrors it in MongoDB. */
   readonly collection: string;
-  /** Stripe's list, newest first. The return value is not used: the response is read as it came over the wire. */
+  /**
+   * Stripe's list, newest first. The return value is not used: the response is read as it came over the wire.
+   */
   readonly list: {
     readonly endpoint: Endpoint;
     readonly send: (stripe: Stripe, params: ListParams, options: SendOptions) => Promise<unknown>;

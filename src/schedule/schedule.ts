@@ -1,5 +1,6 @@
-// Cron becomes requests. Level-triggered: at each tick of node-cron, and at each poll, every replica finds the latest slot by MongoDB's
-// clock and whether it is decided. One replica wins the slot and inserts a request. The next look finds a slot whose tick was missed.
+// Cron becomes requests. Level-triggered: at each tick of node-cron, and at each poll, every replica finds
+// the latest slot by MongoDB's clock and whether it is decided. One replica wins the slot and inserts a
+// request. The next look finds a slot whose tick was missed.
 import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../base/logger.js';
@@ -10,7 +11,10 @@ import { CronSlots } from './slots.js';
 export interface ScheduleOptions {
   /** Open; its database holds sync_requests and sync_state. */
   readonly connection: Connection;
-  /** Cron expression of five fields, or six with seconds first; empty: off. Checked with `validateSchedule` before. */
+  /**
+   * Cron expression of five fields, or six with seconds first; empty: off. Checked with `validateSchedule`
+   * before.
+   */
   readonly schedule: string;
   /** IANA name. */
   readonly timezone: string;
@@ -36,14 +40,14 @@ export interface Schedule {
 }
 
 export const scheduleNames = ['syncAll'] as const;
-export type ScheduleName = (typeof scheduleNames)[number];
+type ScheduleName = (typeof scheduleNames)[number];
 
 /**
- * What became of a slot. `inserted` in time, `caught_up` late, `skipped` because the last scan was still at work: told by the replica that
- * won the slot, once over all replicas. `lost`: another replica won it.
+ * What became of a slot. `inserted` in time, `caught_up` late, `skipped` because the last scan was still at
+ * work: told by the replica that won the slot, once over all replicas. `lost`: another replica won it.
  */
 export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
-export type SlotOutcome = (typeof slotOutcomes)[number];
+type SlotOutcome = (typeof slotOutcomes)[number];
 
 export interface ScheduleObserver {
   /** A schedule runs. `intervalSeconds` is the longest time between two of its slots. */
@@ -56,7 +60,10 @@ const [scheduleName] = scheduleNames;
 const lateMs = 60_000;
 /** A scan whose next attempt is due within this time is still at work: no back-off is longer. */
 const atWorkWithinMs = 86_400_000;
-/** A `lastSlot` further ahead comes from a wrong clock, not from the slightly different one of another MongoDB member. */
+/**
+ * A `lastSlot` further ahead comes from a wrong clock, not from the slightly different one of another MongoDB
+ * member.
+ */
 const wrongClockMs = 86_400_000;
 
 /** Starts the schedule of full scans. An empty expression starts nothing. */
@@ -78,7 +85,9 @@ class RunningSchedule implements Schedule {
   #task: ScheduledTask | undefined;
   #polling: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
-  /** Time to the next slot by MongoDB's clock, at the last look. A tick of a fast local clock comes too early. */
+  /**
+   * Time to the next slot by MongoDB's clock, at the last look. A tick of a fast local clock comes too early.
+   */
   #msToNext = Infinity;
   #isAdopted = false;
   #lastSeen: Date | undefined;
@@ -178,9 +187,9 @@ class RunningSchedule implements Schedule {
   }
 
   /**
-   * On the first look of this process, an expression that differs from the stored one starts at its latest slot. Later looks do not
-   * compare: during a rollout two versions may have two expressions, and neither may take away slots of the other. False when there
-   * is nothing to decide yet.
+   * On the first look of this process, an expression that differs from the stored one starts at its latest
+   * slot. Later looks do not compare: during a rollout two versions may have two expressions, and neither may
+   * take away slots of the other. False when there is nothing to decide yet.
    */
   async #adopt(state: ScheduleState | undefined, slot: Date, signal: AbortSignal): Promise<boolean> {
     if (this.#isAdopted) return true;
@@ -206,7 +215,8 @@ class RunningSchedule implements Schedule {
       this.#tell(slot, 'lost');
       return;
     }
-    // Before the insertion: if this process dies in between, another one inserts the request and tells nothing.
+    // Before the insertion: if this process dies in between, another one inserts the request and tells
+    // nothing.
     this.#tell(slot, isSkipped ? 'skipped' : isLate ? 'caught_up' : 'inserted', requestId);
     if (requestId) await this.#state.complete(requestId, signal);
   }

@@ -1,5 +1,6 @@
-// The state of a schedule over all replicas: one document of sync_state. A replica wins a slot by moving `lastSlot` on to it. The same update
-// stores the id of the request, so that any replica can insert the same request if the winner dies first.
+// The state of a schedule over all replicas: one document of sync_state. A replica wins a slot by moving
+// `lastSlot` on to it. The same update stores the id of the request, so that any replica can insert the same
+// request if the winner dies first.
 import type { Connection, mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
 import { databaseOf } from '../mongo/connection.js';
@@ -48,7 +49,10 @@ export class SlotState {
     });
   }
 
-  /** Stores the expression, with its latest slot as `lastSlot`: earlier slots are not caught up. Never moves `lastSlot` back. */
+  /**
+   * Stores the expression, with its latest slot as `lastSlot`: earlier slots are not caught up. Never moves
+   * `lastSlot` back.
+   */
   async adopt(expression: string, timezone: string, latest: Date, signal: AbortSignal): Promise<void> {
     const change = { $set: { expression, timezone }, $max: { lastSlot: latest } };
     await this.#persist('setting up the schedule', signal, () =>
@@ -64,8 +68,8 @@ export class SlotState {
   }
 
   /**
-   * True for the one replica that moves `lastSlot` on to this slot, also when the response to an earlier try was lost. If the request of
-   * an earlier slot is not inserted yet, it is inserted first.
+   * True for the one replica that moves `lastSlot` on to this slot, also when the response to an earlier try
+   * was lost. If the request of an earlier slot is not inserted yet, it is inserted first.
    */
   async win(decided: DecidedSlot, signal: AbortSignal): Promise<boolean> {
     const { slot, owner, requestId } = decided;
@@ -89,10 +93,14 @@ export class SlotState {
     });
   }
 
-  /** Inserts the request of a slot that was won, and clears `inserting`. Idempotent: the request's `_id` is fixed. */
+  /**
+   * Inserts the request of a slot that was won, and clears `inserting`. Idempotent: the request's `_id` is
+   * fixed.
+   */
   async complete(requestId: mongo.ObjectId, signal: AbortSignal): Promise<void> {
     await this.#persist("inserting the schedule's request", signal, async () => {
-      // The winner may have been paused for long: a request that another replica inserted may have run and expired since.
+      // The winner may have been paused for long: a request that another replica inserted may have run and
+      // expired since.
       const isDue = await this.#state.countDocuments({ _id: this.#id, inserting: requestId });
       if (isDue === 0) return;
       try {
@@ -106,8 +114,8 @@ export class SlotState {
   }
 
   /**
-   * Whether a scan that writes is at work: running, due, or requeued by a daemon to run within `withinMs`. A scan whose `runAt` a user has
-   * set is not at work before that time.
+   * Whether a scan that writes is at work: running, due, or requeued by a daemon to run within `withinMs`. A
+   * scan whose `runAt` a user has set is not at work before that time.
    */
   async isScanAtWork(withinMs: number, signal: AbortSignal): Promise<boolean> {
     const scan = { command: 'syncAll', dryRun: { $ne: true }, cancel: { $ne: true } };

@@ -1,5 +1,6 @@
-// When a cron expression is due in a time zone. node-cron parses the expression and matches its days. This file puts the times of a day
-// on the time line, so that all replicas find the same slots, whatever their clocks say and whenever clocks change.
+// When a cron expression is due in a time zone. node-cron parses the expression and matches its days. This
+// file puts the times of a day on the time line, so that all replicas find the same slots, whatever their
+// clocks say and whenever clocks change.
 import { createTask, parse, type ParsedFields, type ScheduledTask, validateDetailed } from 'node-cron';
 
 /** Far enough for 29 February on a given weekday, across a century year that is no leap year. */
@@ -9,7 +10,10 @@ const gapDays = 800;
 /** More seconds than a day has: the slots of every expression cover more than one day. */
 const maxGapSlots = 100_000;
 
-/** What is wrong with the expression or the time zone; undefined when both can be used. An empty expression is valid: off. */
+/**
+ * What is wrong with the expression or the time zone; undefined when both can be used. An empty expression is
+ * valid: off.
+ */
 export function validateSchedule(expression: string, timezone = 'UTC'): string | undefined {
   try {
     new TimeZone(timezone);
@@ -24,14 +28,17 @@ export function validateSchedule(expression: string, timezone = 'UTC'): string |
 }
 
 /**
- * The slots of an expression. A daily slot comes once a day, also when clocks change: a slot in a skipped hour is due at the change, a slot
- * in a repeated hour is due the first time. With `*` for the hours, slots follow elapsed time instead: every 15 minutes stays
- * every 15 minutes.
+ * The slots of an expression. A daily slot comes once a day, also when clocks change: a slot in a skipped
+ * hour is due at the change, a slot in a repeated hour is due the first time. With `*` for the hours, slots
+ * follow elapsed time instead: every 15 minutes stays every 15 minutes.
  */
 export class CronSlots {
   readonly #fields: ParsedFields;
   readonly #zone: TimeZone;
-  /** Matches days by node-cron's rules (L, W, #, names): a task for every second of those days, in UTC, that is never started. */
+  /**
+   * Matches days by node-cron's rules (L, W, #, names): a task for every second of those days, in UTC, that
+   * is never started.
+   */
   readonly #days: ScheduledTask;
   #known: { readonly at: number; readonly slot: Date } | undefined;
 
@@ -68,8 +75,8 @@ export class CronSlots {
   }
 
   /**
-   * The longest time between two neighbours among the slots of the next 800 days, or the next 100,000 slots where there are more, in
-   * seconds. Undefined where there are fewer than two slots for decades.
+   * The longest time between two neighbours among the slots of the next 800 days, or the next 100,000 slots
+   * where there are more, in seconds. Undefined where there are fewer than two slots for decades.
    */
   longestGapSeconds(after: Date): number | undefined {
     const slots: number[] = [];
@@ -112,7 +119,9 @@ export class CronSlots {
     return undefined;
   }
 
-  /** Slots of a day in the zone, in unix seconds, ascending. Some slots at or before `after` may be left out. */
+  /**
+   * Slots of a day in the zone, in unix seconds, ascending. Some slots at or before `after` may be left out.
+   */
   *#slotsOn(day: Day, after = -Infinity): Generator<number> {
     const start = midnight(day);
     if (!this.#days.match(new Date((start + secondsPerDay / 2) * 1_000))) return;
@@ -215,7 +224,10 @@ class TimeZone {
     return Date.UTC(year, month - 1, day, hour, minute, seconds) / 1_000 - second;
   }
 
-  /** One stretch on most days, two when the clocks are changed about the day. Offsets are from -14 to +14 hours. */
+  /**
+   * One stretch on most days, two when the clocks are changed about the day. Offsets are from -14 to +14
+   * hours.
+   */
   stretchesAround(day: Day): readonly Stretch[] {
     const start = midnight(day) - 15 * 3_600;
     const end = midnight(day) + 39 * 3_600;

@@ -1,4 +1,5 @@
-// What the probes of Kubernetes ask: liveness follows the poll loop, readiness follows start-up, MongoDB and the stop.
+// What the probes of Kubernetes ask: liveness follows the poll loop, readiness follows start-up, MongoDB and
+// the stop.
 import mongoose from 'mongoose';
 import { ping } from '../mongo/connection.js';
 import type { RequestWorker } from '../requests/worker/worker.js';

@@ -1,5 +1,5 @@
-// Which replicas run: each keeps one document in sync_state, so that people see who works on a database, in which version. No decision
-// depends on it: leases say who may do what.
+// Which replicas run: each keeps one document in sync_state, so that people see who works on a database, in
+// which version. No decision depends on it: leases say who may do what.
 import type { mongo } from 'mongoose';
 import { isDoneWithin, pause } from '../base/waiting.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
@@ -41,7 +41,10 @@ export interface PresenceOptions {
 }
 
 export interface Presence {
-  /** Deletes the document. If MongoDB does not answer within 2 s it stays, and shows the replica as gone once heartbeats are missed. */
+  /**
+   * Deletes the document. If MongoDB does not answer within 2 s it stays, and shows the replica as gone once
+   * heartbeats are missed.
+   */
   stop(): Promise<void>;
 }
 
@@ -54,7 +57,10 @@ const missedBeats = 3;
 const keptMs = 86_400_000;
 const goodbyeMs = 2_000;
 
-/** Writes the first heartbeat at once, then one every `everyMs`. A failed heartbeat is reported and changes nothing else. */
+/**
+ * Writes the first heartbeat at once, then one every `everyMs`. A failed heartbeat is reported and changes
+ * nothing else.
+ */
 export function startPresence({
   states,
   owner,

@@ -1,5 +1,5 @@
-// What `status` shows, read part by part: a user who may not read one part still sees the others. Each read goes along an index or to one
-// document.
+// What `status` shows, read part by part: a user who may not read one part still sees the others. Each read
+// goes along an index or to one document.
 import type { mongo } from 'mongoose';
 import { isFault } from '../base/errors.js';
 import { isUnauthorized } from '../mongo/collections.js';
@@ -21,7 +21,7 @@ import { readReplicas, type Replica } from './replicas.js';
 export const notPermitted = 'not permitted';
 export type Part<T> = T | typeof notPermitted;
 
-export interface Waiting {
+interface Waiting {
   readonly count: number;
   /** Those that can be claimed now. */
   readonly due: number;
@@ -29,7 +29,7 @@ export interface Waiting {
   readonly oldestSince: Date | null;
 }
 
-export interface Binding {
+interface Binding {
   readonly accountId: string | null;
   readonly livemode: boolean;
 }
