@@ -35,7 +35,9 @@ export class DatabaseMetrics {
     this.#onFault = onFault;
   }
 
-  /** Reads by `read` from now on. Until the first call, and after one with undefined, the metrics are absent. */
+  /**
+   * Reads by `read` from now on. Until the first call, and after one with undefined, the metrics are absent.
+   */
   readFrom(read: ReadDatabase | undefined): void {
     this.#read = read;
     this.#startedAt = -Infinity;
