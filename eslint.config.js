@@ -17,6 +17,18 @@ const noSleep = {
   message: 'Tests do not sleep: wait for a condition with until(), or move a fake clock.',
 };
 
+/** Waits and races live in one file, with their timers and listeners cleaned up. */
+const inWaiting = 'in src/base/waiting.ts, which cleans up timers and listeners; use one of its functions.';
+const noRace = {
+  selector: 'CallExpression[callee.object.name="Promise"][callee.property.name="race"]',
+  message: `Races are ${inWaiting}`,
+};
+const noTimedPromise = {
+  selector: 'NewExpression[callee.name="Promise"] CallExpression[callee.name="setTimeout"]',
+  message: `Waits are ${inWaiting}`,
+};
+const noTimersPromises = { name: 'node:timers/promises', message: `Waits are ${inWaiting}` };
+
 const noEnv = {
   object: 'process',
   property: 'env',
@@ -98,9 +110,19 @@ export default defineConfig(
       'no-restricted-properties': ['error', noEnv, noExit],
       'no-restricted-imports': [
         'error',
-        { paths: ['node:process', 'process'].map((name) => ({ name, message: 'Use the global process.' })) },
+        {
+          paths: [
+            ...['node:process', 'process'].map((name) => ({ name, message: 'Use the global process.' })),
+            noTimersPromises,
+          ],
+        },
       ],
     },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/base/waiting.ts'],
+    rules: { 'no-restricted-syntax': ['error', noEnum, noDefaultExport, noRace, noTimedPromise] },
   },
   { files: ['src/config/load.ts'], rules: { 'no-restricted-properties': ['error', noExit] } },
   {

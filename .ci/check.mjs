@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-const names = ['types', 'lint', 'format', 'imports', 'unused'].map((name) => `check:${name}`);
+const names = ['types', 'lint', 'format', 'layout', 'imports', 'unused'].map((name) => `check:${name}`);
 if (existsSync('docs/generate.ts')) {
   names.push('docs:check');
 }

@@ -17,7 +17,7 @@ export interface LogFields extends Record<string, unknown> {
   msg: string;
 }
 
-export interface Answer {
+interface Answer {
   status: number;
   body: string;
 }

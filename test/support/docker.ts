@@ -47,7 +47,7 @@ const stateSchema = z.object({
     })
     .optional(),
 });
-export type ContainerState = z.output<typeof stateSchema>;
+type ContainerState = z.output<typeof stateSchema>;
 
 const imageSchema = z.object({
   Size: z.number(),

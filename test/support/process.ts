@@ -38,7 +38,7 @@ export interface Line {
   json?: Record<string, unknown>;
 }
 
-export interface Exit {
+interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
 }
@@ -59,7 +59,7 @@ export interface RunningProcess {
   stop: (timeoutMs?: number) => Promise<Exit>;
 }
 
-export interface WaitOptions {
+interface WaitOptions {
   /** What is awaited, for the message. */
   what?: string;
   timeoutMs?: number;

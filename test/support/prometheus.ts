@@ -19,13 +19,13 @@ export type Labels = Readonly<Record<string, string>>;
 /** Unix time in seconds, and a value. */
 export type Point = readonly [number, number];
 
-export interface Series {
+interface Series {
   readonly metric: Labels;
   /** One of an instant query. */
   readonly points: readonly Point[];
 }
 
-export interface Rule {
+interface Rule {
   readonly name: string;
   readonly type: 'alerting' | 'recording';
   readonly health: 'ok' | 'err' | 'unknown';
@@ -34,7 +34,7 @@ export interface Rule {
   readonly state?: 'inactive' | 'pending' | 'firing';
 }
 
-export interface Range {
+interface Range {
   readonly start: number;
   readonly end: number;
   readonly step: number;

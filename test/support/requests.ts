@@ -110,7 +110,7 @@ export function quickRunner(
   };
 }
 
-export interface TestWorkerOptions {
+interface TestWorkerOptions {
   runner: CommandRunner;
   settings?: Partial<RequestsSettings>;
   observer?: Partial<RequestsObserver>;
@@ -123,7 +123,7 @@ export interface TestWorkerOptions {
   start?: boolean;
 }
 
-export interface LogLine {
+interface LogLine {
   level: string;
   msg: string;
   [field: string]: unknown;

@@ -19,7 +19,7 @@ import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 import { openMirror, type TestMirror } from './mirror.js';
 
-export interface BenchScanOptions extends Partial<ScanOptions> {
+interface BenchScanOptions extends Partial<ScanOptions> {
   /** How many windows are walked side by side, instead of what the gateway finds worth having. */
   listsAtOnce?: number;
 }
