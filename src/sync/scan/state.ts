@@ -172,23 +172,24 @@ export function usableCheckpoint(
     : undefined;
 }
 
-/** Scan state that is gone with the process: for dry runs, which leave nothing behind. */
+/** Scan state that is gone with the process: for dry runs, which leave nothing behind. Of one run it keeps the candidates. */
 export function volatileScanState(): ScanState {
-  const candidates = new Map<string, Candidates[]>();
-  const keptOf = (scanId: string): Candidates[] => candidates.get(scanId) ?? [];
+  let kept: (Candidates & { readonly scanId: string; readonly run: number })[] = [];
+  let added = 0;
   return {
     begin: () => Promise.resolve(undefined),
     save: () => Promise.resolve(),
     addCandidates: (scanId, run, ids) => {
-      const kept = keptOf(scanId);
-      candidates.set(scanId, kept);
-      kept.push({ ids, upTo: String(kept.length) });
+      kept.push({ scanId, run, ids, upTo: String((added += 1)) });
       return Promise.resolve();
     },
-    dropCandidates: () => Promise.resolve(),
+    dropCandidates: (scanId, { next, open }) => {
+      kept = kept.filter((each) => each.scanId !== scanId || (each.run < next && !open.includes(each.run)));
+      return Promise.resolve();
+    },
     async *candidates(scanId, after) {
       await Promise.resolve();
-      yield* keptOf(scanId).slice(after === null ? 0 : Number(after) + 1);
+      yield* kept.filter((each) => each.scanId === scanId && Number(each.upTo) > Number(after ?? 0));
     },
     end: () => Promise.resolve(),
     held: () => Promise.resolve(undefined),
