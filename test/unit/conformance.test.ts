@@ -1,6 +1,6 @@
 // The implementations of the ports in memory do what the ports say: those that tests use without MongoDB, and what a dry run has.
 import { describe } from 'vitest';
-import { volatileScanState } from '../../src/sync/scan/state.js';
+import { volatileScanState } from '../../src/sync/dry-run.js';
 import { describeMirror } from '../conformance/mirror.js';
 import { describeCandidates, describeScanState } from '../conformance/scan-state.js';
 import { MemoryMirror } from '../support/memory-mirror.js';
