@@ -8,12 +8,11 @@ import { observedAtOf } from './requests/commands.js';
 import type { Services } from './services.js';
 import { syncBatch } from './sync/batch.js';
 import { softDelete, syncByIds } from './sync/by-ids.js';
-import { dryRunOf } from './sync/dry-run.js';
+import { dryRunOf, readOnlyScanState, volatileScanState } from './sync/dry-run.js';
 import { type ItemResult, type Progress, type SyncResult, Tally } from './sync/outcome.js';
 import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
-import { readOnlyScanState, volatileScanState } from './sync/scan/state.js';
 
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */

@@ -1,8 +1,10 @@
-// The faults this service knows by name, and what of any error may be told. Classification happens once, in the adapter that meets the fault.
-/** What to do about a fault: try again later, end the request, or end the process. */
+// The faults of this service by code, and what may be reported of any error. An error is classified once, by
+// the adapter that meets it.
+
+/** What to do about a fault: retry later, end the request, or end the process. */
 export type FaultKind = 'retryable' | 'terminal' | 'fatal';
 
-/** What is documented of a code, and what to do about a fault that has it unless the fault itself says otherwise. */
+/** The documentation of a code, and what to do about a fault with it unless the fault says otherwise. */
 interface FaultDescription {
   readonly kind: FaultKind;
   /** Where a user meets it: in `error`, in an item of `result`, in `history`. Markdown. */
@@ -11,14 +13,14 @@ interface FaultDescription {
   readonly meaning: string;
 }
 
-/** Keeps the codes in the type, and leaves out of it what is said of them. */
+/** Keeps only the codes in the type of the table. */
 function described<Code extends string>(table: Readonly<Record<Code, FaultDescription>>): typeof table {
   return table;
 }
 
 /**
- * Every code, each once: docs/requests.md, the metrics and the types are made from this table. Codes are part of the public interface
- * (`error.code` and `result.items[].code`), so they are only added to.
+ * Every code: docs/requests.md, the metrics and the types come from this table. Codes are part of the public
+ * interface (`error.code` and `result.items[].code`), so none is ever changed or removed.
  */
 export const faultCodes = described({
   // Requests
@@ -146,18 +148,21 @@ export const faultCodes = described({
 export type FaultCode = keyof typeof faultCodes;
 
 export interface FaultOptions {
-  /** What the table says of the code, unless given. */
+  /** Default: as in the table. */
   readonly kind?: FaultKind;
   readonly cause?: unknown;
-  /** Not before this many milliseconds from now; for `retryable` only. */
+  /** Retry no sooner than this many milliseconds from now; for `retryable` only. */
   readonly retryAfterMs?: number;
-  /** Stripe's request id, HTTP status and error type, where there are any. */
+  /** Stripe's request id, HTTP status and error type, if any. */
   readonly requestId?: string | undefined;
   readonly statusCode?: number | undefined;
   readonly stripeCode?: string | undefined;
 }
 
-/** A fault with a name. Messages hold no personal data and no secrets: they name ids, settings and what would be right. */
+/**
+ * An error with a code. Messages have no personal data and no secrets: they name ids, settings and what would
+ * be right.
+ */
 export class Fault extends Error {
   override readonly name = 'Fault';
   readonly kind: FaultKind;
@@ -182,21 +187,24 @@ export class Fault extends Error {
 
 export const isFault = (error: unknown): error is Fault => error instanceof Fault;
 
-/** True for a fault that may pass by itself. An error nobody classified is taken as passing: attempts are bounded. */
+/** True for a transient fault. An unclassified error counts as transient, as attempts are bounded. */
 export const isRetryable = (error: unknown): boolean => !isFault(error) || error.kind === 'retryable';
 
-/** What may be logged or stored of an error: never a message, header or document of a library (hazard: they carry keys and persons' data). */
+/**
+ * What may be logged or stored of an error; never a library's message, header or document, which may have
+ * keys or personal data.
+ */
 export interface ErrorReport {
   readonly code: FaultCode;
   readonly message: string;
   readonly requestId?: string;
   readonly statusCode?: number;
   readonly stripeCode?: string;
-  /** Class of the underlying error, for those who read the code. */
+  /** Class of the underlying error, for developers. */
   readonly type?: string;
 }
 
-/** Reduces any thrown value to what may be told. */
+/** Reduces any thrown value to what may be reported. */
 export function reportError(error: unknown): ErrorReport {
   if (!isFault(error)) {
     const type = error instanceof Error ? error.name : typeof error;
@@ -212,7 +220,7 @@ export function reportError(error: unknown): ErrorReport {
   };
 }
 
-/** Makes the compiler check that a switch over a union is complete. */
+/** Makes the compiler check that a switch over a union is exhaustive. */
 export function assertNever(value: never): never {
-  throw new Fault('internal', `Unexpected value ${JSON.stringify(value)}`, { kind: 'terminal' });
+  throw new Fault('internal', `Unexpected value ${JSON.stringify(value)}`);
 }

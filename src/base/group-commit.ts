@@ -1,5 +1,5 @@
-// Group commit: what is asked for while a command is under way goes out together as the next one. Where little happens nothing waits; where
-// much does, one command does the work of many.
+// Group commit: items that arrive while a command is in flight are sent together as the next one. At low load
+// nothing waits; at high load one command does the work of many.
 import { pause } from './waiting.js';
 
 interface Entry<Item, Result> {
@@ -9,14 +9,14 @@ interface Entry<Item, Result> {
 }
 
 /**
- * Does the items of one group, and gives what became of each, in order: at once, or as a promise on which no later group waits.
- * What it throws is thrown to all of them.
+ * Processes the items of one group, and returns the result of each, in order. A result may be a promise, on
+ * which no later group waits. What it throws is thrown to all items.
  */
 export type Send<Item, Result> = (items: readonly Item[]) => Promise<readonly (Result | Promise<Result>)[]>;
 
-/** Between two groups, in milliseconds: what comes one after the other finds each other, too. */
+/** Between two groups, in milliseconds, so that items in quick succession share a group. */
 const gatherMs = 5;
-/** Most items of one group; what is beyond goes with the next. */
+/** Most items of one group; the others are sent with the next. */
 const maxItems = 100;
 
 export class GroupCommit<Item, Result> {
@@ -26,13 +26,13 @@ export class GroupCommit<Item, Result> {
 
   constructor(private readonly send: Send<Item, Result>) {}
 
-  /** Does one item with others. @throws what `send` throws, or gives for it */
+  /** Processes one item in a group. @throws what `send` throws, or what its result rejects with */
   run(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
       if (this.#isSending) return;
       this.#isSending = true;
-      // Not at once: what is asked for in this turn of the event loop goes along.
+      // Not at once: items of this turn of the event loop join the group.
       setImmediate(() => void this.#sendAll());
     });
   }
@@ -51,7 +51,7 @@ export class GroupCommit<Item, Result> {
       const results = await this.send(group.map(({ item }) => item));
       group.forEach(({ resolve, reject }, index) => {
         if (index in results) resolve(results[index] as Result | Promise<Result>);
-        else reject(new Error('A group gave fewer results than it has items'));
+        else reject(new Error('A group returned fewer results than it has items'));
       });
     } catch (error) {
       for (const { reject } of group) reject(error);

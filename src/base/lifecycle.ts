@@ -1,15 +1,16 @@
-// Start and stop of a process: a stack of closers that runs whatever happened, bounded in time; signals; exit codes.
-// Besides main.ts the only place that ends the process: at a second signal, and at a fault that nobody caught.
+// Start and stop of a process: a stack of closers that always runs and is bounded in time, signals, exit
+// codes. Besides main.ts the only place that ends the process: at a second signal, and at an uncaught error.
 import { Fault, isFault } from './errors.js';
 import type { Logger } from './logger.js';
 import { withDeadline } from './waiting.js';
 
-/** 0: done. 1: a fault. 2: usage or configuration. */
+/** 0: success. 1: a fault. 2: usage or configuration. */
 export type ExitCode = 0 | 1 | 2;
 
 /**
- * Releases what was started. `withinMs` is what is left of the stop's time for it, in milliseconds: whoever waits for work to end gives up
- * then. A closer that takes a quarter longer is left behind. What it throws is logged and makes the exit code 1.
+ * Releases what was started. `withinMs` is its share of the time left, in milliseconds: a closer that waits
+ * for work gives up then. One that takes a quarter longer is left behind. What it throws is logged and makes
+ * the exit code 1.
  */
 export type Closer = (withinMs: number) => void | Promise<void>;
 
@@ -17,28 +18,28 @@ export interface LifecycleOptions {
   readonly logger: Logger;
   /** Longest time from the start of the stop to its end, in milliseconds (`shutdown.timeoutMs`). */
   readonly timeoutMs: number;
-  /** Whether SIGTERM and SIGINT are taken, and faults that nobody caught end the process. */
+  /** Whether SIGTERM and SIGINT are handled, and uncaught errors end the process. */
   readonly ownsProcess: boolean;
   /** The process, for tests. */
   readonly host?: ProcessHost;
 }
 
-/** What is used of `process`. */
+/** The part of `process` that is used. */
 export interface ProcessHost {
   on(event: string, listener: (value: unknown) => void): unknown;
   off(event: string, listener: (value: unknown) => void): unknown;
   exit(code: ExitCode): unknown;
 }
 
-/** What the work of a process is given. */
+/** What the work of a process receives. */
 export interface Lifecycle {
-  /** Aborted when the stop begins, with a Fault `shutdown`, or with what `fail` was given. */
+  /** Aborted when the stop begins, with a Fault `shutdown` or with the error of `fail`. */
   readonly signal: AbortSignal;
-  /** Has `close` run at the stop; last in, first out. Once everything else is closed, it runs at once. */
+  /** Registers `close` for the stop; last in, first out. Once everything else is closed, it runs at once. */
   onStop(name: string, close: Closer): void;
   /** Begins the stop. Only the first call counts. */
   stop(reason: string): void;
-  /** Begins the stop because of a fault in something that runs beside: exit code 1, or 2 for a configuration. */
+  /** Begins the stop because of an error in the background: exit code 1, or 2 for a configuration fault. */
   fail(error: unknown): void;
   /** Resolves when the stop begins. */
   untilStop(): Promise<void>;
@@ -49,9 +50,9 @@ export const exitCodeOf = (error: unknown): ExitCode =>
   isFault(error) && error.code === 'invalid_config' ? 2 : 1;
 
 /**
- * Runs `work` and then closes everything that it registered, whether it returned, threw or was stopped half-way. A closer that throws
- * or hangs keeps no other from running. Never rejects: faults are logged and become the exit code. The caller ends the process with
- * it, as something that did not close may hold it open.
+ * Runs `work` and then every closer that it registered, whether it returned, threw or was stopped. A closer
+ * that throws or hangs does not prevent the others. Never rejects: errors are logged and become the exit
+ * code. The caller ends the process with that code, as something left behind may keep it open.
  */
 export async function runLifecycle(
   options: LifecycleOptions,
@@ -91,12 +92,12 @@ class Stoppable implements Lifecycle {
 
   onStop(name: string, close: Closer): void {
     this.#closers.push({ name, close });
-    // Work that ignored the stop until everything was closed: what it still opens is closed all the same.
+    // Work that ignored the stop may still open something after everything was closed.
     if (this.#isClosed) void this.#closeAll();
   }
 
   stop(reason: string): void {
-    this.#begin(new Fault('shutdown', reason, { kind: 'retryable' }));
+    this.#begin(new Fault('shutdown', reason));
   }
 
   fail(error: unknown): void {
@@ -119,8 +120,8 @@ class Stoppable implements Lifecycle {
       if (!this.#isStop(error)) this.fail(error);
     });
     await Promise.race([working, this.untilStop()]);
-    this.#begin(new Fault('shutdown', 'Done', { kind: 'retryable' }));
-    // Its own steps towards the end come first: it may be about to register what it has just opened.
+    this.#begin(new Fault('shutdown', 'Done'));
+    // The work ends first: it may be about to register what it has just opened.
     await this.#inTime('work', async () => working);
     await this.#closeAll();
     this.#isClosed = true;
@@ -138,7 +139,7 @@ class Stoppable implements Lifecycle {
     return true;
   }
 
-  /** True for what follows from the stop itself: its own reason, thrown on or wrapped, or an abort. */
+  /** True for errors caused by the stop: its own reason, rethrown or wrapped, or an abort. */
   #isStop(error: unknown): boolean {
     if (!this.signal.aborted || !(error instanceof Error)) return false;
     const { reason } = this.signal as { reason: unknown }; // `any` in the library's types
@@ -157,7 +158,7 @@ class Stoppable implements Lifecycle {
     }
   }
 
-  /** Runs one step of the stop. It may use the time that is left, but for a share of those to come. */
+  /** Runs one step of the stop. It may use the time left, less a share for the steps to come. */
   async #inTime(name: string, step: Closer): Promise<void> {
     const after = this.#closers.length;
     const reserveMs = Math.min(1_000, this.#timeoutMs / (2 * (after + 1)));
@@ -169,18 +170,16 @@ class Stoppable implements Lifecycle {
         () => 'timed_out' as const,
       );
       if (ended !== 'timed_out') return;
-      this.#logger.error(
-        { step: name, timeoutMs: Math.round(leftMs) },
-        'Stopping took too long, going on without',
-      );
+      const fields = { step: name, timeoutMs: Math.round(leftMs) };
+      this.#logger.error(fields, 'Step did not stop in time; continuing shutdown without it');
     } catch (error) {
-      this.#logger.error({ step: name, err: error }, 'Stopping failed, going on without');
+      this.#logger.error({ step: name, err: error }, 'Step failed to stop; continuing shutdown without it');
     }
     this.#isTidy = false;
   }
 }
 
-/** Takes signals and uncaught faults; returns a function that gives them back. */
+/** Handles signals and uncaught errors; returns a function that removes the handlers. */
 function ownProcess(
   lifecycle: Lifecycle,
   { logger, timeoutMs, host = process }: LifecycleOptions,
@@ -188,7 +187,7 @@ function ownProcess(
   let isSecond = false;
   const onSignal = (name: string) => () => {
     if (isSecond) {
-      logger.warn({ signal: name }, 'Second signal, ending at once');
+      logger.warn({ signal: name }, 'Second signal; exiting now');
       host.exit(1);
       return;
     }
@@ -196,9 +195,9 @@ function ownProcess(
     logger.info({ signal: name, timeoutMs }, 'Stopping');
     lifecycle.stop(`Stopped by ${name}`);
   };
-  // Nothing can be known of the process after such a fault; another one takes over when the leases end.
+  // The state of the process is unknown after such an error. Another replica takes over when the leases end.
   const onUncaught = (error: unknown) => {
-    logger.fatal({ err: error }, 'Unexpected fault, ending at once');
+    logger.fatal({ err: error }, 'Uncaught error; exiting now');
     host.exit(1);
   };
   const listeners = [

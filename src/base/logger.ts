@@ -1,5 +1,6 @@
-// The log: JSON lines, or readable ones on a terminal. A second net below the rule that nothing personal or secret is handed to it:
-// errors are reduced to what may be told, fields with telling names are censored, and so is what looks like a key or an address.
+// The log: JSON lines, or readable ones on a terminal. Callers must pass nothing personal or secret. As a
+// second safeguard errors are reduced to a report, and sensitive fields, keys and e-mail addresses are
+// redacted.
 import { isatty } from 'node:tty';
 import { type LogFn, type Logger, pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
@@ -8,17 +9,20 @@ import { serviceName, serviceVersion } from './version.js';
 
 export type { Logger } from 'pino';
 
-/** What a log is set up with. */
+/** The settings of a log. */
 export interface LogSettings {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   /** `auto`: readable lines on a terminal, JSON lines elsewhere. */
   readonly format: 'auto' | 'json' | 'pretty';
 }
 
-/** Where lines go: a daemon's to stdout, a command's to stderr (its stdout is its result). */
+/** A daemon logs to stdout, a command to stderr, as its stdout is its result. */
 export type LogOutput = 'stdout' | 'stderr' | { write(line: string): void };
 
-/** Creates the logger of a process. Lines are written synchronously: the last one before an exit is not lost. */
+/**
+ * Creates the logger of a process. Lines are written synchronously, so the last one before an exit is not
+ * lost.
+ */
 export function createLogger(settings: LogSettings, output: LogOutput = 'stdout'): Logger {
   const logger = pino(
     {
@@ -26,15 +30,15 @@ export function createLogger(settings: LogSettings, output: LogOutput = 'stdout'
       base: { service: serviceName, version: serviceVersion, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      // pino's own would make an error of the report that stands there by then.
+      // At this point it is a report already, which pino's own serializer would take for an error.
       serializers: { err: (report: unknown) => report },
-      hooks: { logMethod: logSafely, streamWrite: censorText },
+      hooks: { logMethod: logSafely, streamWrite: redactText },
     },
     destinationOf(settings.format, output),
   );
   // eslint-disable-next-line @typescript-eslint/unbound-method -- called below with the logger it is called on
   const { child } = logger;
-  // pino hands bindings of children to no formatter; children inherit this one.
+  // pino passes bindings of children to no formatter; children inherit this method.
   logger.child = function safeChild(this: Logger, bindings, options) {
     return child.call(this, safeFields(bindings), options);
   } as typeof child;
@@ -56,52 +60,31 @@ function destinationOf(format: LogSettings['format'], output: LogOutput): { writ
   return { write: (line) => sink.write(pretty(line)) };
 }
 
-const censored = '[redacted]';
+const redacted = '[redacted]';
 
-/** Names of fields that hold persons' data or secrets, in lower case without separators. */
-const tellingNames = new Set(
-  [
-    [
-      'email',
-      'name',
-      'phone',
-      'address',
-      'shipping',
-      'billingdetails',
-      'individualname',
-      'businessname',
-      'batch',
-      'metadata',
-    ],
-    [
-      'apikey',
-      'authorization',
-      'headers',
-      'rawheaders',
-      'password',
-      'secret',
-      'credentials',
-      'cookie',
-      'raw',
-    ],
-  ].flat(),
+/** Names of fields with personal data or secrets, in lower case without separators. */
+const sensitiveNames = new Set(
+  (
+    'email name phone address shipping billingdetails individualname businessname batch metadata ' +
+    'apikey authorization headers rawheaders password secret credentials cookie raw'
+  ).split(' '),
 );
 
-const isTelling = (field: string): boolean => tellingNames.has(field.replace(/[_-]/g, '').toLowerCase());
+const isSensitive = (field: string): boolean => sensitiveNames.has(field.replace(/[_-]/g, '').toLowerCase());
 
-/** Keys of Stripe, credentials in a connection string, addresses of e-mail; anywhere in a line. */
-function censorText(line: string): string {
+/** Redacts Stripe keys, credentials in connection strings and e-mail addresses, anywhere in a line. */
+function redactText(line: string): string {
   return line
-    .replace(/\b(sk|rk|pk|whsec)_(test_|live_)?[A-Za-z0-9_]{8,}/g, `$1_${censored}`)
-    .replace(/\b(mongodb(?:\+srv)?:\/\/)[^\s"]*@/g, `$1${censored}@`)
-    .replace(/[\w.+-]+@[\w-]+(\.[\w-]+)+/g, censored);
+    .replace(/\b(sk|rk|pk|whsec)_(test_|live_)?[A-Za-z0-9_]{8,}/g, `$1_${redacted}`)
+    .replace(/\b(mongodb(?:\+srv)?:\/\/)[^\s"]*@/g, `$1${redacted}@`)
+    .replace(/[\w.+-]+@[\w-]+(\.[\w-]+)+/g, redacted);
 }
 
 function logSafely(this: Logger, args: Parameters<LogFn>, method: LogFn): void {
   const [first, ...rest]: unknown[] = args;
   const safeRest = rest.map((value) => safeValue(value, 0));
   if (first instanceof Error) {
-    // Without this pino would take the error's own message, which may quote a document.
+    // Otherwise pino would log the error's own message, which may quote a document.
     const err = errorFields(first);
     Reflect.apply(method, this, [{ err }, ...(safeRest.length > 0 ? safeRest : [err.message])]);
   } else if (typeof first === 'object' && first !== null) {
@@ -111,7 +94,10 @@ function logSafely(this: Logger, args: Parameters<LogFn>, method: LogFn): void {
   }
 }
 
-/** What is logged of an error: its report, the system's code, and for one nobody expected the lines of the stack, without its message. */
+/**
+ * What is logged of an error: its report and system code, and for an unexpected one its stack without the
+ * message.
+ */
 function errorFields(error: Error): ErrorReport & { systemCode?: string | number; stack?: string[] } {
   const cause = isFault(error) && error.cause instanceof Error ? error.cause : error;
   const code = 'code' in cause && !isFault(cause) ? cause.code : undefined;
@@ -137,13 +123,13 @@ function stackLines(error: Error): string[] {
     .slice(0, 12);
 }
 
-const deepest = 6;
+const maxDepth = 6;
 
-function safeFields(fields: object): Record<string, unknown> {
+function safeFields(fields: object, depth = 1): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(fields).map(([field, value]: [string, unknown]) => [
       field,
-      isTelling(field) && value !== undefined ? censored : safeValue(value, 1),
+      isSensitive(field) && value !== undefined ? redacted : safeValue(value, depth),
     ]),
   );
 }
@@ -152,17 +138,12 @@ function safeValue(value: unknown, depth: number): unknown {
   if (value instanceof Error) return errorFields(value);
   if (typeof value === 'bigint') return value.toString();
   if (typeof value !== 'object' || value === null) return value;
-  if (depth > deepest) return '[deeper]';
+  if (depth > maxDepth) return '[deeper]';
   if (ArrayBuffer.isView(value)) return '[binary]';
   if ('toJSON' in value && typeof value.toJSON === 'function') {
     const plain: unknown = Reflect.apply(value.toJSON, value, []);
-    return plain === value ? censored : safeValue(plain, depth + 1);
+    return plain === value ? redacted : safeValue(plain, depth + 1);
   }
   if (Array.isArray(value)) return value.slice(0, 100).map((entry) => safeValue(entry, depth + 1));
-  return Object.fromEntries(
-    Object.entries(value).map(([field, entry]: [string, unknown]) => [
-      field,
-      isTelling(field) && entry !== undefined ? censored : safeValue(entry, depth + 1),
-    ]),
-  );
+  return safeFields(value, depth + 1);
 }

@@ -1,20 +1,21 @@
-// Several workers on one task: the first fault ends them all, and it is thrown once they have ended, so that nothing writes afterwards.
+// Several workers on one task. The first fault ends them all, and is thrown once all have ended: nothing
+// writes afterwards.
 import { setMaxListeners } from 'node:events';
 
-export class Crew {
+export class TaskGroup {
   readonly #stop = new AbortController();
   readonly #follow = (): void => this.#stop.abort(this.outer.reason);
 
-  /** @param outer of the whole task: it is listened to until `finish`, or as long as it lives */
+  /** @param outer signal of the whole task; the group listens to it until `finish` */
   constructor(private readonly outer: AbortSignal) {
-    // Several crews may follow one task, and every worker of a crew listens; how many there are is bounded by settings.
+    // Several groups may follow one signal, and every worker listens. Settings bound how many.
     setMaxListeners(0, outer, this.signal);
-    // Not by AbortSignal.any: what that makes is kept, with all that it leads to, until a full garbage collection.
+    // Not AbortSignal.any: its signals, and all that they refer to, are kept until a full garbage collection.
     if (outer.aborted) this.#follow();
     else outer.addEventListener('abort', this.#follow, { once: true });
   }
 
-  /** Aborted by the caller's signal or by the first fault of any worker. */
+  /** Aborted with the outer signal, or by the first fault of a worker. */
   get signal(): AbortSignal {
     return this.#stop.signal;
   }
@@ -26,7 +27,7 @@ export class Crew {
     this.signal.throwIfAborted();
   }
 
-  /** Never rejects: a fault becomes the crew's. */
+  /** Never rejects: a fault becomes the group's. */
   async guard(worker: Promise<unknown>): Promise<void> {
     try {
       await worker;

@@ -1,12 +1,15 @@
-// Waits, races against a deadline or a signal, and back-off: the one place for all of them.
+// Waits, races against a deadline or a signal, and backoff: the one place for all of them.
 import { setMaxListeners } from 'node:events';
 
-/** A timer that is set for longer fires at once (https://nodejs.org/api/timers.html#settimeoutcallback-delay-args). */
+/** A longer timer fires at once (https://nodejs.org/api/timers.html#settimeoutcallback-delay-args). */
 export const longestTimerMs = 2 ** 31 - 1;
 
-/** Waits, in milliseconds, at most for `longestTimerMs`. True when the time has passed, false when one of the signals ended the wait. */
+/**
+ * Waits for `ms` milliseconds, at most `longestTimerMs`. True when the time has passed, false when a signal
+ * ended the wait.
+ */
 export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<boolean> {
-  // Not by timers/promises, for which the end of a wait is an error, with a stack to be taken; each request ends two of them.
+  // Not timers/promises: it ends a wait with an error and its stack, which is expensive with two per request.
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) {
       resolve(false);
@@ -19,17 +22,18 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
     };
     const onAbort = (): void => end(false);
     const timer = setTimeout(end, Math.min(Math.max(0, ms), longestTimerMs), true);
-    // One listener a wait: with many on one signal Node would take that for a leak.
+    // One listener per wait: Node would take many on one signal for a leak.
     setMaxListeners(0, ...signals);
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
   });
 }
 
-/** Ends the waits on the controller's signal. With a reason of one's own: by default an error is made, with its stack. */
+/** Ends the waits on the controller's signal. The reason avoids the default, an error with its stack. */
 export const endWaits = (controller: AbortController): void => controller.abort('over');
 
 /**
- * What the task gives, or after `ms` milliseconds what `whenLate` gives; the task's signal is aborted then, and its end no longer matters.
+ * Returns the result of the task, or after `ms` milliseconds that of `whenLate`. Then the task's signal is
+ * aborted, and its result is ignored.
  * @throws what the task or `whenLate` throws
  */
 export async function withDeadline<T, Late>(
@@ -52,7 +56,7 @@ export async function withDeadline<T, Late>(
   }
 }
 
-/** True when `promise` resolves within the time. @throws what the promise rejects with before */
+/** True if `promise` resolves within the time. @throws what the promise rejects with before */
 export const isDoneWithin = (promise: Promise<unknown>, ms: number): Promise<boolean> =>
   withDeadline(
     ms,
@@ -61,14 +65,14 @@ export const isDoneWithin = (promise: Promise<unknown>, ms: number): Promise<boo
   );
 
 export interface Backoff {
-  /** Bound of the first wait, in milliseconds. */
+  /** Upper bound of the first wait, in milliseconds. */
   readonly baseMs: number;
   readonly maxMs: number;
 }
 
 /**
- * Wait after so many failures in a row (1, 2, …), in milliseconds: a share of a bound that doubles with each. With `Math.random` as `random`
- * this is full jitter; without it, the bound itself.
+ * Wait after this many failures in a row (1, 2, …), in milliseconds: a share of an upper bound that doubles
+ * with each. With `Math.random` as `random` this is full jitter; without it, the upper bound.
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export const backoffMs = (
@@ -77,14 +81,17 @@ export const backoffMs = (
   random: () => number = () => 1,
 ): number => random() * Math.min(maxMs, baseMs * 2 ** Math.min(Math.max(failures, 1) - 1, 40));
 
-/** Waits for the promise until the signal aborts; the promise itself goes on. @throws the signal's reason on abort */
+/**
+ * Waits for the promise until the signal aborts; the promise itself goes on. @throws the signal's reason on
+ * abort
+ */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   signal.throwIfAborted();
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => {
-      reject(signal.reason as Error); // thrown as the aborting side gave it
+      reject(signal.reason as Error); // any value
     };
     signal.addEventListener('abort', onAbort, { once: true });
   });

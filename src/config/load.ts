@@ -1,5 +1,5 @@
-// Loads the configuration: config/default.yaml, then the file named by CONFIG_FILE, then the environment, then a caller's options.
-// The only reader of the environment. Every fault is told at once.
+// Loads the configuration: config/default.yaml, then the file of CONFIG_FILE, then the environment, then a
+// caller's options. The only reader of the environment. All faults are reported together.
 import { fileURLToPath } from 'node:url';
 import { Fault } from '../base/errors.js';
 import { showValue } from './print.js';
@@ -21,17 +21,19 @@ import {
 export { formatConfig, maskedConfig } from './print.js';
 export type { Config, SecretPath, SettingPath } from './schema.js';
 
-/** From this module's own place, never the working folder: `npx` runs in other people's folders. The same from src/ and dist/. */
+/**
+ * Relative to this module, in src/ or dist/, and not to the working directory: `npx` runs in any directory.
+ */
 const defaultsFile = fileURLToPath(new URL('../../config/default.yaml', import.meta.url));
 
-/** A configuration that cannot be used: exit code 2. `faults` has one sentence each, secrets masked. */
+/** An invalid configuration: exit code 2. `faults` has one sentence per fault, with secrets masked. */
 export class ConfigFault extends Fault {
   constructor(readonly faults: readonly string[]) {
-    super('invalid_config', `Invalid configuration: ${faults.join('; ')}`, { kind: 'fatal' });
+    super('invalid_config', `Invalid configuration: ${faults.join('; ')}`);
   }
 }
 
-/** Any part of the configuration, as a caller's options give it. */
+/** Any part of the configuration, as options of a caller. */
 export type ConfigOptions = {
   readonly [S in keyof Config]?: { readonly [K in keyof Config[S]]?: Config[S][K] | undefined } | undefined;
 };
@@ -41,26 +43,29 @@ export interface LoadOptions {
   readonly env?: Environment;
   /** Settings that must not be empty: `stripe.apiKey`, `mongodb.uri`. */
   readonly requires?: readonly SettingPath[];
-  /** Wins over every other source. */
+  /** Takes precedence over every other source. */
   readonly options?: ConfigOptions;
-  /** Judges a `syncAll.schedule` that is not empty: says what is wrong with it, or nothing. */
+  /** Validates a `syncAll.schedule` that is not empty: returns what is wrong with it, if anything. */
   readonly validateSchedule?: (expression: string) => string | undefined;
 }
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** Where each setting's value is from. */
+  /** The source of each setting's value. */
   readonly sources: ReadonlyMap<SettingPath, SettingSource>;
-  /** What to tell the user although it is no fault: variables that look like a slip. */
+  /** Variables that look like a typing error; no faults. */
   readonly warnings: readonly string[];
   /**
-   * A function that reads the secret's file again, for rotation without a restart; undefined where the secret is not from a file.
-   * The function throws a retryable `invalid_config` while the file holds nothing usable: keep the old secret then.
+   * Returns a function that reads the file of a secret again, for rotation without a restart; undefined if
+   * the secret is not from a file. The function throws a retryable `invalid_config` while the file is
+   * unusable: keep the old secret then.
    */
   readonly readSecret: (path: SecretPath) => (() => string) | undefined;
 }
 
-/** Loads the configuration. Throws a `ConfigFault` that names every fault: setting, source, value and what is allowed. */
+/**
+ * Loads the configuration. @throws ConfigFault with every fault: setting, source, value and what is allowed
+ */
 export function loadConfig(load: LoadOptions = {}): LoadedConfig {
   const env = load.env ?? process.env;
   const readings = readSources(env, load.options);
@@ -85,7 +90,7 @@ export function loadConfig(load: LoadOptions = {}): LoadedConfig {
   };
 }
 
-/** The configuration of someone who embeds the library: options, over everything that `loadConfig` reads. */
+/** The configuration from options over everything that `loadConfig` reads. */
 export const resolveConfig = (
   options: ConfigOptions,
   env?: Environment,

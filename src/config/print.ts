@@ -1,4 +1,4 @@
-// The configuration as a person may see it: secrets masked, as YAML. Nothing else prints settings.
+// The configuration for people: YAML with secrets masked. Nothing else prints settings.
 import { Document, isMap, isScalar } from 'yaml';
 import type { Config, SettingPath } from './schema.js';
 import { type Setting, settings } from './settings.js';
@@ -6,7 +6,10 @@ import { describeSource, type SettingSource } from './sources.js';
 
 const secretOptions = /([?&](?:authMechanismProperties|[^=&]*password)=)[^&]*/gi;
 
-/** A connection string without its credentials. Up to the last `@`: an unescaped one in a password must not show the rest. */
+/**
+ * A connection string without credentials, up to the last `@`: an unescaped one in a password must not reveal
+ * the rest.
+ */
 function maskUri(uri: string): string {
   const scheme = /^mongodb(?:\+srv)?:\/\//.exec(uri)?.[0];
   if (scheme === undefined) return '…';
@@ -15,19 +18,19 @@ function maskUri(uri: string): string {
   return scheme + (at < 0 ? '' : '***:***@') + rest.slice(at + 1).replace(secretOptions, '$1***');
 }
 
-/** `rk_test_…abcd`: kind, mode and the last four characters, which Stripe's dashboard shows too. */
+/** `rk_test_…abcd`: kind, mode and the last four characters, which Stripe's dashboard also shows. */
 function maskKey(key: string): string {
   const [, prefix = '', rest = ''] = /^((?:sk|rk|pk)_(?:test|live)_)?(.*)$/s.exec(key.trim()) ?? [];
   return rest.length >= 12 && prefix !== '' ? `${prefix}…${rest.slice(-4)}` : `${prefix}…`;
 }
 
-/** A secret as it may be printed; `''` stays `''`. */
+/** A masked secret; `''` stays `''`. */
 function maskSecret(setting: Pick<Setting, 'path'>, value: string): string {
   if (value === '') return '';
   return setting.path === 'mongodb.uri' ? maskUri(value) : maskKey(value);
 }
 
-/** A setting's value as it may stand in an error: quoted, short, masked. */
+/** A setting's value for an error: quoted, shortened, masked. */
 export function showValue(setting: Setting, value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'a list';
@@ -50,7 +53,10 @@ export function maskedConfig(config: Config): Config {
   return masked;
 }
 
-/** The effective configuration as YAML with secrets masked; with `sources`, each setting that is no default says where it is from. */
+/**
+ * The effective configuration as YAML with secrets masked. With `sources`, each setting that is no default
+ * has its source.
+ */
 export function formatConfig(config: Config, sources?: ReadonlyMap<SettingPath, SettingSource>): string {
   const document = new Document(maskedConfig(config));
   for (const { path, section, key } of settings) {

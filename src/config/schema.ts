@@ -1,20 +1,20 @@
-// Types and limits of every setting, each once. Defaults live in config/default.yaml and nowhere else; loading lives in config.ts.
+// Type and limits of every setting. Defaults are in config/default.yaml and nowhere else.
 import { z } from 'zod';
 
-/** Longest lease that may be configured (requests.leaseMs): one that runs longer was not written by a daemon. */
+/** Longest configurable lease (requests.leaseMs): no daemon has written a longer one. */
 export const maxLeaseMs = 300_000;
 
-/** What loading and the docs need to know of a setting beyond its type. */
+/** What loading and the docs need of a setting besides its type. */
 export interface SettingTraits {
-  /** How a string (of the environment, or of YAML in quotes) is read. */
+  /** How a string (from the environment, or quoted in YAML) is read. */
   readonly kind: 'text' | 'number' | 'flag';
-  /** What is allowed, as it reads after "must be". */
+  /** What is allowed, as it follows "must be". */
   readonly allowed: string;
-  /** Whether `''` is a value of its own. Otherwise an empty one is a fault. */
+  /** Whether `''` is a value. Otherwise an empty one is a fault. */
   readonly mayBeEmpty: boolean;
-  /** Never printed, and also read from the file that `…_FILE` names. */
+  /** Never printed, and also read from the file named by `…_FILE`. */
   readonly secret: boolean;
-  /** What to do instead, told where the setting is required and missing. */
+  /** What to do if the setting is required and missing. */
   readonly whenMissing?: string;
 }
 
@@ -66,14 +66,14 @@ const textOrEmpty = (allowed: string, isValid: (value: string) => boolean) =>
       secret: false,
     });
 
-/** May be empty here: which commands need it is theirs to say (`requires` of loadConfig). */
+/** May be empty here: `requires` of loadConfig says which commands need it. */
 const secret = (allowed: string, pattern: RegExp, whenMissing: string) =>
   z
     .string()
     .refine((value) => value === '' || pattern.test(value))
     .register(settingTraits, { kind: 'text', allowed, mayBeEmpty: true, secret: true, whenMissing });
 
-/** Plain HTTP or HTTPS without credentials, path or query: the Stripe client takes only scheme, host and port. */
+/** HTTP or HTTPS without credentials, path or query: the Stripe client takes only scheme, host and port. */
 function isApiBase(value: string): boolean {
   if (!URL.canParse(value)) return false;
   const url = new URL(value);
@@ -151,7 +151,7 @@ export const configSchema = z.strictObject({
   shutdown: z.strictObject({ timeoutMs: wholeNumber(100, 600_000) }),
 });
 
-/** The effective configuration, parsed and within limits. */
+/** The effective configuration, validated. */
 export type Config = z.infer<typeof configSchema>;
 
 type PathsOf<C> = { [S in keyof C & string]: `${S}.${keyof C[S] & string}` }[keyof C & string];

@@ -1,4 +1,5 @@
-// The settings as a list: path, name in the environment, type. Derived from the schema, so a setting is declared once.
+// The settings as a list: path, environment variable, type. Derived from the schema, so a setting is declared
+// once.
 import type { z } from 'zod';
 import { configSchema, type SettingPath, settingTraits, type SettingTraits } from './schema.js';
 
@@ -14,7 +15,7 @@ export interface Setting extends SettingTraits {
   readonly schema: z.ZodType;
 }
 
-/** Name in the environment of a path, or of its first part: `syncAll.schedule` is `SYNC_ALL_SCHEDULE`. */
+/** Environment variable of a path, or prefix of a section: `syncAll.schedule` is `SYNC_ALL_SCHEDULE`. */
 export const envName = (path: string): string =>
   path
     .replace(/[A-Z]/g, (letter) => `_${letter}`)
@@ -25,16 +26,16 @@ export const envName = (path: string): string =>
 export const settings: readonly Setting[] = Object.entries(configSchema.shape).flatMap(
   ([section, { shape }]) =>
     Object.entries(shape).map(([key, schema]: [string, z.ZodType]) => {
-      const path = `${section}.${key}` as SettingPath; // the keys of the very type that SettingPath is made of
+      const path = `${section}.${key}` as SettingPath; // SettingPath has the keys of this schema
       const traits = settingTraits.get(schema);
-      if (!traits) throw new TypeError(`${path} has no traits in config-schema.ts`);
+      if (!traits) throw new TypeError(`${path} has no traits in config/schema.ts`);
       return { ...traits, path, section, key, env: envName(path), schema };
     }),
 );
 
 const spelledNumber = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Reads a string as the setting's type; what cannot be read so stays a string for the schema to refuse. */
+/** Reads a string as the setting's type. One that cannot be read stays a string, which the schema refuses. */
 function coerce(setting: Setting, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   if (setting.kind === 'number' && spelledNumber.test(value)) return Number(value);
@@ -46,9 +47,12 @@ export type ParsedSetting =
   | { readonly kind: 'valid'; readonly value: unknown }
   | { readonly kind: 'invalid'; readonly value?: undefined };
 
-/** Parses a value from any source, without white space around it. `null`, which YAML makes of nothing, is empty. */
+/**
+ * Parses a value from any source, without surrounding white space. `null`, an empty value in YAML, counts as
+ * empty.
+ */
 export function parseSetting(setting: Setting, given: unknown): ParsedSetting {
-  // In a secret white space may be part of it; what is not is told of rather than guessed.
+  // White space may be part of a secret: it is reported instead of removed.
   const value = typeof given === 'string' && !setting.secret ? given.trim() : given;
   if (value === null || value === '') {
     return setting.mayBeEmpty ? { kind: 'valid', value: '' } : { kind: 'invalid' };
@@ -74,8 +78,8 @@ function editDistance(a: string, b: string): number {
 const simplified = (name: string): string => name.replace(/[^A-Za-z0-9]/g, '').toLowerCase();
 
 /**
- * The candidate that `name` is most like: off by at most a third of its letters, or the same with the end cut off (`LEASE` of
- * `LEASE_MS`). Case and separators do not count. Undefined when none is close.
+ * The candidate most similar to `name`: at most a third of its letters differ, or it only lacks the end
+ * (`LEASE` of `LEASE_MS`). Case and separators do not count. Undefined if none is similar.
  */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   const wanted = simplified(name);

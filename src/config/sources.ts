@@ -1,5 +1,5 @@
-// Where settings come from: YAML files, the environment (handed in), files of secrets, a caller's options. Values are taken as they
-// are and judged by config.ts; here are told only faults of the sources themselves.
+// Where settings come from: YAML files, a given environment, files of secrets, a caller's options. Reports
+// only faults of the sources themselves; load.ts validates the values.
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import type { SettingPath } from './schema.js';
@@ -11,7 +11,7 @@ export type SettingSource =
   | { readonly kind: 'default' }
   | { readonly kind: 'file'; readonly file: string }
   | { readonly kind: 'environment' }
-  /** The file that the variable `…_FILE` names. */
+  /** The file named by the variable `…_FILE`. */
   | { readonly kind: 'secret_file'; readonly variable: string; readonly file: string }
   | { readonly kind: 'options' };
 
@@ -35,11 +35,11 @@ export interface Given {
   readonly source: SettingSource;
 }
 
-/** What one source gives, and what is wrong with the source. */
+/** The values of a source, and what is wrong with the source. */
 export interface SourceReading {
   readonly given: ReadonlyMap<SettingPath, Given>;
   readonly faults: readonly string[];
-  /** Settings the source may have held but could not be read for: not to be called missing as well. */
+  /** Settings that an unreadable source may have: they are not reported as missing. */
   readonly unread: readonly SettingPath[];
 }
 
@@ -49,17 +49,19 @@ const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =
 const settingPaths = settings.map((setting) => setting.path);
 const sections = [...new Set(settings.map((setting) => setting.section))];
 
-/** The system's name of an error (`ENOENT`), which is all that is told of it. */
+/** The system's code of an error (`ENOENT`); nothing else of it is reported. */
 const systemCode = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unreadable';
 
 function unknownKey(path: string, source: SettingSource): string {
   const best = nearest(path, settingPaths) ?? nearest(path, sections);
   const where = source.kind === 'file' ? ` in ${source.file}` : '';
-  return `${path}${where} is no setting${best === undefined ? '' : `, did you mean ${best}`}`;
+  return `unknown setting \`${path}\`${where}${best === undefined ? '' : `; did you mean \`${best}\`?`}`;
 }
 
-/** Takes settings from a mapping of sections. An empty section (`stripe:` with nothing below it) is none. */
+/**
+ * Reads settings from a mapping of sections. An empty section (`stripe:` with nothing below it) is ignored.
+ */
 export function readMapping(mapping: unknown, source: SettingSource): SourceReading {
   const given = new Map<SettingPath, Given>();
   const faults: string[] = [];
@@ -88,7 +90,10 @@ export function readMapping(mapping: unknown, source: SettingSource): SourceRead
   return { given, faults, unread: [] };
 }
 
-/** Reads a YAML file of settings. What is told of bad YAML is the place, never the text: it may be a secret. */
+/**
+ * Reads a YAML file of settings. A syntax error is reported by its place, never its text, which may be a
+ * secret.
+ */
 export function readYamlFile(file: string, source: SettingSource, named: string): SourceReading {
   const failed = (fault: string): SourceReading => ({
     given: new Map(),
@@ -113,16 +118,16 @@ export function readYamlFile(file: string, source: SettingSource, named: string)
   return readMapping(mapping, source);
 }
 
-/** Reads a secret from its file, without the line breaks at its end. */
+/** Reads a secret from its file, without trailing line breaks. */
 export const readSecretFile = (file: string): string => readFileSync(file, 'utf8').replace(/[\r\n]+$/, '');
 
 function readSecretVariable(setting: Setting, env: Environment): Given | string | undefined {
   const variable = `${setting.env}_FILE`;
   const file = env[variable];
   if (!setting.secret || file === undefined || file === '') return undefined;
-  // An empty value beside a file counts as not given, as it does in the images that know …_FILE.
+  // An empty value beside a file counts as not given, as is usual for …_FILE.
   if ((env[setting.env] ?? '') !== '')
-    return `${setting.env} and ${variable} are both given, keep one of them`;
+    return `${setting.env} and ${variable} are both given; keep one of them`;
   try {
     return { value: readSecretFile(file), source: { kind: 'secret_file', variable, file } };
   } catch (error) {
@@ -130,7 +135,7 @@ function readSecretVariable(setting: Setting, env: Environment): Given | string 
   }
 }
 
-/** Takes settings from variables of the environment, secrets also from the files that `…_FILE` name. */
+/** Reads settings from the environment, secrets also from the files named by `…_FILE`. */
 export function readEnvironment(env: Environment): SourceReading {
   const given = new Map<SettingPath, Given>();
   const faults: string[] = [];
@@ -148,9 +153,9 @@ export function readEnvironment(env: Environment): SourceReading {
 }
 
 /**
- * Variables that look like a slip: close to a setting of the same section, or the file of a setting that is no secret.
- * Others with our prefixes are left alone, for other tools and Kubernetes' service links use them too (`STRIPE_WEBHOOK_SECRET`,
- * `MONGODB_PORT_27017_TCP`).
+ * Warnings about variables that look like a typing error: similar to a setting of the same section, or the
+ * file of a setting that is no secret. Other variables with the same prefixes belong to other tools or
+ * Kubernetes (`STRIPE_WEBHOOK_SECRET`, `MONGODB_PORT_27017_TCP`).
  */
 export function suspectVariables(env: Environment): string[] {
   const known = new Set(
@@ -170,7 +175,7 @@ export function suspectVariables(env: Environment): string[] {
       .filter((candidate) => candidate.startsWith(prefix))
       .map((candidate) => candidate.slice(prefix.length));
     const best = nearest(name.slice(prefix.length), rest);
-    if (best !== undefined) suspects.push(`${name} is ignored, did you mean ${prefix}${best}`);
+    if (best !== undefined) suspects.push(`${name} is ignored; did you mean ${prefix}${best}?`);
   }
   return suspects;
 }

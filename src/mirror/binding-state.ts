@@ -1,11 +1,10 @@
-// What the database is bound to: the document account-binding of sync_state.
-import { stateIds } from '../mongo/sync-state.js';
+// Implements the port BindingStore: the document account-binding of sync_state.
 import type { mongo } from 'mongoose';
 import { againOnDuplicate, persistently } from '../mongo/faults.js';
-import type { StateDocument } from '../mongo/sync-state.js';
+import { type StateDocument, stateIds } from '../mongo/sync-state.js';
 import type { Binding, BindingStore } from '../sync/binding.js';
 
-/** The binding in the collection `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
+/** The binding in `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
 export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
   return {
     async read() {
@@ -32,7 +31,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
   };
 }
 
-/** Fills in what is missing, and the account only where the mode is the same. */
+/** Sets what is missing, and the account only if the mode is the same. */
 function bindPipeline(livemode: boolean, accountId: string | undefined): mongo.Document[] {
   const isSameMode = { $eq: [{ $ifNull: ['$livemode', livemode] }, livemode] };
   const account =
@@ -48,7 +47,7 @@ function bindPipeline(livemode: boolean, accountId: string | undefined): mongo.D
   ];
 }
 
-/** Written by the pipeline above alone. */
+/** Only the pipeline above writes the document. */
 const bindingOf = (document: StateDocument): Binding => ({
   livemode: document['livemode'] === true,
   ...(typeof document['accountId'] === 'string' && { accountId: document['accountId'] }),

@@ -1,5 +1,5 @@
-// Sends guarded writes in one unordered bulk and finds out, write by write, what became of each; a lost acknowledgement, a lost
-// race and one document that MongoDB will not take each concern that write alone.
+// Sends guarded writes in one unordered bulk and finds out what became of each. A lost acknowledgement, a
+// lost race and a document that MongoDB refuses concern only that write.
 import { mongo } from 'mongoose';
 import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
@@ -8,10 +8,13 @@ import type { MirrorDocument, MirrorOperation } from './operations.js';
 type Collection = mongo.Collection<MirrorDocument>;
 type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
 
-/** MongoDB's limit on a document, less what the operation around it takes (https://www.mongodb.com/docs/manual/reference/limits/). */
+/**
+ * MongoDB's limit on a document, less the operation around it
+ * (https://www.mongodb.com/docs/manual/reference/limits/).
+ */
 const maxDocumentBytes = 16 * 1024 * 1024 - 4_096;
 
-/** @returns one result a write, in order */
+/** @returns one result per write, in order */
 export async function bulkWrite(
   collection: Collection,
   writes: readonly MirrorWrite[],
@@ -26,8 +29,9 @@ export async function bulkWrite(
 }
 
 /**
- * Sends the operations of the given indexes. Fills in what is certain; leaves out what only the stored document can tell.
- * A bulk that fails as a whole for a reason that will not pass is halved until the one to blame stands alone.
+ * Sends the operations of the given indexes. Sets the results that are certain, and leaves out those that
+ * only the stored document can tell. A bulk that fails as a whole for a permanent reason is halved until the
+ * operation to blame is alone.
  */
 async function sendAll(
   collection: Collection,
@@ -43,7 +47,8 @@ async function sendAll(
     const expected = chosen.filter((operation) => 'insertOne' in operation).length;
     const updates = chosen.length - expected;
     const matched = answer.matchedCount + answer.upsertedCount;
-    // Certain only when every guard held and every match changed something: a merge may match and change nothing.
+    // Certain only if every guard held and every match changed something: a merge may match and change
+    // nothing.
     if (
       answer.insertedCount === expected &&
       matched === updates &&
@@ -75,11 +80,17 @@ async function sendAll(
   }
 }
 
-/** A duplicate `_id`: another writer was first. A duplicate of an index that users made is no race: trying again would not help. */
+/**
+ * A duplicate `_id`: another writer was first. A duplicate in an index of the user is no race; a retry would
+ * not help.
+ */
 const isLostRace = ({ code, errmsg }: mongo.WriteError): boolean =>
   code === serverCodes.duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
 
-/** Errors of single documents: a duplicate key is a lost race, anything else a document that MongoDB will not take. */
+/**
+ * Errors of single documents: a duplicate `_id` is a lost race, anything else a document that MongoDB
+ * refuses.
+ */
 function recordWriteErrors(
   error: mongo.MongoBulkWriteError,
   indexes: readonly number[],
@@ -122,8 +133,8 @@ function isOversized(operation: MirrorOperation | undefined): boolean {
 }
 
 /**
- * What the answer left open is told by the documents themselves: a head that carries the write's own interval (and hash) is
- * that write's work, also where its acknowledgement was lost.
+ * The stored documents tell what the answer left open. A head with the interval (and hash) of a write is that
+ * write's work, even if its acknowledgement was lost.
  */
 async function settleByHeads(
   writes: readonly MirrorWrite[],
@@ -145,7 +156,7 @@ function verdict(write: MirrorWrite, head: Head | undefined): 'written' | 'confl
     head.observed.to.getTime() === write.observed.to.getTime();
   if (write.kind === 'merge') {
     if (isOurs) return 'written';
-    // Matched and left alone: its fields were there already.
+    // Matched and unchanged: its fields were already stored.
     const guardHeld =
       head.deletedBy !== 'stripe' && (!head.observed || head.observed.to <= write.observed.from);
     return guardHeld ? 'unchanged' : 'conflict';

@@ -1,9 +1,9 @@
-// What the mirror needs in MongoDB: its collection, indexes, and the view without the deleted ones.
+// What the mirror needs in MongoDB: its collection, its indexes, and the view without deleted customers.
 import type { mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection, ensureView } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
 
-/** Fields that reconcile compares, in an index that covers its reads by interval of `created`. */
+/** The fields of a head, in an index that covers reads by interval of `created`. */
 const headIndex = {
   created: 1,
   _id: 1,
@@ -33,7 +33,7 @@ export const liveView = (collection: string) => ({
 });
 
 /**
- * Creates what is missing of it.
+ * Creates what is missing.
  * @throws Fault `mongodb_rejected` (fatal where the user lacks the rights), `mongodb_unavailable`
  */
 export async function ensureMirror(db: mongo.Db, collection: string): Promise<readonly Change[]> {

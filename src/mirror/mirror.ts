@@ -1,4 +1,5 @@
-// The mirror in MongoDB: heads by interval through a covered index, and guarded writes of whole pages through the driver.
+// Implements the port Mirror on a collection: covered reads of heads, and guarded writes in bulk through the
+// driver.
 import type { mongo } from 'mongoose';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import { durable } from '../mongo/sync-state.js';
@@ -6,6 +7,12 @@ import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/p
 import { bulkWrite } from './bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
+
+/** What metrics learn of writes. */
+export interface MirrorObserver {
+  /** A bulk write was acknowledged after this many seconds. */
+  writeFinished(seconds: number): void;
+}
 
 export interface MirrorOptions {
   readonly db: mongo.Db;
@@ -22,10 +29,10 @@ const headProjection = {
   '_sync.deletedBy': 1,
 } as const;
 
-/** By interval, no more than the index holds may be asked for, or every document would be fetched. */
+/** Only fields of the index: any other would fetch every document of the interval. */
 const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
 
-/** Implements the mirror on one collection. Every method throws Faults: `mongodb_unavailable` (retryable), `mongodb_rejected` (terminal). */
+/** The mirror in one collection. */
 export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
   const collection = db.collection<MirrorDocument>(name, durable);
 
@@ -39,11 +46,23 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     return new Map(found.map((head) => [head.id, head]));
   });
 
+  const idsWhere = (
+    doing: string,
+    filter: mongo.Filter<MirrorDocument>,
+    options: mongo.FindOptions = {},
+  ): Promise<StripeId[]> =>
+    persistently(doing, () =>
+      collection
+        .find(filter, { ...options, projection: { _id: 1 } })
+        .map(({ _id }) => _id)
+        .toArray(),
+    );
+
   return {
     headsOf,
 
     async *heads(range: CreatedRange, signal: AbortSignal) {
-      // No retry around a stream: the run of pages that needs it is reconciled again as a whole.
+      // A stream is not retried: the whole run of pages is reconciled again.
       const cursor = collection.find(
         { created: { $gte: range.gte ?? 0, ...(range.lt !== undefined && { $lt: range.lt }) } },
         { projection: coveredProjection, hint: 'heads_by_created', batchSize: 2_000 },
@@ -52,7 +71,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     },
 
     async *withoutCreated(signal: AbortSignal) {
-      // Absent and null are one key of the index; a batch cannot bring any other type.
+      // Absent and null are the same key of the index. A batch cannot store any other type.
       const cursor = collection.find(
         { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
         { projection: { _id: 1 }, batchSize: 2_000 },
@@ -68,32 +87,24 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
       return results;
     }),
 
-    async suspects(ids: readonly StripeId[]) {
-      const filter = { _id: { $in: [...ids] }, '_sync.deletedBy': { $ne: 'stripe' }, test_clock: null };
-      return persistently('reading candidates', () =>
-        collection
-          .find(filter as mongo.Filter<MirrorDocument>, { projection: { _id: 1 } })
-          .map(({ _id }) => _id)
-          .toArray(),
-      );
-    },
+    suspects: (ids) =>
+      idsWhere('reading candidates', {
+        _id: { $in: [...ids] },
+        '_sync.deletedBy': { $ne: 'stripe' },
+        test_clock: null,
+      }),
 
     async countLive() {
       return persistently('counting the mirror', async () => (await countObjects(collection)).live);
     },
 
-    async sampleIds(count: number) {
-      return persistently('sampling the mirror', () =>
-        collection
-          .find(
-            // Batches and marks may name customers that Stripe has never had.
-            { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
-            { projection: { _id: 1 }, sort: { created: -1 }, limit: count },
-          )
-          .map(({ _id }) => _id)
-          .toArray(),
-      );
-    },
+    sampleIds: (count) =>
+      idsWhere(
+        'sampling the mirror',
+        // Batches and marks may name customers that Stripe has never had.
+        { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
+        { sort: { created: -1 }, limit: count },
+      ),
 
     async sampleCreated(count: number) {
       return persistently('sampling the mirror', async () => {
@@ -125,7 +136,7 @@ export async function countObjects(collection: mongo.Collection<MirrorDocument>)
   return { live: Math.max(0, all - deleted), deleted };
 }
 
-/** As MongoDB sends them: a promise for each document would cost as much as reading it. */
+/** Documents as MongoDB sends them: a promise per document would cost as much as reading it. */
 async function* batchesOf<D extends object>(
   cursor: mongo.FindCursor<D>,
   signal: AbortSignal,
@@ -143,7 +154,7 @@ async function* batchesOf<D extends object>(
   }
 }
 
-/** A covered read gives null for what a document does not have. */
+/** A covered read returns null for fields that a document does not have. */
 const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
   id: _id,
   created: typeof created === 'number' ? created : undefined,
@@ -154,10 +165,4 @@ const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
 function toHead(document: MirrorDocument): Head {
   const observed = document._sync?.observed;
   return { ...toListedHead(document), observed: observed?.to instanceof Date ? observed : undefined };
-}
-
-// What writing to the mirror tells those who measure it.
-export interface MirrorObserver {
-  /** One bulk write to the mirror was acknowledged, after this many seconds. */
-  writeFinished(seconds: number): void;
 }

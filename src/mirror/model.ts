@@ -1,4 +1,5 @@
-// The mongoose model of the mirror, for those who read it. Writes are the daemon's: the model refuses save().
+// The mongoose model of the mirror, for applications that read it. Only the daemon writes: the model refuses
+// save().
 import mongoose from 'mongoose';
 import { customer } from '../resources/customer.js';
 
@@ -43,8 +44,8 @@ interface LiveHelper {
 export type StripeCustomerModel = mongoose.Model<MirroredCustomer, LiveHelper>;
 
 /**
- * Everything Stripe sends is kept under its name and type: no field is cast, dropped or added. Only `_id` is declared,
- * so that references to customers cast as strings.
+ * Everything Stripe sends is kept under its name and type: no field is cast, dropped or added. Only `_id` is
+ * declared, so that references to customers cast as strings.
  */
 export const customerSchema = new mongoose.Schema<MirroredCustomer, StripeCustomerModel, object, LiveHelper>(
   { _id: String },
@@ -73,7 +74,9 @@ customerSchema.pre('save', () => {
   );
 });
 
-/** The mirror on mongoose's default connection; `ref: 'StripeCustomer'` and `populate` find it by this name. */
+/**
+ * The mirror on mongoose's default connection; `ref: 'StripeCustomer'` and `populate` find it by this name.
+ */
 export const StripeCustomer: StripeCustomerModel = mongoose.model<MirroredCustomer, StripeCustomerModel>(
   'StripeCustomer',
   customerSchema,

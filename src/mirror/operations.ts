@@ -1,10 +1,10 @@
-// How each write of the mirror is said to MongoDB. What comes from Stripe is only ever data: it stands whole inside $literal or
-// as a whole document, never as a path or an expression.
+// Each mirror write as one MongoDB operation. Stripe's data stands whole inside $literal or as a whole
+// document, never as a path or an expression.
 import type { mongo } from 'mongoose';
 import type { MirrorWrite, StripeId } from '../sync/ports.js';
 import type { SyncStamp } from './model.js';
 
-/** What every stamp of one daemon says alike. */
+/** The part of the stamp that is the same in all writes of a daemon. */
 export interface WriteStamp {
   readonly apiVersion: string;
   readonly livemode: boolean;
@@ -18,17 +18,20 @@ export interface MirrorDocument {
 
 export type MirrorOperation = mongo.AnyBulkWriteOperation<MirrorDocument>;
 
-/** Marks stay whatever is read later: no write of fields clears them. Absent marks stay absent. */
+/** No write of fields clears a mark of deletion. Absent marks stay absent. */
 const marks = { deletedAt: '$_sync.deletedAt', deletedBy: '$_sync.deletedBy' } as const;
 
-/** Holds for a document that was observed before the write's read was let go, and that Stripe has not confirmed as deleted. */
+/** Matches a document that was observed before the write's read was sent, and is not confirmed deleted. */
 const observedBefore = ({ id, observed }: MirrorWrite) => ({
   _id: id,
   '_sync.deletedBy': { $ne: 'stripe' },
   $or: [{ '_sync.observed.to': { $lte: observed.from } }, { '_sync.observed.to': { $exists: false } }],
 });
 
-/** One operation a write; its guard is in its filter, so that a lost race matches nothing (or is a duplicate key on insert). */
+/**
+ * The operation of a write. The guard is in its filter: a lost race matches nothing, or is a duplicate key on
+ * insert.
+ */
 export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteStamp): MirrorOperation {
   const { id, observed, source } = write;
   const stamp = { observed: { from: observed.from, to: observed.to }, apiVersion, livemode, source };
@@ -37,7 +40,7 @@ export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteS
       return {
         insertOne: {
           document: {
-            _id: id, // the first of the fields: the other way round copying and encoding take twice as long
+            _id: id, // the first field: in any other place copying and encoding take twice as long
             ...write.object,
             _sync: { ...stamp, hash: write.hash, writtenAt: new Date(observed.to) },
           },
@@ -71,7 +74,7 @@ export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteS
   }
 }
 
-/** Merges top-level fields; where none of them changes, the document stays as it is, stamp included. */
+/** Merges top-level fields. If none changes, the document stays as it is, stamp included. */
 function mergeStage(write: Extract<MirrorWrite, { kind: 'merge' }>, stamp: object): mongo.Document {
   const merged = { $mergeObjects: ['$$ROOT', { $literal: write.fields }] };
   const stamped = {
@@ -84,7 +87,7 @@ function mergeStage(write: Extract<MirrorWrite, { kind: 'merge' }>, stamp: objec
   return { $replaceWith: { $cond: [isStored, '$$ROOT', stamped] } };
 }
 
-/** The last known fields stay; where the mirror has none, Stripe's own answer becomes the tombstone. */
+/** The last known fields stay. Where nothing is stored, Stripe's own answer becomes the tombstone. */
 function confirmStage(id: StripeId, stamp: object): mongo.Document {
   const sync = {
     $mergeObjects: [
@@ -100,9 +103,5 @@ function confirmStage(id: StripeId, stamp: object): mongo.Document {
 }
 
 const update = (filter: object, stage: mongo.Document, upsert = false): MirrorOperation => ({
-  updateOne: {
-    filter,
-    update: [stage],
-    ...(upsert && { upsert }),
-  },
+  updateOne: { filter, update: [stage], ...(upsert && { upsert }) },
 });

@@ -1,8 +1,7 @@
-// Scan state in sync_state: one checkpoint a kind of object, candidates for removal in chunks, the last complete scan.
-import { stateIds } from '../mongo/sync-state.js';
+// Implements the port ScanState on the collection sync_state.
 import { mongo } from 'mongoose';
 import { persistently } from '../mongo/faults.js';
-import type { StateDocument } from '../mongo/sync-state.js';
+import { type StateDocument, stateIds } from '../mongo/sync-state.js';
 import type { StripeId } from '../sync/ports.js';
 import {
   type Candidates,
@@ -12,12 +11,12 @@ import {
   supersededRun,
 } from '../sync/scan/state.js';
 
-const chunkSize = 1_000;
-/** Of them that are read at once: a batch of MongoDB's own choice would be 16 MB, half a million ids. */
-const chunksAtOnce = 10;
+/** Ids that are read at once, at least. */
+const minIds = 1_000;
+/** Documents of candidates per batch: one of MongoDB's own choice would be 16 MB, half a million ids. */
+const batchSize = 10;
 
-/** Documents: `scan:<object>`, `scan-candidates:<object>:<scanId>:<chunk>`, `scan-completed:<object>`,
- * `scan-held:<object>`, `absent:<object>:<id>`. */
+/** The scan state of one kind of object; src/mongo/sync-state.ts names its documents. */
 export function createScanState(state: mongo.Collection<StateDocument>, object: string): ScanState {
   const scanId = stateIds.scan(object);
   const heldId = stateIds.scanHeld(object);
@@ -29,6 +28,12 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
   const updateOwn = async (runId: string, doing: string, change: mongo.Document[]): Promise<void> => {
     const { matchedCount } = await persistently(doing, () => state.updateOne({ _id: scanId, runId }, change));
     if (matchedCount === 0) throw supersededRun();
+  };
+
+  /** Sets fields of a document and its time; creates it if it is missing. */
+  const put = (_id: string, fields: mongo.Document, unset: readonly string[] = []) => {
+    const change = [{ $set: { at: '$$NOW', ...fields } }, ...(unset.length > 0 ? [{ $unset: unset }] : [])];
+    return state.updateOne({ _id }, change, { upsert: true });
   };
 
   return {
@@ -50,16 +55,10 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
     },
 
     async addCandidates(id, run, ids) {
-      for (let start = 0; start < ids.length; start += chunkSize) {
-        const chunk = {
-          _id: `${candidatePrefix(id)}${new mongo.ObjectId().toHexString()}`,
-          run,
-          ids: ids.slice(start, start + chunkSize),
-        };
-        await persistently('keeping candidates', () =>
-          state.replaceOne({ _id: chunk._id }, chunk, { upsert: true }),
-        );
-      }
+      const chunk = { _id: `${candidatePrefix(id)}${new mongo.ObjectId().toHexString()}`, run, ids };
+      await persistently('keeping candidates', () =>
+        state.replaceOne({ _id: chunk._id }, chunk, { upsert: true }),
+      );
     },
 
     async dropCandidates(id, { next, open }) {
@@ -73,7 +72,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
 
     async *candidates(id, after) {
       const prefix = candidatePrefix(id);
-      // No cursor stays open: proving what it gave may take longer than MongoDB would keep it.
+      // No cursor stays open: proving a chunk may take longer than MongoDB keeps a cursor.
       for (let position = after ?? prefix; ;) {
         const from = position;
         const found = await persistently('reading candidates', () => someAfter(state, prefix, from));
@@ -87,24 +86,12 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
-        await (isHeld
-          ? state.updateOne(
-              { _id: heldId },
-              [
-                { $set: { scan: id, request: { $literal: heldFor }, count: heldCount, at: '$$NOW' } },
-                { $unset: ['runId', 'approval'] },
-              ],
-              { upsert: true },
-            )
-          : state.deleteOne({ _id: heldId }));
-        // Candidates of earlier scans, held ones too, are superseded by what this complete listing found.
+        const held = { scan: id, request: { $literal: heldFor }, count: heldCount };
+        await (isHeld ? put(heldId, held, ['runId', 'approval']) : state.deleteOne({ _id: heldId }));
+        // This complete listing supersedes the candidates of earlier scans, held ones too.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
         await state.deleteMany({ $and: [withPrefix(stateIds.scanCandidates(object)), ...others] });
-        if (isComplete) {
-          await state.updateOne({ _id: completedId }, [{ $set: { scan: id, at: '$$NOW' } }], {
-            upsert: true,
-          });
-        }
+        if (isComplete) await put(completedId, { scan: id });
       });
     },
 
@@ -138,11 +125,9 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       await persistently('ending held removals', async () => {
         const found = await state.findOne(whereHeld(held));
         if (!found) return;
-        // Complete as of when it was listed, not of when somebody approved it.
+        // Complete as of its listing, not of its approval.
         const at = { $max: ['$at', { $literal: found['at'] }] };
-        await state.updateOne({ _id: completedId }, [{ $set: { scan: { $literal: id }, at } }], {
-          upsert: true,
-        });
+        await put(completedId, { scan: { $literal: id }, at });
         await state.deleteMany(withPrefix(candidatePrefix(id)));
         await state.deleteOne({ _id: heldId, scan: id });
       });
@@ -153,20 +138,16 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       const found = await persistently('reading absent ids', () =>
         state.find({ _id: { $in: ids.map(absentId) }, ...since }, { projection: { id: 1 } }).toArray(),
       );
-      return new Set(found.map(({ id }) => id as StripeId)); // written by noteAbsent alone
+      return new Set(found.map(({ id }) => id as StripeId)); // only noteAbsent writes it
     },
 
     async noteAbsent(id) {
-      await persistently('keeping an absent id', () =>
-        state.updateOne({ _id: absentId(id) }, [{ $set: { id: { $literal: id }, at: '$$NOW' } }], {
-          upsert: true,
-        }),
-      );
+      await persistently('keeping an absent id', () => put(absentId(id), { id: { $literal: id } }));
     },
   };
 }
 
-/** Chunks from a position on, until they hold `chunkSize` ids or more; undefined where there are none. */
+/** Chunks after a position, until they have `minIds` ids or more; undefined if there are none. */
 async function someAfter(
   state: mongo.Collection<StateDocument>,
   prefix: string,
@@ -176,13 +157,13 @@ async function someAfter(
   let upTo = position;
   const cursor = state.find(
     { _id: { $regex: startsWith(prefix), $gt: position } },
-    { sort: { _id: 1 }, batchSize: chunksAtOnce },
+    { sort: { _id: 1 }, batchSize },
   );
   try {
     for await (const chunk of cursor) {
-      ids.push(...(chunk['ids'] as StripeId[])); // written by addCandidates alone
+      ids.push(...(chunk['ids'] as StripeId[])); // only addCandidates writes it
       upTo = chunk._id;
-      if (ids.length >= chunkSize) break;
+      if (ids.length >= minIds) break;
     }
   } finally {
     await cursor.close();
@@ -190,7 +171,7 @@ async function someAfter(
   return upTo === position ? undefined : { ids, upTo };
 }
 
-/** An id that Stripe does not know in this account is asked for again after 30 days. */
+/** An id that Stripe does not know in this account is retrieved again after 30 days. */
 const absentForMs = 30 * 86_400_000;
 
 const startsWith = (prefix: string): RegExp => new RegExp(`^${prefix}`);

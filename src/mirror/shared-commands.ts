@@ -1,15 +1,15 @@
-// Small reads and writes of the mirror that happen at the same time go to MongoDB as one command: of many requests of one customer each, and
-// beside a scan, that is most of the work saved. What concerns one of them stays with it.
+// Small reads and writes of the mirror at the same time are sent as one command. With many requests of one
+// customer each, that saves most of the work. A fault that concerns one of them stays with it.
 import { GroupCommit } from '../base/group-commit.js';
 import { isPassing } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
 
-/** What has more is large enough to go by itself, and would make others wait. */
+/** Larger reads and writes are sent alone, as they would make others wait. */
 const few = 10;
 
 type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
 
-/** As `headsOf`, several at once. */
+/** `headsOf`, with small reads at the same time in one command. */
 export function sharingReads(headsOf: HeadsOf): HeadsOf {
   const group = new GroupCommit<readonly StripeId[], Map<StripeId, Head>>(async (asked) => {
     const heads = await headsOf([...new Set(asked.flat())]);
@@ -24,11 +24,11 @@ type Write = (writes: readonly MirrorWrite[]) => Promise<readonly MirrorWriteRes
 
 interface Asked {
   readonly writes: readonly MirrorWrite[];
-  /** What it throws concerns these writes alone. */
+  /** What it throws concerns only these writes. */
   readonly beforeSend: () => void;
 }
 
-/** As `write`, several at once. */
+/** `write`, with small writes at the same time in one command. */
 export function sharingWrites(
   write: Write,
 ): (writes: readonly MirrorWrite[], beforeSend?: () => void) => ReturnType<Write> {
@@ -53,7 +53,7 @@ async function writeTogether(
   const answer = await write(together.flatMap(({ writes }) => writes)).catch((error: unknown) => {
     if (isPassing(error)) throw error;
   });
-  // Refused as a whole, for the sake of one of them perhaps.
+  // Refused as a whole, perhaps because of one of them.
   if (!answer) return asked.map(alone);
   const results = new Map<Asked, readonly MirrorWriteResult[]>();
   let from = 0;
@@ -64,7 +64,10 @@ async function writeTogether(
   return asked.map(async (each) => results.get(each) ?? alone(each));
 }
 
-/** Two writes of one object in one command could not be told apart by what they leave: those that come second go alone. */
+/**
+ * Two writes of one object in one command could not be told apart by what they leave: the second is sent
+ * alone.
+ */
 function withoutSharedIds(asked: readonly Asked[]): readonly Asked[] {
   const seen = new Set<StripeId>();
   return asked.filter(({ writes }) => {
@@ -74,7 +77,7 @@ function withoutSharedIds(asked: readonly Asked[]): readonly Asked[] {
   });
 }
 
-/** One that may not be sent any more goes alone, and is told why. */
+/** A write that must not be sent any more is sent alone, where its `beforeSend` throws. */
 function mayBeSent({ beforeSend }: Asked): boolean {
   try {
     beforeSend();

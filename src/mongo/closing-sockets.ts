@@ -1,11 +1,12 @@
-// Mends a fault of the MongoDB driver (seen in 7.8 and 7.9): a command written to a socket that has just been destroyed waits for its
-// `drain`, which never comes, nor does an error: the operation never ends, and no timeout of the driver's ends it. Replicas are cut off like
-// that whenever a primary dies or a load balancer closes connections.
+// Works around a defect of the MongoDB driver (seen in 7.8 and 7.9). A command written to a socket that has
+// just been destroyed waits for `drain`, which never comes, and neither does an error. The operation never
+// ends, and no timeout of the driver applies. This happens when a primary dies or a load balancer closes
+// connections.
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { mongo } from 'mongoose';
 
-/** What is known here of the driver's `Connection`, which is not public. */
+/** The part of the driver's `Connection`, which is not public, that is used here. */
 interface DriverConnection {
   readonly socket: Socket;
   writeCommand(...args: unknown[]): Promise<void>;
@@ -15,7 +16,10 @@ const ofMongoose = createRequire(createRequire(import.meta.url).resolve('mongoos
 
 let isMended = false;
 
-/** From now on a write ends with a network error when its socket closes. Does nothing with a driver that is built otherwise. */
+/**
+ * From now on a write fails with a network error when its socket closes. Has no effect on a driver built
+ * otherwise.
+ */
 export function mendClosingSockets(): void {
   if (isMended) return;
   isMended = true;
@@ -29,7 +33,7 @@ export function mendClosingSockets(): void {
   };
 }
 
-/** What `written` gives. @throws MongoNetworkError when the socket closes before */
+/** Waits for `written`. @throws MongoNetworkError if the socket closes before */
 async function untilClosed(socket: Socket, written: Promise<void>): Promise<void> {
   let onClose = (): void => undefined;
   const closed = new Promise<never>((_resolve, reject) => {

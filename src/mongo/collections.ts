@@ -1,5 +1,5 @@
-// Collections with their indexes: created where they are missing, or found missing. Nothing is ever dropped or changed: what else is there is
-// the user's.
+// Collections with their indexes: creates missing ones, or lists them. Nothing is ever dropped or changed:
+// anything else belongs to the user.
 import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { hasCode } from './faults.js';
@@ -9,12 +9,12 @@ export interface CollectionPlan {
   readonly indexes: readonly (mongo.IndexDescription & { readonly name: string })[];
 }
 
-/** What became of one thing that has to be there. */
+/** What became of one required collection, index, view or validator. */
 export interface Change {
   /** Such as `index claim of sync_requests`. */
   readonly what: string;
   readonly outcome: 'created' | 'changed' | 'unchanged' | 'left alone' | 'refused';
-  /** Why it was left alone, or refused. */
+  /** Why it was left alone or refused. */
   readonly note?: string;
 }
 
@@ -22,7 +22,10 @@ export const isUnauthorized = (error: unknown): boolean => hasCode(error, 'unaut
 
 const indexText = (index: string, collection: string): string => `index ${index} of ${collection}`;
 
-/** Creates the collection and the indexes it lacks. @throws what the driver throws; a fatal Fault where the user lacks a right */
+/**
+ * Creates the collection and its missing indexes. @throws what the driver throws; a fatal Fault if a
+ * privilege is missing
+ */
 export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Promise<readonly Change[]> {
   const collection = `collection ${plan.name}`;
   const before = await allowed(`list the indexes of ${plan.name}`, () => indexesOf(db, plan.name));
@@ -31,7 +34,7 @@ export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Prom
   for (const index of plan.indexes) {
     const what = indexText(index.name, plan.name);
     const isThere = before?.some(isSame(index)) ?? false;
-    // MongoDB takes one with other options for the same where only these differ, and says nothing.
+    // MongoDB silently takes an index that differs only in some options for the same.
     if (!isThere && before?.some(({ name }) => name === index.name)) throw conflict(what, otherIndex);
     const { key, ...options } = index;
     if (!isThere) {
@@ -46,7 +49,7 @@ export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Prom
   return changes;
 }
 
-/** Creates a view that is missing. @throws as `ensureCollection` */
+/** Creates a missing view. @throws as `ensureCollection` */
 export async function ensureView(
   db: mongo.Db,
   name: string,
@@ -61,14 +64,14 @@ export async function ensureView(
   return { what, outcome: 'created' };
 }
 
-/** What of the plan is not there. @throws as `ensureCollection` */
+/** The missing parts of a plan. @throws as `ensureCollection` */
 export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan): Promise<readonly string[]> {
   const found = await allowed(`list the indexes of ${name}`, () => indexesOf(db, name));
   if (!found) return [`collection ${name}`];
   return indexes.filter((index) => !found.some(isSame(index))).map((index) => indexText(index.name, name));
 }
 
-/** What an index does: one that differs in any of these is another. */
+/** What an index does: one that differs in any of these is another index. */
 const traits = [
   'key',
   'unique',
@@ -80,7 +83,7 @@ const traits = [
 
 type FoundIndex = { readonly [trait in 'name' | (typeof traits)[number]]?: unknown };
 
-/** Undefined where there is no such collection. */
+/** Undefined if there is no such collection. */
 async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundIndex[] | undefined> {
   try {
     const found: readonly FoundIndex[] = await db.collection(name).listIndexes().toArray();
@@ -91,7 +94,7 @@ async function indexesOf(db: mongo.Db, name: string): Promise<readonly FoundInde
   }
 }
 
-/** The order of an index's keys counts. */
+/** The order of an index's keys matters. */
 const isSame =
   (wanted: CollectionPlan['indexes'][number]) =>
   (found: FoundIndex): boolean =>
@@ -115,19 +118,19 @@ async function createOnce(
 
 const otherIndex = 'another index has its name or its fields';
 
-/** What stands in the way of an index is for the user to settle. */
+/** The user has to resolve what prevents an index. */
 function conflictOf(error: unknown, what: string): Fault | undefined {
   if (hasCode(error, 'indexOptionsConflict') || hasCode(error, 'indexKeySpecsConflict')) {
     return conflict(what, otherIndex, error);
   }
-  if (hasCode(error, 'duplicateKey')) return conflict(what, 'documents that are there share a key', error);
+  if (hasCode(error, 'duplicateKey')) return conflict(what, 'existing documents share a key', error);
   return undefined;
 }
 
 const conflict = (what: string, reason: string, cause?: unknown): Fault =>
   new Fault('mongodb_rejected', `The ${what} cannot be created: ${reason}`, { kind: 'fatal', cause });
 
-/** Makes of a missing right a fault that says what to do. */
+/** Turns a missing privilege into a fault that says what to do. */
 async function allowed<T>(doing: string, step: () => Promise<T>): Promise<T> {
   try {
     return await step();

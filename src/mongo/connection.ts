@@ -1,4 +1,5 @@
-// The connection to MongoDB: options that notice a lost primary in seconds, and a start that waits for the server up to a deadline.
+// The connection to MongoDB: options that notice a lost primary within seconds, and a start that waits for
+// the server.
 import type mongoose from 'mongoose';
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
@@ -19,7 +20,7 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
 }
 
-/** With the driver's defaults a frozen primary is left after 31 s, with these after about 7 s. */
+/** With the driver's defaults a frozen primary is abandoned after 31 s, with these after about 7 s. */
 const driverOptions = {
   connectTimeoutMS: 2_000,
   heartbeatFrequencyMS: 1_000,
@@ -29,16 +30,16 @@ const driverOptions = {
   writeConcern: { w: 'majority' },
   retryWrites: true,
   retryReads: true,
-  // Mongoose: a lost connection must be seen at once, not be hidden behind a buffer; indexes are created by ensureMirror alone.
+  // Mongoose must not buffer commands while the connection is lost, nor create indexes.
   bufferCommands: false,
   autoIndex: false,
   autoCreate: false,
 } as const satisfies mongoose.ConnectOptions;
 
 /**
- * Opens the given connection, trying again until the deadline.
- * @throws Fault `mongodb_unavailable` (fatal) at the deadline, `mongodb_rejected` (fatal) at once where waiting cannot help
- *   (authentication, a malformed connection string); the signal's reason on abort
+ * Opens the given connection, with retries until the deadline.
+ * @throws Fault `mongodb_unavailable` (fatal) at the deadline, `mongodb_rejected` (fatal) at once if waiting
+ *   cannot help (authentication, a malformed connection string); the signal's reason on abort
  */
 export async function openConnection(
   connection: mongoose.Connection,
@@ -61,35 +62,29 @@ export async function openConnection(
       });
       return;
     } catch (error) {
-      await connection.close(true).catch(() => undefined); // nothing is open; the next attempt starts afresh
+      await connection.close(true).catch(() => undefined); // the next attempt starts afresh
       const fault = toMongoFault(error, 'connecting; see MONGODB_URI');
       if (fault.code !== 'mongodb_unavailable' || performance.now() >= deadline) {
-        throw new Fault(
-          fault.code,
-          `${fault.message}${fault.code === 'mongodb_unavailable' ? `, given up after ${connectDeadlineMs} ms` : ''}`,
-          {
-            kind: 'fatal',
-            cause: error,
-          },
-        );
+        const late = fault.code === 'mongodb_unavailable' ? `, given up after ${connectDeadlineMs} ms` : '';
+        throw new Fault(fault.code, `${fault.message}${late}`, { kind: 'fatal', cause: error });
       }
       logger.warn(
         { attempt, givingUpInMs: Math.round(deadline - performance.now()) },
-        'MongoDB is unreachable, trying again',
+        'MongoDB is unreachable; retrying',
       );
       await pause(Math.min(1_000, leftMs), signal);
     }
   }
 }
 
-/** The setting, else what the connection string names, else `stripe`. */
+/** The setting, else the database in the connection string, else `stripe`. */
 function databaseName({ uri, database }: { uri: string; database: string }): string {
   if (database !== '') return database;
   const path = /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(uri)?.[1];
   return path === undefined ? 'stripe' : decodeURIComponent(path);
 }
 
-/** True when the server answers within the given time. */
+/** True if the server answers within the time. */
 export async function ping(connection: mongoose.Connection, timeoutMs: number): Promise<boolean> {
   const answered = databaseOf(connection)
     .command({ ping: 1 })
@@ -104,9 +99,11 @@ export async function ping(connection: mongoose.Connection, timeoutMs: number): 
   );
 }
 
-// What all parts that speak to MongoDB need of it: its handle, and the name of the daemon's own collection.
-/** The driver's own database: mongoose's collections would queue commands while MongoDB is away. @throws Fault where it was never opened */
+/**
+ * The driver's database: mongoose's collections would queue commands while MongoDB is away. @throws Fault if
+ * never opened
+ */
 export function databaseOf(connection: Connection): mongo.Db {
   if (connection.db) return connection.db;
-  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open', { kind: 'retryable' });
+  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open');
 }

@@ -1,9 +1,10 @@
-// Tells what an error of MongoDB means, once for all parts that speak to it, and repeats what passes. Every step repeated here is idempotent.
+// Classifies MongoDB's errors, for all callers, and retries transient ones. Every step that is retried here
+// is idempotent.
 import mongoose, { mongo } from 'mongoose';
 import { Fault, isFault } from '../base/errors.js';
 import { backoffMs, pause } from '../base/waiting.js';
 
-/** True for a fault of the network, of an election or of time: the same step may be tried again. */
+/** True for a transient error (network, election, time limit): the same step may be retried. */
 export function isPassing(error: unknown): boolean {
   if (isFault(error)) return error.code === 'mongodb_unavailable';
   if (error instanceof mongo.MongoServerError) {
@@ -16,7 +17,7 @@ export function isPassing(error: unknown): boolean {
   return (
     error instanceof mongo.MongoNetworkError ||
     error instanceof mongo.MongoServerSelectionError ||
-    // What mongoose makes of it when it opens a connection.
+    // As mongoose throws it when it opens a connection.
     error instanceof mongoose.Error.MongooseServerSelectionError ||
     error instanceof mongo.MongoNotConnectedError ||
     brokenConnectionCodes.has(codeOf(error))
@@ -29,34 +30,35 @@ export const isDuplicateKey = (error: unknown): boolean =>
 export const isTooLarge = (error: unknown): boolean =>
   error instanceof mongo.MongoServerError && tooLargeCodes.has(error.code);
 
-/** A Fault that says what was being done, without the library's message: that may quote documents and connection strings. */
+/**
+ * A Fault that says what was being done. The library's message is left out, as it may quote documents and
+ * credentials.
+ */
 export function toMongoFault(error: unknown, doing: string): Fault {
   if (isFault(error)) return error;
   if (isPassing(error)) {
-    return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, {
-      kind: 'retryable',
-      cause: error,
-    });
+    return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, { cause: error });
   }
   const code = error instanceof mongo.MongoServerError ? (error.codeName ?? String(error.code)) : undefined;
   const name = code ?? (error instanceof Error ? error.name : typeof error);
-  return new Fault('mongodb_rejected', `MongoDB refused ${doing}: ${name}`, {
-    kind: 'terminal',
-    cause: error,
-  });
+  return new Fault('mongodb_rejected', `MongoDB refused ${doing}: ${name}`, { cause: error });
 }
 
 const passingBackoff = { baseMs: 100, maxMs: 2_000 } as const;
 
 export interface Persistence {
-  /** How long to go on trying, in milliseconds; by default as long as an election of a healthy replica set takes. */
+  /**
+   * How long to retry, in milliseconds; by default about as long as a healthy replica set takes to elect a
+   * primary.
+   */
   readonly withinMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Runs an idempotent step, again after passing faults until `withinMs` have gone by; the driver itself repeats a write only once.
- * @throws Fault `mongodb_unavailable` (retryable) or `mongodb_rejected` (terminal); the signal's reason on abort
+ * Runs an idempotent step, and retries it after transient errors for `withinMs`. The driver itself retries
+ * only once.
+ * @throws Fault `mongodb_unavailable` or `mongodb_rejected`; the signal's reason on abort
  */
 export async function persistently<T>(
   doing: string,
@@ -76,8 +78,7 @@ export async function persistently<T>(
   }
 }
 
-// Codes of MongoDB's errors that mean something here, each once. What an error is to be taken for is in mongo-faults.ts.
-// Source: https://www.mongodb.com/docs/manual/reference/error-codes/
+/** Source: https://www.mongodb.com/docs/manual/reference/error-codes/ */
 export const serverCodes = {
   unauthorized: 13,
   namespaceNotFound: 26,
@@ -91,15 +92,17 @@ export const serverCodes = {
 } as const;
 
 /**
- * Codes that pass although the driver gives them no label: time limits, lost and changing primaries, a write concern that was late.
+ * Transient codes without a label of the driver: time limits, lost and changing primaries, a late write
+ * concern.
  */
 const passingCodes: ReadonlySet<unknown> = new Set([
   6, 7, 50, 64, 89, 91, 100, 112, 133, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
 ]);
 
 /**
- * Codes of Node that the driver hands on as they are where a connection breaks while a command is written: neither an error of its own
- * classes nor, for it, a reason to try again. Source: https://nodejs.org/docs/latest-v20.x/api/errors.html
+ * Codes of Node's errors, which the driver throws unchanged and does not retry if a connection breaks during
+ * a write.
+ * Source: https://nodejs.org/docs/latest-v20.x/api/errors.html
  */
 const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
   'ECANCELED',
@@ -118,25 +121,27 @@ const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
   'ERR_STREAM_WRITE_AFTER_END',
 ]);
 
-/** Codes of a write whose document would be above 16 MiB. */
+/** Codes of a write whose document would exceed 16 MiB. */
 export const tooLargeCodes: ReadonlySet<unknown> = new Set([10_334, 17_280, 17_419, 17_420]);
 
-/** The code of an error, also of another version of the driver than ours, whose classes are others. */
+/** The code of an error, also of another version of the driver, which has other classes. */
 const codeOf = (error: unknown): unknown =>
   error instanceof Error && 'code' in error ? error.code : undefined;
 
 export const hasCode = (error: unknown, code: keyof typeof serverCodes): boolean =>
   codeOf(error) === serverCodes[code];
 
-/** The fields of the unique index that an error of a duplicate key is about; none of any other error. */
+/** The fields of the unique index of a duplicate-key error; none for any other error. */
 export function duplicateFields(error: unknown): readonly string[] {
   if (!hasCode(error, 'duplicateKey') || !(error instanceof Error) || !('keyPattern' in error)) return [];
   const { keyPattern } = error;
   return typeof keyPattern === 'object' && keyPattern !== null ? Object.keys(keyPattern) : [];
 }
 
-// Upserts of one well-known document by several replicas at once.
-/** Of two that find no document both insert it, and one is refused (E11000): its second try finds the document. */
+/**
+ * Runs an upsert of one well-known document. If two replicas find no document and both insert it, one is
+ * refused (E11000): its second try finds the document.
+ */
 export async function againOnDuplicate<T>(upsert: () => Promise<T>): Promise<T> {
   try {
     return await upsert();

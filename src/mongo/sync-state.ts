@@ -1,5 +1,5 @@
-// The collection `sync_state`, the daemon's own: every document that is in it, and the one handle by which all parts read and write it.
-// Nothing that a user may write is in it.
+// The collection `sync_state`, which only the daemon writes: the ids of all its documents, and the one handle
+// to it.
 import type { mongo } from 'mongoose';
 
 export const stateCollectionName = 'sync_state';
@@ -9,11 +9,14 @@ export interface StateDocument {
   [field: string]: unknown;
 }
 
-/** Every document by its `_id`, with the file that owns it: nobody else writes it. `object` is Stripe's name of a kind of object. */
+/**
+ * Every document by its `_id`, with the file that owns it and alone writes it. `object` is Stripe's name of a
+ * kind of object.
+ */
 export const stateIds = {
   /** The Stripe account and mode of this database: src/mirror/binding-state.ts */
   binding: 'account-binding',
-  /** Slots, cuts of the rate and calls of the month: src/rate/budget.ts */
+  /** Slots, reductions of the rate and calls of the month: src/rate/budget.ts */
   rateLimiter: 'rate-limiter',
   /** Which replica may scan: src/requests/scan-lease.ts */
   scanLease: (object: string) => `scan-lease:${object}`,
@@ -23,7 +26,7 @@ export const stateIds = {
   scanCompleted: (object: string) => `scan-completed:${object}`,
   /** Removals that wait for approval. */
   scanHeld: (object: string) => `scan-held:${object}`,
-  /** Candidates for removal of one scan, in chunks; all of them begin so. */
+  /** Chunks of the candidates for removal of a scan begin with this. */
   scanCandidates: (object: string, scanId = '') =>
     `scan-candidates:${object}:${scanId === '' ? '' : `${scanId}:`}`,
   /** An id that Stripe does not know in this account. */
@@ -32,13 +35,13 @@ export const stateIds = {
   schedule: (name: string) => `schedule:${name}`,
   /** The version of the validator on sync_requests: src/requests/validator.ts */
   requestsValidator: 'requests-validator',
-  /** A replica that is there, or was lately; all of them begin so: src/status/replicas.ts */
+  /** A replica that runs or ran lately; all begin with this: src/status/replicas.ts */
   replica: (owner = '') => `replica:${owner}`,
 } as const;
 
 /**
- * What every acknowledgement and every decision rests on, whatever the connection string or an application's own connection says. A write
- * that the majority does not acknowledge in time counts as a transient fault: every step can be repeated.
+ * Every acknowledgement and decision rests on these, whatever the connection string says. A write that the
+ * majority does not acknowledge in time counts as a transient error, as every step can be retried.
  */
 export const durable = {
   writeConcern: { w: 'majority', wtimeoutMS: 10_000 },

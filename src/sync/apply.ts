@@ -1,9 +1,10 @@
-// The one step that everything shares: what was read of some objects into the mirror, guarded against older and newer reads.
+// The step that every operation shares: applies reads of objects to the mirror, guarded against older and
+// newer reads.
 import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
 import { prepare } from './canonical.js';
 import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
-import type { ItemResult } from './outcome.js';
+import { failedItem, type ItemResult } from './outcome.js';
 import type {
   Answer,
   CallOptions,
@@ -39,17 +40,20 @@ export function toReads(objects: readonly StripeObject[], answer: Answer, source
 
 export interface Applied {
   readonly results: readonly ItemResult[];
-  /** Neither written nor dropped: too old, or overlapping with another read and different. To be read again. */
+  /**
+   * Neither written nor dropped, to be read again: too old, or overlapping with another read and different.
+   */
   readonly unsettled: readonly StripeId[];
 }
 
-/** Rounds of deciding and writing before a contended object is left to another read. */
+/** Rounds of deciding and writing before a contended object is read again. */
 const maxRounds = 5;
 
 /**
- * Decides for each read by the head it has in the mirror, writes, and decides again where another writer came between.
- * @param reads at most one an id
- * @param heads of the mirror, read after the reads were answered; an id without one is taken as new
+ * Decides on each read by its head in the mirror, writes, and decides again where another writer came
+ * between.
+ * @param reads at most one per id
+ * @param heads of the mirror, read after the reads were answered; an id without a head is taken as new
  */
 export async function applyReads(
   mirror: Mirror,
@@ -86,7 +90,7 @@ export async function applyReads(
   return { results, unsettled };
 }
 
-/** Writes and adds a result for each that was settled; returns the reads whose guard did not hold. */
+/** Writes, and adds a result for each settled read. Returns the reads whose guard did not hold. */
 async function writeAll(
   mirror: Mirror,
   writes: readonly MirrorWrite[],
@@ -98,10 +102,10 @@ async function writeAll(
   return reads.filter((read, index) => {
     const result = written[index];
     if (!result)
-      throw new Fault('internal', 'The mirror gave fewer results than writes', { kind: 'retryable' });
+      throw new Fault('internal', 'The mirror returned fewer results than writes', { kind: 'retryable' });
     if (result.kind === 'conflict') return true;
     if (result.kind === 'rejected') {
-      results.push({ id: read.id, outcome: 'failed', code: result.code, message: result.message });
+      results.push(failedItem(read.id, result));
     } else if (result.kind === 'unchanged') {
       results.push({ id: read.id, outcome: 'unchanged' });
     } else {
@@ -113,7 +117,7 @@ async function writeAll(
 
 const pick = ({ id, object, hash, observed, source }: WholeRead) => ({ id, object, hash, observed, source });
 
-/** What is too old to be written is read again; that it changes nothing, or comes too late, is true of an old answer as well. */
+/** An answer that is too old to be written is read again. One that needs no write stays valid at any age. */
 function decisionOn(head: Head | undefined, read: WholeRead): Decision {
   const decision = decide(head, read);
   const isWrite = decision === 'insert' || decision === 'replace';
@@ -128,10 +132,15 @@ export function settledResult(id: StripeId, decision: 'unchanged' | 'stale' | 'r
   return { id, outcome: decision };
 }
 
-/** Reads again of an object on which two answers overlap. Each later read is let go later, so it settles unless the object never rests. */
+/**
+ * Reads of an object whose answers overlap. Each is sent later, so this settles unless the object keeps
+ * changing.
+ */
 const maxReads = 6;
 
-/** Retrieves one object from Stripe and brings the mirror in line with it, reading again while the answer cannot be placed in order. */
+/**
+ * Retrieves one object from Stripe and updates the mirror. Reads again while the answer cannot be ordered.
+ */
 export async function retrieveAndApply(
   source: Source,
   mirror: Mirror,
@@ -141,19 +150,17 @@ export async function retrieveAndApply(
   for (let read = 1; read <= maxReads; read += 1) {
     const result = await applyAnswer(mirror, id, await source.retrieve(id, options));
     if (result) return result;
-    // The stored read may end some milliseconds after its answer (its bound is rounded up): let the clock pass it.
+    // The upper bound of the stored read is rounded up by some milliseconds: let the clock pass it.
     await pause(20 * read, options.signal);
     options.signal.throwIfAborted();
   }
-  return {
-    id,
-    outcome: 'failed',
+  return failedItem(id, {
     code: 'unsettled',
-    message: `${maxReads} reads overlapped with other writers and differed`,
-  };
+    message: `${maxReads} reads differed from those of other writers at the same time`,
+  });
 }
 
-/** @returns undefined where the answer cannot be placed in order */
+/** @returns undefined where the answer cannot be ordered */
 async function applyAnswer(
   mirror: Mirror,
   id: StripeId,
@@ -161,12 +168,10 @@ async function applyAnswer(
 ): Promise<ItemResult | undefined> {
   switch (answer.kind) {
     case 'not_in_account':
-      return {
-        id,
-        outcome: 'failed',
+      return failedItem(id, {
         code: 'not_in_account',
         message: 'Stripe has no such customer in this account',
-      };
+      });
     case 'deleted':
       return confirmDeleted(mirror, id, answer.observed);
     case 'found': {
@@ -180,12 +185,10 @@ async function applyAnswer(
   }
 }
 
-/** Stores Stripe's word that an object is deleted; final, so no order of reads is asked for. */
+/** Stores Stripe's word that an object is deleted. It is final, so the order of reads does not matter. */
 async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Observed): Promise<ItemResult> {
   const head = (await mirror.headsOf([id])).get(id);
   if (head?.deletedBy === 'stripe') return { id, outcome: 'unchanged' };
   const [result] = await mirror.write([{ kind: 'confirm_deleted', id, observed, source: 'retrieve' }]);
-  if (result?.kind === 'rejected')
-    return { id, outcome: 'failed', code: result.code, message: result.message };
-  return { id, outcome: 'deleted' };
+  return result?.kind === 'rejected' ? failedItem(id, result) : { id, outcome: 'deleted' };
 }

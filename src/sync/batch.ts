@@ -1,9 +1,9 @@
-// syncBatch: objects that the caller already holds into the mirror, without a call to Stripe.
+// syncBatch: writes objects that the caller already has to the mirror, without a call to Stripe.
 import { z } from 'zod';
-import { applyReads, settledResult, type WholeRead } from './apply.js';
+import { applyReads, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decide } from './decide.js';
-import { type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
+import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -15,16 +15,19 @@ import {
 } from './ports.js';
 
 export interface BatchContext {
-  /** 'customer': an entry that carries it is whole and replaces, any other is a part and is merged at the top level. */
+  /**
+   * `customer`. An entry with this `object` is whole and replaces; any other is a part, merged at the top
+   * level.
+   */
   readonly object: string;
   /** An entry of the other mode is refused. */
   readonly livemode: boolean;
-  /** When the caller held this to be true, on MongoDB's clock; never in the future. */
+  /** When the data was true according to the caller, on MongoDB's clock; never in the future. */
   readonly observedAt: Date;
   readonly signal: AbortSignal;
 }
 
-/** What can be told wrong of an entry by itself; everything else is Stripe's and stays as it is. */
+/** The fields that are checked; all others are Stripe's and stay as they are. */
 const entrySchema = z.looseObject({
   id: z.custom<StripeId>(isStripeId),
   object: z.string().optional(),
@@ -34,9 +37,10 @@ const entrySchema = z.looseObject({
 });
 
 /**
- * Applies each entry in order; several of one id follow each other. An entry that cannot be taken is `failed` with its code
- * (`invalid_object`, `deletion_unverified`, `wrong_mode`), the others are applied all the same.
- * @throws Fault where MongoDB cannot be reached; the signal's reason on abort, at most 500 entries later. What was done is attached.
+ * Applies the entries, those of one id in their order. An invalid entry is `failed` with its code
+ * (`invalid_object`, `deletion_unverified` or `wrong_mode`); the others are applied all the same.
+ * @throws Fault if MongoDB is unreachable; the signal's reason on abort, at most 500 entries later. What was
+ *   done is attached.
  */
 export async function syncBatch(
   mirror: Mirror,
@@ -64,35 +68,21 @@ export async function syncBatch(
 function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {
   const parsed = entrySchema.safeParse(entry);
   if (!parsed.success) {
-    const fields = [...new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'entry'))].join(
-      ', ',
-    );
-    return {
-      id: idOf(entry),
-      outcome: 'failed',
-      code: 'invalid_object',
-      message: `Not a ${object} of Stripe: ${fields}`,
-    };
+    const fields = new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'entry'));
+    const message = `Not a ${object} of Stripe: ${[...fields].join(', ')}`;
+    return failedItem(idOf(entry), { code: 'invalid_object', message });
   }
   const { id, object: kind, deleted, livemode: mode } = parsed.data;
-  const failed = (
-    code: 'invalid_object' | 'deletion_unverified' | 'wrong_mode',
-    message: string,
-  ): ItemResult => ({
-    id,
-    outcome: 'failed',
-    code,
-    message,
-  });
-  if (kind !== undefined && kind !== object) return failed('invalid_object', `object must be ${object}`);
+  if (kind !== undefined && kind !== object) {
+    return failedItem(id, { code: 'invalid_object', message: `object must be ${object}` });
+  }
   if (deleted === true) {
-    return failed(
-      'deletion_unverified',
-      'A batch cannot delete: use softDelete, or syncByIds, which asks Stripe',
-    );
+    const message = 'A batch cannot delete: use softDelete, or syncByIds, which asks Stripe';
+    return failedItem(id, { code: 'deletion_unverified', message });
   }
   if (mode !== undefined && mode !== livemode) {
-    return failed('wrong_mode', `livemode is ${mode}, the mirror's is ${livemode}`);
+    const message = `livemode is ${mode}, but must be ${livemode} as in the mirror`;
+    return failedItem(id, { code: 'wrong_mode', message });
   }
   return undefined;
 }
@@ -102,10 +92,10 @@ function idOf(entry: unknown): string {
   return isStripeId(id) ? id : '(invalid)';
 }
 
-/** Entries that are written at once. */
+/** Most entries that are written at once. */
 const maxRoundEntries = 500;
 
-/** Splits entries so that no round has an id twice or is too large, keeping the order of each id. */
+/** Splits entries so that no round is too large or has an id twice. The entries of an id keep their order. */
 function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
   const rounds: StripeObject[][] = [];
   let ids = new Set<StripeId>();
@@ -129,26 +119,19 @@ async function applyRound(
 ): Promise<ItemResult[]> {
   const heads = await mirror.headsOf(entries.map(({ id }) => id));
   const observed: Observed = { from: context.observedAt, to: context.observedAt };
-  const wholes: WholeRead[] = entries
-    .filter((entry) => entry['object'] === context.object)
-    .map((entry) => ({
-      id: entry.id,
-      ...prepare(entry),
-      observed,
-      receivedAtMs: performance.now(),
-      source: 'batch',
-    }));
-  const { results, unsettled } = await applyReads(mirror, wholes, heads);
+  const wholes = entries.filter((entry) => entry['object'] === context.object);
+  const reads = toReads(wholes, { observed, receivedAtMs: performance.now() }, 'batch');
+  const { results, unsettled } = await applyReads(mirror, reads, heads);
   const parts = entries.filter((entry) => entry['object'] !== context.object);
   return [
     ...results,
-    // No call to Stripe is allowed here: what cannot be placed in order is dropped, the next read sets it right.
+    // Stripe must not be called here: data that cannot be ordered is dropped, and the next read corrects it.
     ...unsettled.map((id) => settledResult(id, 'stale')),
     ...(await mergeParts(mirror, parts, heads, observed)),
   ];
 }
 
-/** Rounds of deciding and merging before a contended part is dropped as stale. */
+/** Rounds of deciding and merging before a contended part counts as stale. */
 const maxRounds = 5;
 
 async function mergeParts(
@@ -175,8 +158,7 @@ async function mergeParts(
     const again = new Set<StripeId>();
     writes.forEach(({ id }, index) => {
       const result = written[index];
-      if (result?.kind === 'rejected')
-        results.push({ id, outcome: 'failed', code: result.code, message: result.message });
+      if (result?.kind === 'rejected') results.push(failedItem(id, result));
       else if (result?.kind === 'unchanged') results.push({ id, outcome: 'unchanged' });
       else if (result?.kind === 'written')
         results.push({ id, outcome: heads.has(id) ? 'updated' : 'created' });

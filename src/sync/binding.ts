@@ -1,11 +1,11 @@
-// The database belongs to one Stripe account and mode. Checked at start and before any new key is used: with the wrong key a scan
-// would find every customer missing.
+// A database belongs to one Stripe account and mode. This is checked at start and before any new key is used,
+// as a scan with the wrong key would find every customer missing.
 import { Fault, isFault } from '../base/errors.js';
 import type { CallOptions, Mirror, Source } from './ports.js';
 
 /** What the database is bound to. */
 export interface Binding {
-  /** Absent while no key could tell it. */
+  /** Absent until a key or the setting tells it. */
   readonly accountId?: string | undefined;
   readonly livemode: boolean;
 }
@@ -14,8 +14,8 @@ export interface BindingStore {
   /** What the database is bound to; undefined before its first use. */
   read(): Promise<Binding | undefined>;
   /**
-   * Binds the database, or adds the account to a binding of the same mode that lacks it; changes nothing else. Atomic: of two
-   * that bind at once one wins. Returns what the database is bound to afterwards.
+   * Binds an unbound database, or adds the account to a binding of the same mode without one. Changes nothing
+   * else. Atomic: of two at once one wins. Returns what the database is bound to afterwards.
    */
   bind(binding: Binding): Promise<Binding>;
 }
@@ -23,27 +23,29 @@ export interface BindingStore {
 export interface BindingCheck {
   /** Reads with the key in question. */
   readonly source: Pick<Source, 'livemode' | 'retrieve'>;
-  /** The key's own account; restricted keys usually may not know it. */
+  /** The key's own account; most restricted keys may not read it. */
   readonly account: (
     options: CallOptions,
   ) => Promise<{ readonly kind: 'account'; readonly id: string } | { readonly kind: 'not_permitted' }>;
   readonly store: BindingStore;
   readonly mirror: Pick<Mirror, 'sampleIds'>;
-  /** The setting `stripe.accountId`; empty: not given. */
+  /** The setting `stripe.accountId`; empty if not given. */
   readonly expectedAccountId: string;
   readonly signal: AbortSignal;
 }
 
-/** So many mirrored ids are asked for where the account cannot be known otherwise. */
+/** How many mirrored ids are retrieved where the account cannot be known otherwise. */
 const sampleSize = 5;
 
 const otherDatabase =
   'set STRIPE_API_KEY (and STRIPE_ACCOUNT_ID) to those of the mirrored account, or MONGODB_DATABASE to another database; nothing was written';
 
 /**
- * Makes sure that the key belongs to the database's account and mode, and binds a database that is new. Writes nothing when it refuses.
- * @throws a fatal Fault: `wrong_mode`, `account_mismatch`, `stripe_key_refused`, `stripe_permission_denied`; a retryable one where
- *   Stripe or MongoDB do not answer; the signal's reason on abort
+ * Makes sure that the key belongs to the database's account and mode, and binds a new database. Writes
+ * nothing if it refuses.
+ * @throws a fatal Fault: `wrong_mode`, `account_mismatch`, `stripe_key_refused` or
+ *   `stripe_permission_denied`; a retryable one if Stripe or MongoDB does not answer; the signal's reason on
+ *   abort
  */
 export async function checkBinding(check: BindingCheck): Promise<Binding> {
   const { source, store, expectedAccountId } = check;
@@ -52,8 +54,9 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   const own = await fatalIfRefused(() => check.account(trial(check)));
   const ownId = own.kind === 'account' ? own.id : undefined;
   if (ownId !== undefined && expectedAccountId !== '' && ownId !== expectedAccountId) {
-    throw mismatch(
-      `STRIPE_API_KEY belongs to account ${ownId}, but STRIPE_ACCOUNT_ID is ${expectedAccountId}; set the two to the same account`,
+    throw new Fault(
+      'account_mismatch',
+      `STRIPE_API_KEY belongs to account ${ownId}, but STRIPE_ACCOUNT_ID is ${expectedAccountId}; set both to the same account`,
     );
   }
   const accountId = ownId ?? (expectedAccountId === '' ? undefined : expectedAccountId);
@@ -62,13 +65,13 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   if (!isProven) await fatalIfRefused(() => requireMirroredIds(check));
 
   const now = await store.bind({ livemode: source.livemode, ...(accountId !== undefined && { accountId }) });
-  // Another replica may have bound it meanwhile, with another key.
+  // Another replica with another key may have bound it meanwhile.
   requireMode(source.livemode, now);
   requireAccount(accountId, now);
   return now;
 }
 
-/** A refusal ends the start, or the rotation: either tells it once. */
+/** Whoever starts or rotates a key reports its refusal. */
 const trial = ({ signal }: BindingCheck): CallOptions => ({ priority: 'small', signal, isTrial: true });
 
 function requireMode(livemode: boolean, bound: Binding | undefined): void {
@@ -77,18 +80,18 @@ function requireMode(livemode: boolean, bound: Binding | undefined): void {
   throw new Fault(
     'wrong_mode',
     `STRIPE_API_KEY is a ${got}-mode key, but the database mirrors ${expected} mode; use a ${expected}-mode key, or another database (MONGODB_DATABASE) for ${got} mode; nothing was written`,
-    { kind: 'fatal' },
   );
 }
 
 function requireAccount(accountId: string | undefined, bound: Binding | undefined): void {
   if (accountId === undefined || bound?.accountId === undefined || bound.accountId === accountId) return;
-  throw mismatch(
+  throw new Fault(
+    'account_mismatch',
     `The key is for account ${accountId}, but the database mirrors ${bound.accountId}; ${otherDatabase}`,
   );
 }
 
-/** Of the ids that are mirrored already the key's account must know at least one. */
+/** The key's account must know at least one of the newest mirrored ids. */
 async function requireMirroredIds(check: BindingCheck): Promise<void> {
   const { mirror, source } = check;
   const ids = await mirror.sampleIds(sampleSize);
@@ -97,14 +100,13 @@ async function requireMirroredIds(check: BindingCheck): Promise<void> {
     if (answer.kind !== 'not_in_account') return;
   }
   if (ids.length === 0) return;
-  throw mismatch(
+  throw new Fault(
+    'account_mismatch',
     `STRIPE_API_KEY belongs to another account than the database mirrors: of ${ids.length} customers in it Stripe knows none with this key; ${otherDatabase}`,
   );
 }
 
-const mismatch = (message: string): Fault => new Fault('account_mismatch', message, { kind: 'fatal' });
-
-/** A key that Stripe refuses cannot be waited for: somebody has to set another one. */
+/** Waiting does not help with a key that Stripe refuses: somebody has to set another one. */
 async function fatalIfRefused<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step();

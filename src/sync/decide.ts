@@ -1,21 +1,37 @@
-// The order of reads: whether what was read replaces what is stored. Pure, so that its laws can be tested exhaustively.
+// The order of reads: whether a read replaces what is stored. Pure, so that its laws can be tested
+// exhaustively.
+//
+// | stored                         | read                       | decision            |
+// | ------------------------------ | -------------------------- | ------------------- |
+// | nothing                        | anything                   | insert              |
+// | deletion confirmed by Stripe   | anything                   | refused             |
+// | hash h, read from 10 s to 20 s | hash h, at any time        | unchanged           |
+// | hash h, read from 10 s to 20 s | another, from 20 s to 30 s | replace             |
+// | hash h, read from 10 s to 20 s | another, from 5 s to 10 s  | stale               |
+// | hash h, read from 10 s to 20 s | another, from 15 s to 25 s | overlap             |
+// | no hash, as parts were merged  | whole or part              | as for another hash |
+// | no interval                    | another                    | replace             |
+// | marked by a request            | anything                   | as without the mark |
 import type { Head, ListedHead, Observed } from './ports.js';
 
 export type Decision =
   | 'insert'
   | 'replace'
   | 'unchanged'
-  /** What was read was answered before what is stored was asked for. */
+  /** Stripe answered the read before the stored one was sent. */
   | 'stale'
   /** Stripe has confirmed the deletion, which is final. */
   | 'refused'
-  /** The two reads overlap and differ: nobody can say which is newer. */
+  /** The two reads overlap and differ, so neither is known to be newer. */
   | 'overlap';
 
-/** Older answers are read again rather than written: a stored state may have come and gone meanwhile. */
+/**
+ * An older answer is read again instead of written: another state may have been stored and replaced
+ * meanwhile.
+ */
 export const maxAnswerAgeMs = 30_000;
 
-/** What can be decided whenever it was read; undefined where the order of reads tells. */
+/** The decision that does not depend on the order of reads; undefined where it does. */
 export function decideWithoutOrder(
   head: ListedHead | undefined,
   hash: string | undefined,
@@ -26,9 +42,9 @@ export function decideWithoutOrder(
 }
 
 /**
- * Stripe answers at some moment between `from` and `to`. A read replaces the stored one if it was let go at or after the stored
- * `to`; it is dropped if it was answered at or before the stored `from`.
- * @param hash of what was read; undefined for a part, which is never equal to a whole
+ * Stripe computed an answer at some moment between `from` and `to`. A read replaces the stored one if it was
+ * sent at or after the stored `to`. It is stale if it was answered at or before the stored `from`.
+ * @param hash of the object that was read; undefined for a part, which never equals a whole object
  */
 export function decide(
   head: Head | undefined,

@@ -1,9 +1,10 @@
-// A mirror that reads as the real one does and writes nothing: what a dry run works on.
+// What a dry run works on instead of the real mirror and scan state: reads as they do, and writes nothing.
 import type { Mirror, StripeId } from './ports.js';
+import type { Candidates, ScanState } from './scan/state.js';
 
 /**
- * Every write counts as written, so that the result tells what would have been done; a second one of the same object as unchanged,
- * as it would be. One dry run a mirror.
+ * A mirror for one dry run. Every write counts as written, so that the result tells what would have been
+ * done. A second write of the same object counts as unchanged, as it would be.
  */
 export function dryRunOf(mirror: Mirror): Mirror {
   const written = new Set<StripeId>();
@@ -19,3 +20,40 @@ export function dryRunOf(mirror: Mirror): Mirror {
       ),
   };
 }
+
+/** Scan state in memory for one dry run: it keeps the candidates and forgets everything else. */
+export function volatileScanState(): ScanState {
+  let kept: (Candidates & { readonly scanId: string; readonly run: number })[] = [];
+  let added = 0;
+  return {
+    begin: () => Promise.resolve(undefined),
+    save: () => Promise.resolve(),
+    addCandidates: (scanId, run, ids) => {
+      kept.push({ scanId, run, ids, upTo: String((added += 1)) });
+      return Promise.resolve();
+    },
+    dropCandidates: (scanId, { next, open }) => {
+      kept = kept.filter((each) => each.scanId !== scanId || (each.run < next && !open.includes(each.run)));
+      return Promise.resolve();
+    },
+    async *candidates(scanId, after) {
+      await Promise.resolve();
+      yield* kept.filter((each) => each.scanId === scanId && Number(each.upTo) > Number(after ?? 0));
+    },
+    end: () => Promise.resolve(),
+    held: () => Promise.resolve(undefined),
+    beginApproval: () => Promise.resolve(undefined),
+    saveApproval: () => Promise.resolve(),
+    endHeld: () => Promise.resolve(),
+    recentlyAbsent: () => Promise.resolve(new Set<StripeId>()),
+    noteAbsent: () => Promise.resolve(),
+  };
+}
+
+/** Reads what a state holds and leaves it as it is: for the dry run of an approval. */
+export const readOnlyScanState = (state: ScanState): ScanState => ({
+  ...volatileScanState(),
+  held: () => state.held(),
+  candidates: (scanId, after) => state.candidates(scanId, after),
+  recentlyAbsent: (ids) => state.recentlyAbsent(ids),
+});

@@ -1,17 +1,13 @@
 // What became of objects, and how outcomes add up to the result of a request.
 import type { FaultCode } from '../base/errors.js';
 
-/** What became of one object. `stale`: what was read is older than what is stored, or Stripe has confirmed its deletion. */
+/**
+ * What became of one object. `stale`: the data is older than what is stored, or Stripe has confirmed the
+ * deletion.
+ */
 export type Outcome = 'created' | 'updated' | 'unchanged' | 'deleted' | 'stale' | 'failed';
 
-export const outcomes = [
-  'created',
-  'updated',
-  'unchanged',
-  'deleted',
-  'stale',
-  'failed',
-] as const satisfies readonly Outcome[];
+export const outcomes: readonly Outcome[] = ['created', 'updated', 'unchanged', 'deleted', 'stale', 'failed'];
 
 export interface ItemResult {
   readonly id: string;
@@ -20,39 +16,44 @@ export interface ItemResult {
   readonly message?: string;
 }
 
-/** How many items a result lists; all are counted. */
+/** The result of an object that failed with this code. */
+export const failedItem = (
+  id: string,
+  { code, message }: { readonly code: FaultCode; readonly message: string },
+): ItemResult => ({ id, outcome: 'failed', code, message });
+
+/** How many items a result lists. All of them are counted. */
 const maxResultItems = 1_000;
 
-/** Result of a request: a count an outcome, and the first `maxResultItems` items (of a scan only those worth a look). */
+/**
+ * Result of a request: a count per outcome, and the first `maxResultItems` items (of a scan, only notable
+ * ones).
+ */
 export interface SyncResult extends Record<Outcome, number> {
   readonly items: readonly ItemResult[];
   /** Candidates for removal that were held for approval; only on scans. */
   readonly removalsHeld?: number;
 }
 
-/** Progress of a request: `done` objects of `estimated`; `ratio` 0 to 1 where it is known better than by count. */
+/**
+ * Progress of a request: `done` objects of `estimated`; `ratio` 0 to 1 where it is known better than by
+ * count.
+ */
 export interface Progress {
   readonly done: number;
   readonly estimated: number | undefined;
   readonly ratio: number | undefined;
 }
 
-/** Adds outcomes up. Not a model of state: one tally belongs to one run. */
+/** Adds up the outcomes of one run. */
 export class Tally {
-  readonly #counts: Record<Outcome, number> = {
-    created: 0,
-    updated: 0,
-    unchanged: 0,
-    deleted: 0,
-    stale: 0,
-    failed: 0,
-  };
+  readonly #counts: Record<Outcome, number>;
   readonly #items: ItemResult[] = [];
 
   constructor(from?: SyncResult) {
-    if (!from) return;
-    for (const outcome of outcomes) this.#counts[outcome] = from[outcome];
-    this.#items.push(...from.items.slice(0, maxResultItems));
+    const counts = Object.fromEntries(outcomes.map((outcome) => [outcome, from?.[outcome] ?? 0]));
+    this.#counts = counts as Record<Outcome, number>; // `outcomes` lists each
+    this.#items.push(...(from?.items ?? []).slice(0, maxResultItems));
   }
 
   /** Counts an item and lists it while there is room. */
@@ -67,7 +68,7 @@ export class Tally {
   }
 
   get done(): number {
-    return outcomes.reduce((sum, outcome) => sum + this.#counts[outcome], 0);
+    return countOf(this.#counts);
   }
 
   result(extra: { removalsHeld?: number } = {}): SyncResult {
@@ -75,22 +76,24 @@ export class Tally {
   }
 }
 
-/** How a run ended: nothing failed is `succeeded`, everything `failed`, some `partial`. Held removals make a scan partial. */
+const countOf = (counts: Readonly<Record<Outcome, number>>): number =>
+  outcomes.reduce((sum, outcome) => sum + counts[outcome], 0);
+
+/** How a run ended: `failed` if everything failed, `partial` if something failed or removals are held. */
 export function statusOf(result: SyncResult): 'succeeded' | 'partial' | 'failed' {
-  const done = outcomes.reduce((sum, outcome) => sum + result[outcome], 0);
-  if (result.failed > 0 && result.failed === done) return 'failed';
+  if (result.failed > 0 && result.failed === countOf(result)) return 'failed';
   return result.failed > 0 || (result.removalsHeld ?? 0) > 0 ? 'partial' : 'succeeded';
 }
 
 /**
- * Attaches to a fault what was done before it, so that a cancelled or failed request can tell it. Anything thrown that is no Error
- * is returned as it is.
+ * Attaches to an error what was done before it, so that a cancelled or failed request can report it. Anything
+ * thrown that is no Error is returned as it is.
  */
 export function withResult(error: unknown, result: SyncResult): unknown {
   return error instanceof Error ? Object.assign(error, { result }) : error;
 }
 
-/** What was done before the fault, where `withResult` said so. */
+/** What was done before the error, if `withResult` attached it. */
 export function partialResultOf(error: unknown): SyncResult | undefined {
   if (!(error instanceof Error) || !('result' in error)) return undefined;
   return error.result as SyncResult; // only withResult sets it

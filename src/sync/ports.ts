@@ -1,21 +1,26 @@
-// What the sync needs from outside: a source to read (Stripe), a mirror to write (MongoDB), a place for scan state.
-// Adapters implement these; nothing here knows stripe, mongoose or prom-client.
+// What the sync needs from outside: a source to read (Stripe), a mirror to write (MongoDB), a clock that
+// replicas share. Adapters implement these ports; nothing here knows stripe, mongoose or prom-client.
+// test/conformance says in behaviour what an implementation must do.
+
 /** Id of an object at Stripe, checked against `stripeIdPattern`. */
 export type StripeId = string & { readonly __brand: 'StripeId' };
 
-/** What may stand in a URL to Stripe as an id. Anything else never leaves the process (`..`, `''`, line breaks, objects). */
+/**
+ * What may be part of a Stripe URL as an id. Anything else never leaves the process (`..`, `''`, line breaks,
+ * objects).
+ */
 export const stripeIdPattern = /^[A-Za-z0-9_-]{1,255}$/;
 
 export const isStripeId = (value: unknown): value is StripeId =>
-  typeof value === 'string' && stripeIdPattern.test(value) && !value.endsWith('\n');
+  typeof value === 'string' && stripeIdPattern.test(value);
 
-/** An object as Stripe's API returned it: every field under Stripe's name, none interpreted. */
+/** An object as Stripe's API returned it: every field under Stripe's name, uninterpreted. */
 export interface StripeObject {
   readonly id: StripeId;
   readonly [field: string]: unknown;
 }
 
-/** The interval of MongoDB's clock in which Stripe computed an answer: `from` when the call was let go, `to` when it was answered. */
+/** The interval of MongoDB's clock in which Stripe computed an answer: sent at `from`, answered at `to`. */
 export interface Observed {
   readonly from: Date;
   readonly to: Date;
@@ -24,17 +29,17 @@ export interface Observed {
 /** An answer of Stripe with the interval it was computed in. */
 export interface Answer {
   readonly observed: Observed;
-  /** `performance.now()` at the answer: what is older than `maxAnswerAgeMs` when it is to be written is read again instead. */
+  /** `performance.now()` at the answer. Data older than `maxAnswerAgeMs` is read again instead of written. */
   readonly receivedAtMs: number;
 }
 
-/** Small calls go before those of scans. */
+/** Small calls take precedence over those of scans. */
 export type CallPriority = 'small' | 'scan';
 
 export interface CallOptions {
   readonly priority: CallPriority;
   readonly signal: AbortSignal;
-  /** The key is only tried out: who calls tells that Stripe refuses it, so it is not logged. */
+  /** The key is on trial: the caller reports a refusal, so it is not logged here. */
   readonly isTrial?: boolean;
 }
 
@@ -53,14 +58,14 @@ export interface ListQuery extends CreatedRange {
 export type ListAnswer =
   | (Answer & {
       readonly kind: 'page';
-      /** Newest first. An entry that is no object with a valid id is left out and counted in `invalid`. */
+      /** Newest first. Entries without a valid id are left out and counted in `invalid`. */
       readonly objects: readonly StripeObject[];
       readonly invalid: number;
       readonly hasMore: boolean;
       /** Stripe's own clock (the `Date` header), unix seconds. */
       readonly stripeTime: number;
     })
-  /** The object used as cursor is no longer listed (`resource_missing` on `starting_after`). */
+  /** The cursor is no longer listed (`resource_missing` on `starting_after`). */
   | { readonly kind: 'cursor_gone' };
 
 export type RetrieveAnswer =
@@ -69,34 +74,38 @@ export type RetrieveAnswer =
   | (Answer & { readonly kind: 'not_in_account'; readonly id: StripeId });
 
 /**
- * One kind of object at Stripe. Every call goes through the rate limiter and is retried inside; what is thrown is a `Fault`:
- * `retryable` (try the request again later), `terminal` or `fatal`. An abort rejects with the signal's reason.
+ * One kind of object at Stripe. Every call goes through the rate limiter and is retried inside. Errors are
+ * Faults: `retryable` (try the request again later), `terminal` or `fatal`. An abort rejects with the
+ * signal's reason.
  */
 export interface Source {
   readonly object: string;
   readonly livemode: boolean;
   readonly apiVersion: string;
-  /** How many calls to `list` are worth having under way now: follows the rate and how long answers take. At least 1. */
+  /** How many calls to `list` to have in flight now, at least 1. Follows the rate and the latency. */
   listsAtOnce(): number;
   list(query: ListQuery, options: CallOptions): Promise<ListAnswer>;
   retrieve(id: StripeId, options: CallOptions): Promise<RetrieveAnswer>;
 }
 
-/** What tells of a stored object whether it is as it was; read by interval from a covered index, for nearly all of them nothing else is needed. */
+/** What tells whether a stored object is unchanged; read by interval from a covered index. */
 export interface ListedHead {
   readonly id: StripeId;
-  /** Unix seconds; absent where a partial batch never told it. */
+  /** Unix seconds; undefined where nobody has told it, or where it is no number. */
   readonly created: number | undefined;
-  /** Absent after a partial merge: the next full read sets the document right. */
+  /** Undefined after a merge: the next full read sets it. */
   readonly hash: string | undefined;
+  /** Who marked the object as deleted; undefined while it is alive. */
   readonly deletedBy: DeletedBy | undefined;
 }
 
 /** What decides whether a read replaces a stored object. */
 export interface Head extends ListedHead {
+  /** Of the write that was applied last, marks of requests not counted. */
   readonly observed: Observed | undefined;
 }
 
+/** `stripe`: confirmed by Stripe, which is final. `request`: somebody said so. */
 export type DeletedBy = 'stripe' | 'request';
 
 /** What caused a write; stored as `_sync.source`. */
@@ -108,50 +117,89 @@ interface WriteBase {
   readonly source: WriteSource;
 }
 
+/**
+ * A write with its guard. An object counts as *observed before* a write if its `to` is not after the write's
+ * `from`. Only `confirm_deleted` is applied to an object whose deletion Stripe has confirmed, and there it
+ * changes nothing.
+ */
 export type MirrorWrite =
-  /** The whole object is new to the mirror. */
+  /** Stores a whole object. Guard: nothing is stored under the id. */
   | (WriteBase & { readonly kind: 'insert'; readonly object: StripeObject; readonly hash: string })
-  /** The whole object replaces one observed before it; `app` and any mark of deletion stay. */
+  /** Replaces all fields; `app` and a request's mark stay. Guard: stored, and observed before. */
   | (WriteBase & { readonly kind: 'replace'; readonly object: StripeObject; readonly hash: string })
-  /** Top-level fields are merged, the hash is dropped; creates what is not there. */
+  /**
+   * Sets top-level fields and drops the hash; a request's mark stays. Guard: not stored, or observed before.
+   * A merge is true at one moment: `from` equals `to`.
+   */
   | (WriteBase & { readonly kind: 'merge'; readonly fields: StripeObject })
-  /** Stripe confirmed the deletion: final, whatever was observed when; a tombstone where the mirror has nothing. */
+  /**
+   * Stores Stripe's word that the object is deleted. Applied whatever was observed when; the known fields
+   * stay. Where nothing is stored it leaves a tombstone: `id`, `object` and `deleted: true`.
+   */
   | (WriteBase & { readonly kind: 'confirm_deleted' })
-  /** A request's mark on a document that is there and has no mark. */
+  /** A request's mark; the stored interval stays. Guard: stored, without a mark. */
   | (WriteBase & { readonly kind: 'mark_deleted' });
 
 export type MirrorWriteResult =
+  /** Applied, now or before: what is stored carries the interval of the write (and its hash), or the mark. */
   | { readonly kind: 'written' }
-  /** A merge whose every field was as stored. */
+  /** A merge whose every field was as stored: hash and interval stay, too. */
   | { readonly kind: 'unchanged' }
-  /** The guard did not hold: the document is no longer what the head said. Read the head again and decide anew. */
+  /**
+   * The guard did not hold, or another write has replaced this one since. Read the head again and decide
+   * anew.
+   */
   | { readonly kind: 'conflict' }
+  /**
+   * The store cannot hold this object: larger than 16 MB, or against a rule of its own. Nothing is stored.
+   */
   | {
       readonly kind: 'rejected';
       readonly code: 'document_too_large' | 'write_rejected';
       readonly message: string;
     };
 
+/**
+ * The mirrored objects of one kind. Errors are Faults: `mongodb_unavailable` (retryable) or
+ * `mongodb_rejected`. What a method has resolved with holds on every replica.
+ */
 export interface Mirror {
-  /** Of the stored objects whose `created` lies in the range, in no particular order, as many at a time as MongoDB sends. */
+  /**
+   * Heads of the stored objects whose `created` lies in the range, deleted ones included, in any order and in
+   * batches of one or more. What is written meanwhile may be missed. An abort throws the signal's reason.
+   */
   heads(range: CreatedRange, signal: AbortSignal): AsyncIterable<readonly ListedHead[]>;
   /** Heads of the given ids; those not stored are absent. */
   headsOf(ids: readonly StripeId[]): Promise<Map<StripeId, Head>>;
-  /** Ids of living objects without a usable `created`, which no interval can hold. */
+  /**
+   * Ids of objects without a usable `created`, which are in no range, unless Stripe has confirmed their
+   * deletion.
+   */
   withoutCreated(signal: AbortSignal): AsyncIterable<StripeId>;
   /**
-   * Applies guarded writes, at most one an id. Idempotent: a write whose acknowledgement was lost is found again and counts
-   * as written. One result a write, in order.
-   * @param beforeSend called right before they are sent: what it throws is thrown, and nothing is written
+   * Applies guarded writes, at most one per id. Each write is atomic, several are not. Idempotent: a write
+   * whose acknowledgement was lost can be sent again and counts as written. Returns one result per write, in
+   * order.
+   * @param beforeSend called right before the writes are sent: what it throws is thrown, and nothing is
+   *   written
    */
   write(writes: readonly MirrorWrite[], beforeSend?: () => void): Promise<readonly MirrorWriteResult[]>;
-  /** Of the given ids those that a scan may suspect: not confirmed deleted, not of a test clock. */
+  /**
+   * Of the given ids those that a scan may suspect: stored, deletion not confirmed, not of a test clock; in
+   * any order.
+   */
   suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]>;
-  /** How many stored objects are not marked as deleted. */
+  /** How many stored objects have no mark of deletion. May be off by the writes of the last moment. */
   countLive(): Promise<number>;
-  /** Some ids of the mirror that are alive and were read from Stripe, the newest first; for checking that a key belongs to this mirror. */
+  /**
+   * At most `count` (1 or more) ids of living objects that were last written by a read of Stripe, the newest
+   * `created` first: proof that a key belongs to this mirror.
+   */
   sampleIds(count: number): Promise<readonly StripeId[]>;
-  /** Some values of `created`, drawn at random, to see how the account is spread over time. */
+  /**
+   * At most `count` values of `created`, of random objects, deleted ones included: how the account is spread
+   * over time.
+   */
   sampleCreated(count: number): Promise<readonly number[]>;
 }
 

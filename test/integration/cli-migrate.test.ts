@@ -49,7 +49,7 @@ describe('migrate', () => {
 
     expect(clashing.code).toBe(1);
     expect(clashing.stderr).toContain(
-      'index dedupeKey of sync_requests cannot be created: documents that are there',
+      'index dedupeKey of sync_requests cannot be created: existing documents',
     );
     expect(stdout).toMatch(/^unchanged {2}collection sync_requests$/m);
     expect(stdout).toMatch(/^created {4}index dedupeKey of sync_requests$/m);

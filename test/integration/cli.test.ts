@@ -113,6 +113,6 @@ describe('check-config', () => {
     });
 
     expect(code).toBe(0);
-    expect(stderr).toBe('warning: REQUESTS_LEASE is ignored, did you mean REQUESTS_LEASE_MS');
+    expect(stderr).toBe('warning: REQUESTS_LEASE is ignored; did you mean REQUESTS_LEASE_MS?');
   });
 });

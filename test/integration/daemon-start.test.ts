@@ -121,7 +121,7 @@ test('MongoDB that cannot be reached is waited for until the deadline, and that 
   const uri = `mongodb://127.0.0.1:${await freePort()}/stripe`;
   const daemon = startDaemon({ uri }, simulator, { MONGODB_CONNECT_DEADLINE_MS: '5500' });
 
-  const { json } = await daemon.waitForLine(said('MongoDB is unreachable, trying again'));
+  const { json } = await daemon.waitForLine(said('MongoDB is unreachable; retrying'));
   expect(json).toMatchObject({ attempt: 1 });
   expect(await daemon.exit).toEqual({ code: 1, signal: null });
 

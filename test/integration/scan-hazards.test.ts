@@ -244,7 +244,7 @@ describe('nobody is marked as deleted', () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 200 } });
     await bench.scan();
     const onClocks = Array.from({ length: 30 }, () => bench.simulator.create({ test_clock: 'clock_1' }).id);
-    await syncByIds(bench.source, bench.mirror, onClocks as StripeId[], { signal });
+    await syncByIds(bench.source, bench.mirror, onClocks as StripeId[], { signal, concurrency: 4 });
     const asked = bench.simulator.stats.calls[retrieve];
 
     const { result } = await bench.scan({ requestId: 'again' });

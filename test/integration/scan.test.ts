@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../src/base/errors.js';
+import { dryRunOf, volatileScanState } from '../../src/sync/dry-run.js';
 import type { MirrorWrite } from '../../src/sync/ports.js';
 import type { ScanOptions, ScanReport } from '../../src/sync/scan/scan.js';
 import { freshDatabase } from '../support/database.js';
@@ -313,9 +314,6 @@ describe('a full scan', () => {
 
   it('leaves nothing behind on a dry run but tells the full result', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 200 } });
-    const { dryRunOf } = await import('../../src/sync/dry-run.js');
-    const { volatileScanState } = await import('../../src/sync/scan/state.js');
-
     bench.simulator.create(); // so young that the catch-up lists it once more
 
     const report = await bench.scan({ mirror: dryRunOf(bench.mirror), state: volatileScanState() });

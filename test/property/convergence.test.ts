@@ -94,7 +94,7 @@ function take(bench: ScanBench, step: Step): Promise<unknown> | undefined {
       if (id !== undefined) simulator.delete(id);
       return undefined;
     case 'byIds':
-      return isStripeId(id) ? syncByIds(source, mirror, [id], { signal }) : undefined;
+      return isStripeId(id) ? syncByIds(source, mirror, [id], { signal, concurrency: 1 }) : undefined;
     case 'batch':
       return (
         held &&

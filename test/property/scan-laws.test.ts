@@ -5,8 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CustomerObject } from 'stripe-simulator';
 import type { MirrorWrite } from '../../src/sync/ports.js';
-import type { WindowState } from '../../src/sync/scan/plan.js';
-import { newCheckpoint } from '../../src/sync/scan/state.js';
+import { newCheckpoint, type WindowState } from '../../src/sync/scan/state.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 

@@ -126,7 +126,7 @@ describe('a bad configuration', () => {
     };
 
     expect(faultsOf({ env, requires: ['mongodb.uri', 'stripe.apiKey'] })).toEqual([
-      `log.colour in ${file} is no setting`,
+      `unknown setting \`log.colour\` in ${file}`,
       expect.stringMatching(
         /^STRIPE_API_KEY is required \(or stripe\.apiKey, STRIPE_API_KEY_FILE\): a key that starts/,
       ),
@@ -153,11 +153,11 @@ describe('a bad configuration', () => {
   it.each([
     [
       'stripe:\n  callPerSecond: 1\n',
-      'stripe.callPerSecond in FILE is no setting, did you mean stripe.callsPerSecond',
+      'unknown setting `stripe.callPerSecond` in FILE; did you mean `stripe.callsPerSecond`?',
     ],
-    ['strip:\n  apiKey: x\n', 'strip.apiKey in FILE is no setting, did you mean stripe.apiKey'],
-    ['MONGODB_URI: x\n', 'MONGODB_URI in FILE is no setting, did you mean mongodb.uri'],
-    ['requests:\n  lease: 1\n', 'requests.lease in FILE is no setting, did you mean requests.leaseMs'],
+    ['strip:\n  apiKey: x\n', 'unknown setting `strip.apiKey` in FILE; did you mean `stripe.apiKey`?'],
+    ['MONGODB_URI: x\n', 'unknown setting `MONGODB_URI` in FILE; did you mean `mongodb.uri`?'],
+    ['requests:\n  lease: 1\n', 'unknown setting `requests.lease` in FILE; did you mean `requests.leaseMs`?'],
     ['requests: 5\n', 'requests must be a mapping of settings (from FILE)'],
     [
       'http:\n  port: [1]\n',
@@ -237,9 +237,9 @@ describe('names that look like a slip', () => {
 
     expect(warnings).toEqual([
       'HTTP_PORT_FILE is ignored: only secrets are read from files',
-      'MONGODB_URL is ignored, did you mean MONGODB_URI',
-      'REQUESTS_LEASE is ignored, did you mean REQUESTS_LEASE_MS',
-      'STRIPE_CALLS_PER_SEC is ignored, did you mean STRIPE_CALLS_PER_SECOND',
+      'MONGODB_URL is ignored; did you mean MONGODB_URI?',
+      'REQUESTS_LEASE is ignored; did you mean REQUESTS_LEASE_MS?',
+      'STRIPE_CALLS_PER_SEC is ignored; did you mean STRIPE_CALLS_PER_SECOND?',
     ]);
   });
 });
@@ -266,7 +266,7 @@ describe('secrets', () => {
 
     expect(
       faultsOf({ env: { STRIPE_API_KEY: key, STRIPE_API_KEY_FILE: file }, requires: ['stripe.apiKey'] }),
-    ).toEqual(['STRIPE_API_KEY and STRIPE_API_KEY_FILE are both given, keep one of them']);
+    ).toEqual(['STRIPE_API_KEY and STRIPE_API_KEY_FILE are both given; keep one of them']);
     expect(loadConfig({ env: { STRIPE_API_KEY: '', STRIPE_API_KEY_FILE: file } }).config.stripe.apiKey).toBe(
       key,
     );

@@ -86,7 +86,9 @@ describe('what was started', () => {
 
     expect(await exitCode).toBe(1);
     expect(order).toEqual(['http']);
-    expect(messages.filter((message) => message === 'Stopping failed, going on without')).toHaveLength(2);
+    expect(
+      messages.filter((message) => message === 'Step failed to stop; continuing shutdown without it'),
+    ).toHaveLength(2);
   });
 
   it('is closed in time although another closer hangs, which was told how long it may take', async () => {
@@ -263,7 +265,7 @@ describe('a process', () => {
       host.emit(event, new Error('jane@example.com'));
 
       expect(host.exits).toEqual([1]);
-      expect(messages).toEqual(['Unexpected fault, ending at once']);
+      expect(messages).toEqual(['Uncaught error; exiting now']);
       host.emit('SIGTERM');
     },
   );

@@ -2,6 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
+import { volatileScanState } from '../../src/sync/dry-run.js';
 import type {
   CallOptions,
   ListAnswer,
@@ -11,13 +12,10 @@ import type {
   StripeId,
   StripeObject,
 } from '../../src/sync/ports.js';
-import { type ListOptions, listWindows } from '../../src/sync/scan/list-windows.js';
-import { PageBuffer } from '../../src/sync/scan/page-buffer.js';
+import { type ListOptions, listWindows, PageBuffer } from '../../src/sync/scan/list-windows.js';
 import { Plan, Window } from '../../src/sync/scan/plan.js';
-import { reconcile } from '../../src/sync/scan/reconcile.js';
 import { countSuspects, proveRemovals, RemovalsProgress } from '../../src/sync/scan/removals.js';
-import { type ScanState, volatileScanState } from '../../src/sync/scan/state.js';
-import type { Page } from '../../src/sync/scan/walk.js';
+import type { ScanState } from '../../src/sync/scan/state.js';
 
 const { signal } = new AbortController();
 const observed = { from: new Date(0), to: new Date(10) };
@@ -30,11 +28,13 @@ async function untilNothingMoves(): Promise<void> {
   for (let turns = 0; turns < 500; turns += 1) await turn();
 }
 
-const pageOf = (objects: readonly StripeObject[], isLast = false): Page => ({
+type Page = Parameters<PageBuffer['put']>[1];
+
+const pageOf = (objects: readonly StripeObject[]): Page => ({
   objects,
   invalid: 0,
   cursor: objects.at(-1)?.id,
-  isLast,
+  isLast: false,
   observed,
   receivedAtMs: performance.now(),
   stripeTime: 2_000_000_000,
@@ -120,17 +120,34 @@ test('customers that an interval misses are handed on some at a time before more
       }
     },
   } as unknown as Mirror; // nothing else is asked of it
-  const window = new Window({ gte: 0, lt: 1_000 });
+  const source = {
+    listsAtOnce: () => 1,
+    list: () =>
+      Promise.resolve({
+        kind: 'page',
+        objects: [],
+        invalid: 0,
+        hasMore: false,
+        stripeTime: 2e9,
+        observed,
+        receivedAtMs: performance.now(),
+      } as const),
+  } as unknown as Source; // nothing else is asked of it
+  const results: unknown[] = [];
 
-  const { results } = await reconcile(window, [pageOf([], true)], {
-    source: {} as Source, // not asked
+  await list(new Plan([new Window({ gte: 0, lt: 1_000 })]), {
+    source,
     mirror,
-    conclusive: { lt: 1_000 },
-    onMissing: async (ids) => {
-      await turn();
-      seen.told += ids.length;
-    },
     signal,
+    conclusive: () => ({ lt: 1_000 }),
+    missedByRun: () => ({
+      add: async (ids) => {
+        await turn();
+        seen.told += ids.length;
+      },
+      settle: () => undefined,
+    }),
+    onResults: (settled) => void results.push(...settled),
   });
 
   expect(results).toEqual([]);

@@ -1,11 +1,11 @@
 // When a checkpoint is written, when the run is told that it has come further, and what a checkpoint holds.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
+import { volatileScanState } from '../../src/sync/dry-run.js';
 import type { StripeId } from '../../src/sync/ports.js';
-import { Checkpointer } from '../../src/sync/scan/checkpointer.js';
 import { Plan, Window } from '../../src/sync/scan/plan.js';
-import { reached, ScanProgress } from '../../src/sync/scan/progress.js';
-import { newCheckpoint, usableCheckpoint, volatileScanState } from '../../src/sync/scan/state.js';
+import { Checkpointer, reached, ScanProgress } from '../../src/sync/scan/progress.js';
+import { newCheckpoint, usableCheckpoint } from '../../src/sync/scan/state.js';
 import { until } from '../support/until.js';
 
 const hour = 3_600_000;

@@ -2,8 +2,9 @@
 // comes first and however long it took.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { volatileScanState } from '../../src/sync/dry-run.js';
 import { ScanProgress } from '../../src/sync/scan/progress.js';
-import { newCheckpoint, volatileScanState } from '../../src/sync/scan/state.js';
+import { newCheckpoint } from '../../src/sync/scan/state.js';
 
 /** Seconds since the scan began. */
 interface Call {

@@ -1,10 +1,8 @@
 // One window, walked page by page, where Stripe's answers lead nowhere.
 import { describe, expect, test } from 'vitest';
 import type { ListAnswer, Source, StripeId, StripeObject } from '../../src/sync/ports.js';
-import { Window } from '../../src/sync/scan/plan.js';
-import { fetchPage } from '../../src/sync/scan/walk.js';
-
-const options = { priority: 'scan', signal: new AbortController().signal } as const;
+import { fetchWindows } from '../../src/sync/scan/list-windows.js';
+import { Plan, Window } from '../../src/sync/scan/plan.js';
 
 const answer = (objects: readonly StripeObject[]): ListAnswer => ({
   kind: 'page',
@@ -16,30 +14,30 @@ const answer = (objects: readonly StripeObject[]): ListAnswer => ({
   receivedAtMs: 0,
 });
 
-const answering = (page: () => ListAnswer): Source =>
-  ({ list: () => Promise.resolve(page()) }) as unknown as Source; // nothing else is asked of it
+/** Walks the window to its end; every page is this one. */
+const walk = (window: Window, page: ListAnswer): Promise<void> =>
+  fetchWindows(new Plan([window]), {
+    source: { listsAtOnce: () => 1, list: () => Promise.resolve(page) } as unknown as Source, // nothing else is asked of it
+    signal: new AbortController().signal,
+    room: () => Promise.resolve(),
+    onPage: () => undefined,
+  });
 
 describe('a page that says that there is more', () => {
   test('and has no entry to go on after ends the walk with a fault that may pass', async () => {
     const window = new Window({ gte: 0, lt: undefined });
 
-    const fetching = fetchPage(
-      answering(() => answer([])),
-      window,
-      options,
-    );
+    const walking = walk(window, answer([]));
 
-    await expect(fetching).rejects.toMatchObject({ code: 'stripe_invalid_response', kind: 'retryable' });
+    await expect(walking).rejects.toMatchObject({ code: 'stripe_invalid_response', kind: 'retryable' });
   });
 
   test('and is the page before once more, as from a cache, ends the walk with a fault that may pass', async () => {
     const window = new Window({ gte: 0, lt: undefined });
-    const same = answering(() => answer([{ id: 'cus_1' as StripeId, created: 1_000 }]));
-    await fetchPage(same, window, options);
 
-    const again = fetchPage(same, window, options);
+    const walking = walk(window, answer([{ id: 'cus_1' as StripeId, created: 1_000 }]));
 
-    await expect(again).rejects.toMatchObject({ code: 'stripe_invalid_response', kind: 'retryable' });
+    await expect(walking).rejects.toMatchObject({ code: 'stripe_invalid_response', kind: 'retryable' });
     expect(window.isFetched).toBe(false);
   });
 });

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { Crew } from '../../src/base/task-group.js';
+import { TaskGroup } from '../../src/base/task-group.js';
 
 const listenersOf = ({ signal }: AbortController): number => getEventListeners(signal, 'abort').length;
 
@@ -16,7 +16,7 @@ describe('a crew', () => {
     const reason = new Error('enough');
     const [task, over] = [new AbortController(), new AbortController()];
     over.abort(reason);
-    const [crew, late] = [new Crew(task.signal), new Crew(over.signal)];
+    const [crew, late] = [new TaskGroup(task.signal), new TaskGroup(over.signal)];
     const finished = [crew, late].map((each) => each.finish([untilAborted(each.signal)]));
 
     task.abort(reason);
@@ -26,7 +26,7 @@ describe('a crew', () => {
 
   it('ends with the first fault of a worker, when the others have ended', async () => {
     const fault = new Error('of a worker');
-    const crew = new Crew(new AbortController().signal);
+    const crew = new TaskGroup(new AbortController().signal);
     let isOtherEnded = false;
     const other = untilAborted(crew.signal).then(() => {
       isOtherEnded = true;
@@ -39,7 +39,7 @@ describe('a crew', () => {
 
   it('listens to its task until it has finished, and no longer', async () => {
     const task = new AbortController();
-    const crew = new Crew(task.signal);
+    const crew = new TaskGroup(task.signal);
     const before = listenersOf(task);
 
     await crew.finish([Promise.resolve()]);

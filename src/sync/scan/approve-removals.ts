@@ -1,8 +1,9 @@
-// approveRemovals: goes on with the candidates for removal that a scan held, without a new scan. Each is still proven by Stripe.
+// approveRemovals: applies the removals that a scan held for approval, without a new scan. Stripe still
+// confirms each one.
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../base/errors.js';
 import { type Progress, type SyncResult, Tally, withResult } from '../outcome.js';
-import { Checkpointer } from './checkpointer.js';
+import { Checkpointer } from './progress.js';
 import { type ProveOptions, proveRemovals, RemovalsProgress } from './removals.js';
 import { type Approval, approvalOf, type HeldRemovals, isLeaseLost, type ScanState } from './state.js';
 
@@ -10,15 +11,15 @@ export interface ApproveOptions extends Omit<ProveOptions, 'scanId' | 'progress'
   /** The scan's request, whose result says `removalsHeld`. */
   readonly heldFor: string;
   readonly onProgress?: (progress: Progress) => void;
-  /** More is safe than when this run began. */
+  /** More is saved than when this run began. */
   readonly onCheckpoint?: () => void;
 }
 
 /**
- * Retrieves every held candidate and marks those of which Stripe says `deleted: true`. Can be repeated after an interruption: what was
- * proven is not asked for again, and the result tells of all of them.
- * @throws Fault `not_found` (terminal) when no removals are held for that request, also because a later scan superseded them;
- *   `lease_lost` when another run has taken over; the signal's reason on abort
+ * Retrieves every held candidate and marks those that Stripe reports as `deleted: true`. Can be repeated
+ * after an interruption: proven candidates are not retrieved again, and the result covers all of them.
+ * @throws Fault `not_found` if no removals are held for that request, or a later scan superseded them;
+ *   `lease_lost` if another run has taken over; the signal's reason on abort
  */
 export async function approveRemovals(options: ApproveOptions): Promise<SyncResult> {
   const { state, heldFor, onProgress, onCheckpoint } = options;
@@ -62,6 +63,5 @@ async function heldRemovals(state: ScanState, heldFor: string): Promise<HeldRemo
   throw new Fault(
     'not_found',
     `No removals are held for request ${heldFor}; a later scan may have superseded them`,
-    { kind: 'terminal' },
   );
 }

@@ -1,48 +1,52 @@
-// The catch-up, begun while the last pages of the windows are on their way, so that its answer is not waited for alone. It counts only where
-// it was the last to be asked for: then it has seen whatever a catch-up after the windows would have seen, but for the time of one call.
-import { Crew } from '../../base/task-group.js';
+// The catch-up, begun while the last pages of the windows are in flight, so that its own answer takes no
+// extra time. It counts only if no page was requested after it: then it has seen what a catch-up after the
+// windows would have seen.
+import { TaskGroup } from '../../base/task-group.js';
 
 export interface EarlyCatchUpOptions {
-  /** Whether what the catch-up lists again is in the mirror already, or its objects would be counted twice. */
+  /** False while objects that the catch-up lists again are not in the mirror: they would be counted twice. */
   readonly mayBegin: () => boolean;
   /** Lists it, until the signal aborts. */
   readonly list: (signal: AbortSignal) => Promise<void>;
 }
 
-/** Each that is followed by a page is a call for nothing. */
-const mostBegun = 3;
+/** Each catch-up that a page follows is a wasted call. */
+const maxBegun = 3;
 
-/** `in_vain`: nothing that it has found missing counts, and it is to be listed again. */
+/** `in_vain`: list it again; what it found missing does not count. */
 export type CaughtUp = 'done' | 'in_vain' | 'not_begun';
 
 export class EarlyCatchUp {
   readonly #options: EarlyCatchUpOptions;
-  readonly #crew: Crew;
+  readonly #group: TaskGroup;
   readonly #listings: Promise<void>[] = [];
   #wasLast = false;
 
   constructor(options: EarlyCatchUpOptions, signal: AbortSignal) {
     this.#options = options;
-    this.#crew = new Crew(signal);
+    this.#group = new TaskGroup(signal);
   }
 
-  /** A page of a window is asked for. */
+  /** A page of a window is requested. */
   pageAsked(): void {
     this.#wasLast = false;
   }
 
-  /** Begins it; once more where a page followed, a few times in a scan. What an earlier one has found missing counts too: it is suspected, no more. */
+  /**
+   * Begins it, or begins it again if a page followed. What an earlier one found missing also counts: it is
+   * only suspected.
+   */
   begin(): void {
-    if (this.#wasLast || this.#listings.length === mostBegun || !this.#options.mayBegin()) return;
+    if (this.#wasLast || this.#listings.length === maxBegun || !this.#options.mayBegin()) return;
     this.#wasLast = true;
-    this.#listings.push(this.#crew.guard(this.#options.list(this.#crew.signal)));
+    this.#listings.push(this.#group.guard(this.#options.list(this.#group.signal)));
   }
 
-  /** Lists the windows beside it; a fault of either ends both, and is thrown when both have ended. */
+  /** Lists the windows beside it. A fault of either ends both, and is thrown when both have ended. */
   async beside(windows: (signal: AbortSignal) => Promise<void>): Promise<CaughtUp> {
-    await this.#crew.guard(windows(this.#crew.signal));
+    await this.#group.guard(windows(this.#group.signal));
     await Promise.all(this.#listings);
-    this.#crew.signal.throwIfAborted();
+    this.#group.signal.throwIfAborted();
     if (this.#listings.length === 0) return 'not_begun';
     return this.#wasLast ? 'done' : 'in_vain';
   }

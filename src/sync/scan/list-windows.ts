@@ -1,50 +1,51 @@
-// Fetchers and writers of one plan at work side by side: fetchers walk and steal windows, writers reconcile what they brought.
-import { Crew } from '../../base/task-group.js';
+// Fetchers and writers of one plan, side by side: fetchers walk and steal windows, a bounded buffer holds
+// their pages, writers reconcile them.
+import { EventEmitter, once } from 'node:events';
+import { TaskGroup } from '../../base/task-group.js';
+import { orAborted } from '../../base/waiting.js';
 import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Mirror, Source } from '../ports.js';
-import type { MissedByRun } from './candidate-log.js';
-import { PageBuffer } from './page-buffer.js';
 import type { Plan, Window } from './plan.js';
 import { reconcile } from './reconcile.js';
+import type { MissedByRun } from './removals.js';
 import { isLeaseLost } from './state.js';
 import { fetchPage, type Page } from './walk.js';
 
-export interface ListOptions {
+export interface ListOptions extends FetchHooks {
   readonly source: Source;
   readonly mirror: Mirror;
   readonly signal: AbortSignal;
-  /** After an abort: how long what was listed may still be written, in milliseconds. */
+  /** How long listed pages may still be written after an abort, in milliseconds. */
   readonly settleWithinMs: number;
-  /** Range in which the absence of an object means something; asked for at each run of pages. */
+  /** Range in which absence is conclusive; evaluated for each run of pages. */
   readonly conclusive: () => CreatedRange;
   readonly onPage: (page: Page) => void;
-  /** See FetchOptions. */
-  readonly onAsk?: (() => void) | undefined;
-  readonly onEndNear?: (() => void) | undefined;
-  /** Keeps what a run misses; it is kept before the run counts as settled, so that a crash brings it again. */
+  /** Keeps what a run misses, before the run counts as settled: after a crash the run is repeated. */
   readonly missedByRun: () => MissedByRun;
   readonly onResults: (results: readonly ItemResult[]) => void;
-  /** What came before is settled: a checkpoint taken now holds it. */
+  /** A run is settled: a checkpoint taken now includes it. */
   readonly onSettled: () => Promise<void>;
 }
 
 const writers = 2;
 
 /**
- * Lists every window of the plan to its end and reconciles all of it. The first fault ends all workers; it is thrown when they
- * have ended, so that nothing writes afterwards. On abort the fetchers end at once and the writers when all that was listed is in the
- * mirror, or `settleWithinMs` later; where the lease is lost, with what they are at.
+ * Lists every window of the plan to its end and reconciles it. The first fault ends all workers, and is
+ * thrown when they have ended: nothing writes afterwards. On abort the fetchers end at once. The writers end
+ * when everything listed is in the mirror, or after `settleWithinMs`; if the lease is lost, after the run of
+ * pages at hand.
  */
 export async function listWindows(plan: Plan, options: ListOptions): Promise<void> {
   const { signal, settleWithinMs } = options;
-  const grace = graceAfter(signal, settleWithinMs);
-  const crew = new Crew(grace.signal);
+  const drain = drainAfter(signal, settleWithinMs);
+  const group = new TaskGroup(drain.signal);
   const buffer = new PageBuffer();
   try {
-    const fetching = fetchInto(buffer, plan, options, crew);
-    await crew.finish([fetching, ...Array.from({ length: writers }, () => write(buffer, options, crew))]);
+    const fetching = fetchInto(buffer, plan, options, group);
+    const writing = Array.from({ length: writers }, () => write(buffer, options, group));
+    await group.finish([fetching, ...writing]);
   } finally {
-    grace.end();
+    drain.end();
   }
   signal.throwIfAborted();
 }
@@ -52,34 +53,32 @@ export async function listWindows(plan: Plan, options: ListOptions): Promise<voi
 async function fetchInto(
   buffer: PageBuffer,
   plan: Plan,
-  { source, signal, onPage, onAsk, onEndNear }: ListOptions,
-  crew: Crew,
+  { signal, onPage, ...options }: ListOptions,
+  group: TaskGroup,
 ): Promise<void> {
   try {
     await fetchWindows(plan, {
-      source,
-      signal: AbortSignal.any([signal, crew.signal]),
+      ...options,
+      signal: AbortSignal.any([signal, group.signal]),
       room: (aborted) => buffer.room(aborted),
-      onAsk,
-      onEndNear,
       onPage: (window, page) => {
         onPage(page);
         buffer.put(window, page);
       },
     });
   } catch (error) {
-    // Fetchers that were asked to stop leave the writers to end with what there is.
+    // Fetchers that were stopped leave the writers to finish what was listed.
     if (!signal.aborted) throw error;
   }
   buffer.close();
 }
 
-async function write(buffer: PageBuffer, options: ListOptions, crew: Crew): Promise<void> {
-  for (let isMore = true; isMore;) isMore = await writeNext(buffer, options, crew);
+async function write(buffer: PageBuffer, options: ListOptions, group: TaskGroup): Promise<void> {
+  for (let isMore = true; isMore;) isMore = await writeNext(buffer, options, group);
 }
 
-/** By itself: a writer that waits for its next run would keep the last one in memory. */
-async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: Crew): Promise<boolean> {
+/** A function of its own: a writer that waits for its next run would keep the last one in memory. */
+async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: TaskGroup): Promise<boolean> {
   const { source, mirror, conclusive, missedByRun, onResults, onSettled } = options;
   const run = await buffer.take(signal);
   if (!run) return false;
@@ -99,54 +98,60 @@ async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: C
   return true;
 }
 
-// Fetches all windows of a plan: as many walks side by side as calls are worth having under way; one that has room takes or steals a window.
 /**
- * Of the walks worth having so many are needed to use up the rate; the others are there for answers that take long. Where few are worth having, some of
- * them are spare in any case; of many, those take a smaller share (measured at 25 and at 100 calls a second, bench/RESULTS.md).
+ * How many of the calls in flight use up the rate; the others cover slow answers. With few calls in flight a
+ * larger share of them is spare (measured at 25 and 100 calls per second, bench/RESULTS.md).
  */
-const neededOf = (worthHaving: number): number => Math.max(worthHaving * 0.6, (worthHaving - 4) * 0.765);
+const neededOf = (inFlight: number): number => Math.max(inFlight * 0.6, (inFlight - 4) * 0.765);
 
-export interface FetchOptions {
+export interface FetchHooks {
+  /** A page is about to be requested. */
+  readonly onAsk?: (() => void) | undefined;
+  /** The pages in flight are probably the last ones. */
+  readonly onEndNear?: (() => void) | undefined;
+}
+
+export interface FetchOptions extends FetchHooks {
   readonly source: Source;
   readonly signal: AbortSignal;
-  /** Resolves when one more page may come. */
+  /** Resolves when there is room for another page. */
   readonly room: (signal: AbortSignal) => Promise<void>;
-  /** A page is about to be asked for. */
-  readonly onAsk?: (() => void) | undefined;
-  /** As far as can be told the pages that are on their way are the last ones. */
-  readonly onEndNear?: (() => void) | undefined;
-  /** Of one window in the order of its rows. */
+  /** The pages of a window come in the order of their rows. */
   readonly onPage: (window: Window, page: Page) => void;
 }
 
-/** Resolves when every window is fetched. @throws the first walk's fault once all have ended; the signal's reason on abort */
+/**
+ * Fetches all windows of a plan, with as many walks as the source has calls in flight. A free walk takes or
+ * steals a window.
+ * @throws the first walk's fault, once all have ended; the signal's reason on abort
+ */
 export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<void> {
   const { source, room, onAsk, onEndNear, onPage } = options;
-  const crew = new Crew(options.signal);
-  const { signal } = crew;
+  const group = new TaskGroup(options.signal);
+  const { signal } = group;
   const walks = new Set<Promise<void>>();
-  let underWay = 0;
+  let inFlight = 0;
 
   const ask = async (window: Window): Promise<Page | undefined> => {
-    underWay += 1;
+    inFlight += 1;
     onAsk?.();
     const answer = fetchPage(source, window, { priority: 'scan', signal });
-    if (underWay === walks.size && plan.estimatedLeft === 0) onEndNear?.();
+    if (inFlight === walks.size && plan.estimatedLeft === 0) onEndNear?.();
     try {
       return await answer;
     } finally {
-      underWay -= 1;
+      inFlight -= 1;
     }
   };
   const startWalks = (): void => {
     while (!signal.aborted && walks.size < source.listsAtOnce()) {
       const window = plan.take(walks.size < neededOf(source.listsAtOnce()) ? 'needed' : 'spare');
       if (!window) return;
-      const walking = crew.guard(walk(window)).finally(() => walks.delete(walking));
+      const walking = group.guard(walk(window)).finally(() => walks.delete(walking));
       walks.add(walking);
     }
   };
-  // By itself: a walk that waits for its next page would keep the last one in memory.
+  // A function of its own: a walk that waits for its next page would keep the last one in memory.
   const step = async (window: Window): Promise<void> => {
     const page = await ask(window);
     if (page) onPage(window, page);
@@ -155,7 +160,7 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
     while (!window.isFetched) {
       await room(signal);
       await step(window);
-      startWalks(); // what this page told of its window may make it worth a theft
+      startWalks(); // this page may have made its window worth stealing from
     }
   };
 
@@ -167,16 +172,14 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
   signal.throwIfAborted();
 }
 
-// What a scan has listed when it is asked to stop is still written, for a short time: it would be listed again otherwise.
-export interface Grace {
-  /** Aborted when writing must end too, with the reason of the stop. */
-  readonly signal: AbortSignal;
-  /** Nothing is waited for any more. */
-  readonly end: () => void;
-}
-
-/** Begins with the stop and lasts for `ms`; there is none where the lease is lost, as another run may write by then. */
-function graceAfter(stop: AbortSignal, ms: number): Grace {
+/**
+ * The drain of a stopped scan: pages that are listed are still written, or they would be listed again. Lasts
+ * for `ms` from the stop; without a lease there is none, as another run may write by then.
+ */
+function drainAfter(
+  stop: AbortSignal,
+  ms: number,
+): { readonly signal: AbortSignal; readonly end: () => void } {
   const over = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const begin = (): void => {
@@ -192,4 +195,91 @@ function graceAfter(stop: AbortSignal, ms: number): Grace {
       stop.removeEventListener('abort', begin);
     },
   };
+}
+
+/**
+ * Rows that may wait, as a process writes slower than it lists in its first seconds. Pages in flight still
+ * come in.
+ */
+const maxBufferedRows = 4_000;
+/** Rows that a writer takes at once. */
+const maxRunRows = 500;
+
+/** Consecutive pages of one window. */
+interface Run {
+  readonly window: Window;
+  readonly pages: readonly Page[];
+}
+
+/**
+ * Pages between fetching and writing, those of a window in their order; bounded in rows, whatever the size of
+ * the account.
+ */
+export class PageBuffer {
+  readonly #pages = new Map<Window, Page[]>();
+  /** Windows that a writer works on: the runs of a window are reconciled one after the other. */
+  readonly #busy = new Set<Window>();
+  readonly #changed = new EventEmitter().setMaxListeners(0);
+  #rows = 0;
+  #isClosed = false;
+
+  put(window: Window, page: Page): void {
+    const queue = this.#pages.get(window);
+    if (queue) queue.push(page);
+    else this.#pages.set(window, [page]);
+    this.#rows += page.objects.length;
+    this.#changed.emit('change');
+  }
+
+  /** No more pages will come: writers end when the buffer is empty. */
+  close(): void {
+    this.#isClosed = true;
+    this.#changed.emit('change');
+  }
+
+  /** Resolves when there is room; rejects with the signal's reason on abort. */
+  async room(signal: AbortSignal): Promise<void> {
+    while (this.#rows >= maxBufferedRows) await this.#change(signal);
+  }
+
+  /** The next run, or undefined after the last one. Its window is the caller's until `release`. */
+  async take(signal: AbortSignal): Promise<Run | undefined> {
+    for (;;) {
+      signal.throwIfAborted();
+      const run = this.#next();
+      if (run) return run;
+      if (this.#isClosed && this.#pages.size === 0) return undefined;
+      await this.#change(signal);
+    }
+  }
+
+  /** Releases the window of a run and the room of its rows. */
+  release({ window, pages }: Run): void {
+    this.#busy.delete(window);
+    this.#rows -= pages.reduce((sum, { objects }) => sum + objects.length, 0);
+    this.#changed.emit('change');
+  }
+
+  #next(): Run | undefined {
+    for (const [window, queue] of this.#pages) {
+      if (this.#busy.has(window)) continue;
+      const pages = queue.splice(0, 1);
+      let rows = pages[0]?.objects.length ?? 0;
+      for (let page = queue[0]; page && rows + page.objects.length <= maxRunRows; page = queue[0]) {
+        rows += page.objects.length;
+        pages.push(page);
+        queue.shift();
+      }
+      // Deleted and set anew, so that windows take turns.
+      this.#pages.delete(window);
+      if (queue.length > 0) this.#pages.set(window, queue);
+      this.#busy.add(window);
+      return { window, pages };
+    }
+    return undefined;
+  }
+
+  async #change(signal: AbortSignal): Promise<void> {
+    await orAborted(once(this.#changed, 'change'), signal);
+  }
 }

@@ -1,25 +1,13 @@
-// The plan of a scan: disjoint windows of `created` that tile all time, who fetches which, and how idle fetchers steal work.
-// Pure state: it neither calls Stripe nor writes.
+// The plan of a scan: disjoint windows of `created` that cover all time, who fetches which, and how idle
+// fetchers steal work. Pure state: no call to Stripe, no write.
 import type { StripeId } from '../ports.js';
+import type { WindowState } from './state.js';
 
-/** A window as a checkpoint holds it. Bounds in unix seconds, `[gte, lt)`; `lt` null is open towards the future. */
-export interface WindowState {
-  readonly gte: number;
-  readonly lt: number | null;
-  /** Every stored object at or above it is settled; null while nothing is. */
-  readonly settledFrom: number | null;
-  /** Last object that was settled: listing goes on after it. */
-  readonly cursor: StripeId | null;
-  /** Ids of the second of the cursor seen so far: more of that second may follow on the next page. */
-  readonly openIds: StripeId[];
-  readonly done: boolean;
-}
-
-/** One window: what it covers, how far fetching has come, and how far the mirror has followed. */
+/** One window: what it covers, how far it is fetched, and how far it is in the mirror. */
 export class Window {
   gte: number;
   readonly lt: number | undefined;
-  /** Upper bound of the query; moves down when the walk has to start again below rows it has seen. */
+  /** Upper bound of the query; moves down if the walk starts again below rows that it has seen. */
   queryLt: number | undefined;
   isOwned = false;
   /** Nothing more to fetch. */
@@ -27,18 +15,18 @@ export class Window {
   /** Everything fetched is in the mirror too. */
   isDone = false;
 
-  // How far fetching has come
+  // Fetching
   cursor: StripeId | undefined;
-  /** Ids to step back to when the cursor is gone, oldest last. */
+  /** Ids to step back to if the cursor is gone, oldest last. */
   recentIds: StripeId[] = [];
   cursorFailures = 0;
   lastCreated: number | undefined;
-  /** Ids seen of the second `lastCreated`: where the walk repeats rows, these are known. */
+  /** Ids seen of the second `lastCreated`, to recognize rows that the walk repeats. */
   tail = new Set<StripeId>();
   rows = 0;
   lastPage: { rows: number; seconds: number } | undefined;
 
-  // How far the mirror has followed
+  // Settled in the mirror
   settledFrom: number | undefined;
   settledCursor: StripeId | undefined;
   openSecond: number | undefined;
@@ -51,7 +39,7 @@ export class Window {
     this.settledFrom = bounds.lt;
   }
 
-  /** Takes up a window where a checkpoint left it. */
+  /** Continues a window where a checkpoint left it. */
   static restore(state: WindowState): Window {
     const window = new Window({ gte: state.gte, lt: state.lt ?? undefined });
     window.isDone = window.isFetched = state.done;
@@ -77,12 +65,12 @@ export class Window {
     };
   }
 
-  /** Seconds that fetching has still to go; nothing is known before the first page. */
+  /** Seconds that are still to be fetched; 0 before the first page. */
   get secondsLeft(): number {
     return this.lastCreated === undefined ? 0 : Math.max(0, this.lastCreated - this.gte);
   }
 
-  /** Objects a second: of the last page, and of the window so far. */
+  /** Objects per second of `created`: on the last page, and in the window so far. */
   get density(): { last: number; mean: number } {
     if (!this.lastPage || this.lastCreated === undefined) return { last: 0, mean: 0 };
     const walked = (this.lt ?? this.lastCreated + this.lastPage.seconds) - this.lastCreated;
@@ -92,7 +80,7 @@ export class Window {
     };
   }
 
-  /** Objects still to come, by the denser of the two densities, less the page that is on its way. */
+  /** Objects still to come by the higher of the two densities, less the page in flight. */
   get estimatedLeft(): number {
     const { last, mean } = this.density;
     return Math.max(0, Math.max(last, mean) * this.secondsLeft - pageRows);
@@ -101,14 +89,18 @@ export class Window {
 
 const pageRows = 100;
 /**
- * Estimated rows a window must have left to be split, besides the page that is on its way. Every window ends with a page that is half
- * empty; near the end of a scan that costs less than a rate that goes unused. Who would only be to spare splits nothing but what is large.
+ * Estimated rows that a window must have left to be split, besides the page in flight. Every window ends with
+ * a half-empty page, which costs less than an unused rate near the end of a scan. A spare fetcher splits only
+ * large windows.
  */
 const minStolenRows = { needed: 100, spare: 10_000 };
-/** A last page so much denser than the window is an import: what is left lies near. */
+/**
+ * If the last page is so much denser than the window, it belongs to an import: most of the rest is close to
+ * it.
+ */
 const importRatio = 4;
 
-/** Whether the rate would go unused without it. */
+/** `needed`: part of the rate would go unused without this fetcher. */
 export type Thief = 'needed' | 'spare';
 
 export class Plan {
@@ -118,7 +110,9 @@ export class Plan {
     this.windows = [...windows];
   }
 
-  /** A window to fetch from: one that nobody has, otherwise a part of the one with the most rows left, otherwise none for now. */
+  /**
+   * A window to fetch: one without an owner, else part of the one with the most rows left, else none for now.
+   */
   take(thief: Thief = 'needed'): Window | undefined {
     const window =
       this.windows.find(({ isOwned, isFetched }) => !isOwned && !isFetched) ?? this.#steal(thief);
@@ -130,7 +124,7 @@ export class Plan {
     return this.windows.every(({ isDone }) => isDone);
   }
 
-  /** Whether everything created since then, in unix seconds, is listed and in the mirror. */
+  /** True when everything created since this second is listed and in the mirror. */
   isDoneFrom(second: number): boolean {
     return this.windows.every(({ isDone, lt }) => isDone || (lt !== undefined && lt <= second));
   }
@@ -140,7 +134,7 @@ export class Plan {
   }
 
   /**
-   * True when the finished windows cover `[0, ∞)` without a gap or an overlap. No conclusion about what is missing may be drawn
+   * True when the finished windows cover `[0, ∞)` without gap or overlap. Nothing may be concluded missing
    * before.
    */
   get isComplete(): boolean {
@@ -166,13 +160,13 @@ export class Plan {
     const cut = victim && cutOf(victim);
     if (!victim || cut === undefined) return undefined;
     const stolen = new Window({ gte: victim.gte, lt: cut });
-    victim.gte = cut; // its cursor stays inside; rows below that are on their way are dropped
+    victim.gte = cut; // its cursor stays inside; rows in flight below the cut are dropped
     this.windows.push(stolen);
     return stolen;
   }
 }
 
-/** Where to cut a window: in the middle of what is left, or near its dense end. A second is never cut. */
+/** Where to cut a window: in the middle of the rest, or near its dense end. A second is never split. */
 function cutOf(window: Window): number | undefined {
   const { lastCreated, secondsLeft, lastPage } = window;
   if (lastCreated === undefined || !lastPage) return undefined;
@@ -184,18 +178,19 @@ function cutOf(window: Window): number | undefined {
 }
 
 /**
- * First windows of a scan that knows nothing of the account, as ages in seconds, each 0.7 of the one before: young rows are the likeliest.
- * About as many as the usual rate lets go before the first answer comes: a window that is empty costs a call, and so does a slot that nobody
- * uses. From the first page on thieves make up for what is wrong with them.
+ * First cuts of a scan that knows nothing of the account, as ages in seconds, each 0.7 of the one before:
+ * most accounts have more young rows. About as many windows as calls are sent before the first answer, as an
+ * empty window costs a call and so does an unused slot. From the first page on stealing corrects them.
  */
 const firstAges = Array.from({ length: 9 }, (_, step) => 4 * 0.7 ** step).map(
   (years) => years * 365.25 * 86_400,
 );
 
 /**
- * First windows of a scan, tiling `[0, ∞)`: cut at the quantiles of what is known of the account's spread.
- * @param count at most so many
- * @param known some values of `created`, drawn at random from the mirror
+ * First windows of a scan, covering `[0, ∞)`, cut at the quantiles of `known`.
+ * @param count most windows
+ * @param known a random sample of `created` in the mirror; may be empty
+ * @param now unix seconds
  */
 export function firstWindows(count: number, known: readonly number[], now: number): Window[] {
   const sorted = [...known].sort((a, b) => a - b);

@@ -1,18 +1,17 @@
-// How far a scan has come: what its checkpoint holds, while it runs.
+// How far a scan has come while it runs, and the saving of its checkpoint.
 import { Tally } from '../outcome.js';
 import type { Answer } from '../ports.js';
-import { CandidateLog } from './candidate-log.js';
 import { Plan, Window } from './plan.js';
-import { RemovalsProgress } from './removals.js';
+import { CandidateLog, RemovalsProgress } from './removals.js';
 import type { Checkpoint, ScanState } from './state.js';
 
 export class ScanProgress {
   readonly scanId: string;
   phase: Checkpoint['phase'];
   pages: number;
-  /** Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
+  /** T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
   t0: number | undefined;
-  /** The windows that cover all time; undefined before they are cut. */
+  /** The windows that cover all time; undefined before they are planned. */
   plan: Plan | undefined;
   readonly candidates: CandidateLog;
   readonly removals: RemovalsProgress;
@@ -21,7 +20,7 @@ export class ScanProgress {
   /** `performance.now()`. */
   readonly #beganAtMs = performance.now();
 
-  /** Begins, or goes on where a checkpoint was taken; no call to Stripe was made before. */
+  /** Begins a scan, or resumes it from a checkpoint. Must be called before any call to Stripe. */
   constructor(checkpoint: Checkpoint, state: ScanState) {
     this.#checkpoint = checkpoint;
     this.scanId = checkpoint.scanId;
@@ -35,13 +34,13 @@ export class ScanProgress {
     this.tally = new Tally(checkpoint.result);
   }
 
-  /** Takes note of a page and of what it tells about T0. */
+  /** Counts a page and takes T0 from it. */
   listed(page: Answer & { readonly stripeTime: number }): void {
     this.pages += 1;
     this.t0 = Math.min(this.t0 ?? Infinity, startBy(page, this.#beganAtMs));
   }
 
-  /** A copy: it does not change while it is saved. */
+  /** A copy that does not change while it is saved. */
   snapshot(): Checkpoint {
     const { phase, pages, t0, plan, candidates, removals, tally } = this;
     return {
@@ -58,18 +57,19 @@ export class ScanProgress {
 }
 
 /**
- * Stripe's clock when the scan began, unix seconds, or a little earlier: what Stripe's clock said in an answer, less the time since. Never
- * later, whichever window the answer is of and however long it took: what the topmost window does not list for being younger than its first page
- * is younger than this, too.
+ * Stripe's clock when the scan began, unix seconds, or a little earlier: Stripe's time in an answer, less the
+ * time since the begin. It is never later, whichever window the answer is of and however long it took. So an
+ * object that is too young for the first page of the topmost window is younger than this, too.
  */
-function startBy(
+const startBy = (
   { stripeTime, receivedAtMs }: Answer & { readonly stripeTime: number },
   beganAtMs: number,
-): number {
-  return Math.max(0, Math.floor(stripeTime - (receivedAtMs - beganAtMs) / 1_000));
-}
+): number => Math.max(0, Math.floor(stripeTime - (receivedAtMs - beganAtMs) / 1_000));
 
-/** Differs where a checkpoint has come further: more is settled, or more is concluded. Thefts alone are no progress. */
+/**
+ * Differs if a checkpoint has come further: more is settled or concluded. A stolen window alone is no
+ * progress.
+ */
 export const reached = ({ phase, windows, removals }: Checkpoint): string =>
   JSON.stringify([
     phase,
@@ -77,3 +77,56 @@ export const reached = ({ phase, windows, removals }: Checkpoint): string =>
     removals.after,
     removals.proven.length,
   ]);
+
+const minSaveIntervalMs = 1_000;
+
+export interface CheckpointerOptions<T> {
+  /** A copy of what is settled now, as the run continues while it is saved. */
+  readonly snapshot: () => T;
+  readonly save: (snapshot: T) => Promise<void>;
+  /** How far a snapshot has come: the same text as long as nothing more is settled. */
+  readonly reached: (snapshot: T) => string;
+  /** More is saved than at the last call, or than when the checkpointer was created. */
+  readonly onMoved: () => void;
+  /** Milliseconds of a monotonic clock; `performance.now` by default. */
+  readonly now?: () => number;
+}
+
+/** Saves checkpoints of a long run, at most one per second, and reports when more is saved than before. */
+export class Checkpointer<T> {
+  readonly #options: CheckpointerOptions<T>;
+  readonly #now: () => number;
+  #savedAtMs = -Infinity;
+  #saving: Promise<void> | undefined;
+  #reached: string;
+
+  constructor(options: CheckpointerOptions<T>) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#reached = options.reached(options.snapshot());
+  }
+
+  /** Saves unless the last save is younger than a second or still in progress. */
+  async saveSometimes(): Promise<void> {
+    if (this.#saving || this.#now() - this.#savedAtMs < minSaveIntervalMs) return;
+    await this.save();
+  }
+
+  /** Saves now. */
+  async save(): Promise<void> {
+    while (this.#saving) await this.#saving;
+    const { snapshot, save, reached, onMoved } = this.#options;
+    const settled = snapshot();
+    this.#saving = save(settled);
+    try {
+      await this.#saving;
+    } finally {
+      this.#saving = undefined;
+      this.#savedAtMs = this.#now();
+    }
+    const now = reached(settled);
+    if (now === this.#reached) return;
+    this.#reached = now;
+    onMoved();
+  }
+}

@@ -1,39 +1,39 @@
-// Brings the mirror in line with a run of pages of one window: one read of heads in the same interval of `created` tells new,
-// changed, unchanged and missing.
+// Reconciles a run of pages of one window with the mirror. One read of heads in the same interval of
+// `created` tells which objects are new, changed, unchanged and missing.
 import { setImmediate } from 'node:timers/promises';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
-import type { ItemResult } from '../outcome.js';
+import { failedItem, type ItemResult } from '../outcome.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Source, StripeId } from '../ports.js';
 import type { Window } from './plan.js';
 import { createdOf, type Page } from './walk.js';
 
 export interface Reconciled {
   readonly results: readonly ItemResult[];
-  /** Moves the window's settled part on. */
+  /** Advances the settled part of the window. */
   readonly settle: () => void;
 }
 
 export interface ReconcileContext {
   readonly source: Source;
   readonly mirror: Mirror;
-  /** Only what was created in this range may be found missing. */
+  /** Only objects created in this range may be found missing. */
   readonly conclusive: CreatedRange;
   /**
-   * Keeps ids that are stored, alive, and not listed where they would have to be, at most `maxMissing` at once. They are no more than
-   * suspects: absence is no proof.
+   * Keeps ids that are stored and alive but not listed, at most `maxMissing` at once. Absence is no proof:
+   * they are suspects.
    */
   readonly onMissing: (ids: readonly StripeId[]) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
-/** Of an interval that has lost everybody the mirror may hold any number: so many are told before more are read. */
+/** How many missing ids are handed on before more heads are read: an interval may have lost any number. */
 const maxMissing = 1_000;
 
 /**
- * Reconciles consecutive pages. Idempotent: after a fault the same pages can come again.
- * Several objects share a second on both sides of a page, so the last second of a run stays open, with the ids seen of it, until a
- * later page or the window's end closes it.
+ * Reconciles consecutive pages. Idempotent: after a fault the same pages can come again. Objects on both
+ * sides of a page may share a second. So the last second of a run stays open, with the ids seen of it, until
+ * a later page or the window's end.
  */
 export async function reconcile(
   window: Window,
@@ -44,7 +44,7 @@ export async function reconcile(
   const reads = new Map<StripeId, WholeRead>();
   for (const page of pages) {
     for (const read of toReads(page.objects, page, 'list')) reads.set(read.id, read);
-    // Hashing is the work of a page: requests that wait for this process wait for one of them, not for a run.
+    // Hashing a page takes a while: other work of this process waits for one page, not for a run.
     await setImmediate();
   }
 
@@ -61,12 +61,8 @@ export async function reconcile(
   }
   for (const { invalid } of pages) {
     for (let index = 0; index < invalid; index += 1) {
-      results.push({
-        id: '(invalid)',
-        outcome: 'failed',
-        code: 'invalid_object',
-        message: 'Stripe listed an entry without id or created',
-      });
+      const message = 'Stripe listed an entry without id or created';
+      results.push(failedItem('(invalid)', { code: 'invalid_object', message }));
     }
   }
   const settle = (): void => {
@@ -75,14 +71,11 @@ export async function reconcile(
   return { results, settle };
 }
 
-interface Settled {
-  /** Of what is as it was, which on most days is nearly everything, and of what Stripe has deleted. */
-  readonly results: ItemResult[];
-  /** New, or changed. */
-  readonly open: readonly WholeRead[];
-}
-
-function settleUnchanged(reads: Iterable<WholeRead>, heads: ReadonlyMap<StripeId, ListedHead>): Settled {
+/**
+ * Settles objects that are unchanged, on most days nearly all of them, or confirmed deleted; new and changed
+ * ones are open.
+ */
+function settleUnchanged(reads: Iterable<WholeRead>, heads: ReadonlyMap<StripeId, ListedHead>) {
   const results: ItemResult[] = [];
   const open: WholeRead[] = [];
   for (const read of reads) {
@@ -93,7 +86,7 @@ function settleUnchanged(reads: Iterable<WholeRead>, heads: ReadonlyMap<StripeId
   return { results, open };
 }
 
-/** Those of the changed ones; of the new ones there are none. */
+/** Heads of the changed objects; new ones have none. */
 async function fullHeadsOf(
   open: readonly WholeRead[],
   heads: ReadonlyMap<StripeId, ListedHead>,
@@ -105,11 +98,13 @@ async function fullHeadsOf(
 
 interface Reach {
   readonly isLast: boolean;
-  /** Second of the oldest row so far; it may go on in the next page. */
+  /** Second of the oldest row so far; the next page may have more of it. */
   readonly lastCreated: number | undefined;
 }
 
-/** One pass over the stored heads of the interval: returns those that were listed, tells of those that were not. */
+/**
+ * Reads the stored heads of the interval. Returns those that were listed and hands on the others as missing.
+ */
 async function readHeads(
   window: Window,
   reads: ReadonlyMap<StripeId, WholeRead>,
@@ -119,12 +114,12 @@ async function readHeads(
   const heads = new Map<StripeId, ListedHead>();
   const missing: StripeId[] = [];
   if (!isLast && lastCreated === undefined) return heads;
-  // Of a second that stays open nobody is missing yet, and it may hold any number of others: read with each page, they would be read over
-  // and over.
+  // Within an open second nobody is missing yet. It may hold any number of objects, so they are not read
+  // again with each page.
   if (!isLast && lastCreated !== undefined && lastCreated + 1 === window.settledFrom)
     return mirror.headsOf([...reads.keys()]);
   const gte = isLast ? window.gte : lastCreated;
-  // All of a second is known once the walk has left it.
+  // A second is complete once the walk has left it.
   const knownFrom = isLast ? window.gte : (lastCreated ?? 0) + 1;
   for await (const batch of mirror.heads({ gte, lt: window.settledFrom }, signal)) {
     for (const head of batch) {

@@ -1,17 +1,74 @@
-// Candidates for removal: absence from a complete scan is no proof, so each is retrieved, and only Stripe's `deleted: true` marks it.
-// There may be as many as the mirror has: they are read and asked for some at a time.
+// Candidates for removal, kept and proven. Absence from a complete scan is no proof: each candidate is
+// retrieved, and only Stripe's `deleted: true` marks it. There may be as many as the mirror has objects, so
+// they are handled in chunks.
 import pLimit from 'p-limit';
-import { Crew } from '../../base/task-group.js';
+import { TaskGroup } from '../../base/task-group.js';
 import { retrieveAndApply } from '../apply.js';
 import type { ItemResult } from '../outcome.js';
 import type { Mirror, Source, StripeId } from '../ports.js';
-import type { MissedByRun } from './candidate-log.js';
-import type { Candidates, RemovalsPosition, ScanState } from './state.js';
+import type { CandidateRuns, Candidates, RemovalsPosition, ScanState } from './state.js';
 
 export interface RemovalLimits {
   /** Share of the living mirror, 0 to 1. */
   readonly maxRatio: number;
   readonly maxCount: number;
+}
+
+/** What one run of pages has missed. */
+export interface MissedByRun {
+  add(ids: readonly StripeId[]): Promise<void>;
+  /** The run will not be repeated. */
+  settle(): void;
+}
+
+/**
+ * Keeps candidates under the number of the run of pages that missed them. A run that was not settled when the
+ * scan was interrupted is repeated and misses them again, so its candidates are dropped.
+ */
+export class CandidateLog {
+  #next: number;
+  readonly #open: Set<number>;
+
+  constructor(
+    private readonly state: ScanState,
+    private readonly scanId: string,
+    { next, open }: CandidateRuns,
+  ) {
+    this.#next = next;
+    this.#open = new Set(open);
+  }
+
+  /** Drops what was missed by runs that are not settled, when a scan is resumed. */
+  async dropUnsettled(): Promise<void> {
+    await this.state.dropCandidates(this.scanId, this.save());
+    this.#open.clear();
+  }
+
+  /** Begins a run. It takes a number only when it misses an object, as most miss none. */
+  begin(): MissedByRun {
+    let number: number | undefined;
+    return {
+      add: async (ids) => {
+        if (ids.length === 0) return;
+        if (number === undefined) {
+          number = this.#next++;
+          this.#open.add(number);
+        }
+        await this.state.addCandidates(this.scanId, number, ids);
+      },
+      settle: () => {
+        if (number !== undefined) this.#open.delete(number);
+      },
+    };
+  }
+
+  settleAll(): void {
+    this.#open.clear();
+  }
+
+  save(): CandidateRuns {
+    return { next: this.#next, open: [...this.#open] };
+  }
 }
 
 /** How far the candidates of a scan are proven. */
@@ -36,7 +93,7 @@ export class RemovalsProgress {
     this.#proven.add(id);
   }
 
-  /** All up to there are proven. */
+  /** All candidates up to this position are proven. */
   moveTo(position: string): void {
     this.#after = position;
     this.#proven.clear();
@@ -55,7 +112,7 @@ export interface SuspectOptions {
   readonly signal: AbortSignal;
 }
 
-/** How many are still to be asked for. */
+/** How many suspects are still to be retrieved. */
 export async function countSuspects(options: SuspectOptions): Promise<number> {
   let count = 0;
   for await (const { ids } of suspects(options)) count += ids.length;
@@ -63,16 +120,11 @@ export async function countSuspects(options: SuspectOptions): Promise<number> {
 }
 
 /**
- * The candidates that may have been deleted: neither confirmed deleted already nor of a test clock (those are never listed), nor unknown
- * to Stripe within the last 30 days.
+ * The candidates that may have been deleted: not confirmed deleted, not of a test clock (which are never
+ * listed), and not unknown to Stripe within the last 30 days.
  */
-async function* suspects({
-  mirror,
-  state,
-  scanId,
-  progress,
-  signal,
-}: SuspectOptions): AsyncGenerator<Candidates, void, undefined> {
+async function* suspects(options: SuspectOptions): AsyncGenerator<Candidates, void, undefined> {
+  const { mirror, state, scanId, progress, signal } = options;
   for await (const { ids, upTo } of state.candidates(scanId, progress.after)) {
     signal.throwIfAborted();
     const absent = await state.recentlyAbsent(ids);
@@ -83,7 +135,7 @@ async function* suspects({
 
 const chunkSize = 1_000;
 
-/** Makes candidates of those without `created`, which no interval holds. */
+/** Makes candidates of objects without `created`, which are in no interval. */
 export async function missWithoutCreated(
   mirror: Mirror,
   missed: MissedByRun,
@@ -97,36 +149,39 @@ export async function missWithoutCreated(
   await missed.add(chunk);
 }
 
-/** Too many at once look like a wrong key or a broken list rather than like removals: both limits must be exceeded to hold them. */
+/**
+ * Very many removals at once suggest a wrong key or a broken list. They are held if both limits are exceeded.
+ */
 export function areHeld(count: number, living: number, { maxRatio, maxCount }: RemovalLimits): boolean {
   return count > maxCount && count > maxRatio * living;
 }
 
 export interface ProveOptions extends SuspectOptions {
   readonly source: Source;
-  /** The source's own limits hold besides. */
+  /** Retrievals at once. The source's own limits apply as well. */
   readonly retrievesAtOnce: number;
   readonly onResult: (result: ItemResult) => Promise<void> | void;
 }
 
 /**
- * Asks Stripe for each suspect. `deleted` only where Stripe says so; one that Stripe does not know in this account is left alone,
- * reported (`unchanged`, code `not_in_account`) and not asked for again for 30 days; one that is alive after all is brought in line.
+ * Retrieves each suspect from Stripe. It is `deleted` only if Stripe says so. One that Stripe does not know
+ * in this account is left alone, reported (`unchanged`, code `not_in_account`) and not retrieved again for 30
+ * days. One that is alive after all is updated.
  */
 export async function proveRemovals(options: ProveOptions): Promise<void> {
   const { source, mirror, state, progress, retrievesAtOnce, signal, onResult } = options;
   const limit = pLimit(retrievesAtOnce);
   for await (const { ids, upTo } of suspects(options)) {
-    const crew = new Crew(signal);
+    const group = new TaskGroup(signal);
     const prove = async (id: StripeId): Promise<void> => {
-      crew.signal.throwIfAborted();
-      const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: crew.signal });
+      group.signal.throwIfAborted();
+      const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: group.signal });
       const isAbsent = result.code === 'not_in_account';
       if (isAbsent) await state.noteAbsent(id);
       progress.proved(id);
       await onResult(isAbsent ? { ...result, outcome: 'unchanged' } : result);
     };
-    await crew.finish(ids.map((id) => limit(prove, id)));
+    await group.finish(ids.map((id) => limit(prove, id)));
     progress.moveTo(upTo);
   }
 }

@@ -1,13 +1,12 @@
-// syncAll: pages through every object at Stripe in windows of `created` and brings the mirror in line, removals included.
+// syncAll: lists every object at Stripe in windows of `created` and updates the mirror, removals included.
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../base/errors.js';
 import { type ItemResult, type Progress, type SyncResult, type Tally, withResult } from '../outcome.js';
 import type { Mirror, Source } from '../ports.js';
-import { Checkpointer } from './checkpointer.js';
 import { EarlyCatchUp } from './early-catch-up.js';
-import { listWindows } from './list-windows.js';
+import { type FetchHooks, listWindows } from './list-windows.js';
 import { firstWindows, Plan, Window } from './plan.js';
-import { reached, ScanProgress } from './progress.js';
+import { Checkpointer, reached, ScanProgress } from './progress.js';
 import { areHeld, countSuspects, missWithoutCreated, proveRemovals, type RemovalLimits } from './removals.js';
 import { type Checkpoint, isLeaseLost, newCheckpoint, type ScanState, usableCheckpoint } from './state.js';
 
@@ -16,25 +15,25 @@ export interface ScanOptions {
   readonly mirror: Mirror;
   readonly state: ScanState;
   readonly removals: RemovalLimits;
-  /** Candidates for removal that are retrieved at once. How many calls list at once is for the source to say. */
+  /** Candidates for removal retrieved at once. The source says how many calls list at once. */
   readonly retrievesAtOnce: number;
   /**
-   * After an abort: how long what was listed by then may still be written, in milliseconds. Nothing is written after a loss of the lease
-   * (Fault `lease_lost`).
+   * How long listed pages may still be written after an abort, in milliseconds; not after a Fault
+   * `lease_lost`.
    */
   readonly settleWithinMs: number;
   /**
-   * Name of this scan. An interrupted one of the same name is gone on with; one of another name began before this was asked for, and
-   * what it has read may be older than that. Kept with candidates that are held for approval.
+   * Name of this scan. An interrupted scan of the same name is resumed. One of another name is not: it may
+   * have read objects before this scan was requested. Kept with candidates that are held for approval.
    */
   readonly requestId: string;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-  /** More is safe than when this run began: another run would go on from further on. */
+  /** More is saved than when this run began: another run would resume further on. */
   readonly onCheckpoint?: () => void;
 }
 
-/** Numbers of one run besides its result. */
+/** The result of a run, with more numbers of it. */
 export interface ScanReport {
   readonly result: SyncResult;
   /** Calls to list, those of earlier runs of the same scan included. */
@@ -42,7 +41,10 @@ export interface ScanReport {
   readonly isResumed: boolean;
 }
 
-/** The list may lag behind creation by some seconds: what is younger than this before T0 is listed once more at the end. */
+/**
+ * The list may lag behind creation by some seconds. What was created since this long before T0 is listed once
+ * more.
+ */
 const catchUpSeconds = 60;
 const knownSamples = 1_000;
 
@@ -52,11 +54,12 @@ interface Run extends ScanOptions {
 }
 
 /**
- * Runs a scan to its end, or goes on with the one of its name that a checkpoint holds. A result is returned only for a complete scan: the
- * finished windows cover all time and what was created meanwhile was listed. Removals are concluded after that, and only from
- * Stripe's own word.
- * @throws Fault `retryable` where Stripe or MongoDB cannot be reached (the checkpoint stands), `lease_lost` when another run has
- *   taken over; the signal's reason on abort, after what was listed is written and a last checkpoint
+ * Runs a scan to its end, or resumes the one of its name from a checkpoint. Returns only after a complete
+ * scan: the finished windows cover all time, and what was created meanwhile is listed. Removals are concluded
+ * after that, and only from Stripe's own word.
+ * @throws Fault `retryable` if Stripe or MongoDB is unreachable (the checkpoint stays), `lease_lost` if
+ *   another run has taken over; the signal's reason on abort, after listed pages are written and a last
+ *   checkpoint is saved
  */
 export async function scan(options: ScanOptions): Promise<ScanReport> {
   const { source, state, requestId } = options;
@@ -85,13 +88,13 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     const result = tally.result(isHeld ? { removalsHeld } : {});
     return { result, pages: scanned.pages, isResumed: resumed !== undefined };
   } catch (error) {
-    // The run is over either way; its own fault says more than that of a checkpoint that could not be saved.
+    // The run is over either way. Its own fault says more than one of saving the last checkpoint.
     if (!isLeaseLost(error)) await saver.save().catch(() => undefined);
     throw withResult(error, tally.result());
   }
 }
 
-/** What is left of the scan from its checkpoint on. Returns how many candidates for removal are held. */
+/** Runs the phases that are left after the checkpoint. Returns how many candidates for removal are held. */
 async function runPhases(run: Run): Promise<number> {
   const { mirror, scanned, saver, signal } = run;
   const { candidates, tally } = scanned;
@@ -125,13 +128,15 @@ async function runPhases(run: Run): Promise<number> {
 async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
   const known = await mirror.sampleCreated(knownSamples);
   const most = source.listsAtOnce();
-  // A small account is not worth more windows than it has pages.
+  // A small account needs no more windows than it has pages.
   const isSmall = known.length > 0 && known.length < knownSamples;
   const count = isSmall ? Math.min(most, Math.ceil(known.length / 300)) : most;
   return new Plan(firstWindows(count, known, Date.now() / 1_000));
 }
 
-/** Lists the windows, and near their end what was created meanwhile. Returns whether that is done as well. */
+/**
+ * Lists the windows, and near their end begins the catch-up. Returns whether the catch-up is done as well.
+ */
 async function listAll(run: Run, living: number): Promise<boolean> {
   const { scanned, signal } = run;
   const { tally, candidates } = scanned;
@@ -151,7 +156,7 @@ async function listAll(run: Run, living: number): Promise<boolean> {
         onAsk: () => early.pageAsked(),
         onEndNear: () => early.begin(),
         onProgress: (left) => {
-          // What the mirror has is the better guess, once it has anything.
+          // The size of the mirror is the better estimate, once it has any objects.
           reportProgress(run, living > 0 ? Math.max(living, tally.done) : tally.done + left);
         },
       },
@@ -161,15 +166,13 @@ async function listAll(run: Run, living: number): Promise<boolean> {
   return caughtUp === 'done';
 }
 
-/** Lists once more what was created shortly before the scan and since. */
+/** The catch-up: lists once more what was created shortly before the scan and since. */
 async function catchUp(run: Run): Promise<void> {
   const gte = Math.max(0, (run.scanned.t0 ?? 0) - catchUpSeconds);
   await list(new Plan([new Window({ gte, lt: undefined })]), run);
 }
 
-interface ListHooks {
-  readonly onAsk?: () => void;
-  readonly onEndNear?: () => void;
+interface ListHooks extends FetchHooks {
   readonly onProgress?: (estimatedLeft: number) => void;
 }
 
@@ -181,26 +184,25 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
   await listWindows(plan, {
     ...run,
     ...hooks,
-    // What is absent below T0 the windows tell, above it the catch-up.
+    // The windows are conclusive below T0, the catch-up above it.
     conclusive: () => (isCatchUp ? { gte: scanned.t0 } : { lt: scanned.t0 ?? 0 }),
     onPage: (page) => scanned.listed(page),
-    // After an interruption the catch-up is listed anew, for it is short: none of its runs is settled before all are.
+    // The catch-up is short and listed anew after an interruption: none of its runs is settled before all
+    // are.
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
     onResults: (results) => {
-      // The catch-up lists again what the windows have counted already.
+      // The catch-up lists objects again that the windows have counted.
       for (const result of results) if (!isCatchUp || result.outcome !== 'unchanged') countIn(tally, result);
       onProgress?.(plan.estimatedLeft);
     },
     onSettled: () => saver.saveSometimes(),
   });
   if (isCatchUp ? !plan.isDone : !plan.isComplete) {
-    throw new Fault('scan_incomplete', 'The windows of the scan do not cover all time', {
-      kind: 'retryable',
-    });
+    throw new Fault('scan_incomplete', 'The windows of the scan do not cover all time');
   }
 }
 
-/** Of a scan only what is worth a look is listed: the ordinary outcomes are counted. */
+/** A scan lists only notable items: the ordinary outcomes are counted. */
 function countIn(tally: Tally, result: ItemResult): void {
   const isOrdinary = result.code === undefined && result.outcome !== 'deleted' && result.outcome !== 'failed';
   if (isOrdinary) tally.count(result.outcome);

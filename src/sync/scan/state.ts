@@ -1,60 +1,83 @@
-// What a scan keeps outside the process, so that any replica can go on with it: the port, and the checkpoint with its version.
+// What a scan keeps outside the process, so that any replica can resume it: the port, and the checkpoint with
+// its version.
 import { z } from 'zod';
 import { Fault, isFault } from '../../base/errors.js';
 import { type ItemResult, outcomes, Tally } from '../outcome.js';
 import { isStripeId, type StripeId } from '../ports.js';
 
-/** Where scans of one kind of object keep their state. All methods throw Faults as the mirror's do. */
+/**
+ * Where scans of one kind of object keep their state. Errors are Faults as those of the mirror; `lease_lost`
+ * where a method says so, and then nothing has changed. Every method can be repeated after an error.
+ * test/conformance says in behaviour what an implementation must do.
+ */
 export interface ScanState {
-  /** Takes the checkpoint over for a run; from now on `save` of any earlier run is refused. Returns what was stored, unparsed. */
+  /**
+   * Takes the checkpoint over for a run: atomically, so that of several runs the last to begin owns it, and
+   * `save` and `end` of all others are refused. Returns the stored checkpoint, unparsed; undefined where
+   * there is none.
+   */
   begin(runId: string): Promise<unknown>;
-  /** @throws Fault `lease_lost` when another run has begun */
+  /** Replaces the checkpoint. @throws Fault `lease_lost` unless this run was the last to begin */
   save(runId: string, checkpoint: Checkpoint): Promise<void>;
-  /** Keeps candidates under the number of the run of pages that missed them. */
+  /**
+   * Keeps 1 to 1,000 candidates under the number of the run of pages that missed them; repeated ids are kept
+   * repeatedly.
+   */
   addCandidates(scanId: string, run: number, ids: readonly StripeId[]): Promise<void>;
-  /** Drops the candidates of runs that are not settled. */
+  /** Drops the candidates of those runs of this scan that are not settled. */
   dropCandidates(scanId: string, settled: CandidateRuns): Promise<void>;
   /**
-   * Some candidates at a time, beginning after a position; nothing is held open in between, however long that takes. None are to be
-   * added or dropped meanwhile.
+   * The candidates in chunks, in a fixed order, beginning after a position (null: at the first). Nothing is
+   * held open between two chunks, however long that takes. None must be added or dropped meanwhile.
    */
   candidates(scanId: string, after: string | null): AsyncIterable<Candidates>;
   /**
-   * Ends a scan: drops its checkpoint, and its candidates unless they are held for approval. `isComplete` makes it the last
-   * complete scan, which outlives restarts and requests.
-   * @throws Fault `lease_lost` when another run has begun
+   * Ends a scan. First drops its checkpoint, then what an earlier scan has held and the candidates of all
+   * scans. With `heldFor`, the candidates of this scan stay, held for approval under that request. With
+   * `isComplete` it becomes the last complete scan, which outlives restarts and requests.
+   * @throws Fault `lease_lost` unless this run was the last to begin
    */
   end(
     runId: string,
     end: { scanId: string; isComplete: boolean; heldFor: string | undefined; heldCount?: number },
   ): Promise<void>;
-  /** The scan whose candidates are held for approval, and the request it was for; undefined when none are. */
+  /** The scan whose candidates are held for approval; undefined if there is none. */
   held(): Promise<HeldRemovals | undefined>;
-  /** Takes an approval over for a run, as `begin` does. Returns what was saved of it, unparsed. */
+  /**
+   * Takes an approval over for a run, as `begin` does. Returns what was saved of it, unparsed.
+   * @throws Fault `lease_lost` when a later scan has superseded what was held
+   */
   beginApproval(runId: string, held: HeldRemovals): Promise<unknown>;
-  /** @throws Fault `lease_lost` when another run has begun, or a later scan has superseded what was held */
+  /**
+   * @throws Fault `lease_lost` unless this run was the last to begin, or when a later scan has superseded
+   *   what was held
+   */
   saveApproval(runId: string, approval: Approval): Promise<void>;
-  /** Ends what was held: drops the candidates, and makes the scan that found them the last complete one. */
+  /**
+   * Ends what was held: drops its candidates, and makes its scan the last complete one, as of when that scan
+   * ended. Does nothing when a later scan has superseded it.
+   */
   endHeld(held: HeldRemovals): Promise<void>;
-  /** Of the given ids those that Stripe did not know in this account when asked within the last 30 days. */
+  /** Of the given ids those that were noted as absent within the last 30 days. */
   recentlyAbsent(ids: readonly StripeId[]): Promise<ReadonlySet<StripeId>>;
   /** Remembers that Stripe does not know the id in this account. */
   noteAbsent(id: StripeId): Promise<void>;
 }
 
-/** Runs of pages that are settled: those with a number below `next` that are not open. */
+/** Runs of pages that are settled: those with a number below `next` that are not in `open`. */
 export interface CandidateRuns {
   readonly next: number;
   readonly open: readonly number[];
 }
 
 export interface Candidates {
-  /** Between one and a few thousand. */
+  /** At least one, fewer than 2,000. */
   readonly ids: readonly StripeId[];
-  /** Position after them. */
+  /** The position after them. */
   readonly upTo: string;
 }
 
+/** Candidates of a scan that wait for approval. */
 export interface HeldRemovals {
   readonly scanId: string;
   readonly requestId: string;
@@ -64,20 +87,28 @@ export interface HeldRemovals {
 const stripeId = z.custom<StripeId>(isStripeId);
 const count = z.int().min(0);
 
+/**
+ * A window in a checkpoint. Bounds in unix seconds, `[gte, lt)`; an `lt` of null is open towards the future.
+ */
 const windowSchema = z.object({
   gte: count,
   lt: count.nullable(),
+  /** Every object created at or after this second is settled; null before the first. */
   settledFrom: count.nullable(),
+  /** Last settled object: listing continues after it. */
   cursor: stripeId.nullable(),
+  /** Ids seen of the cursor's second: more of that second may follow on the next page. */
   openIds: z.array(stripeId),
   done: z.boolean(),
 });
 
-/** How far candidates were proven. */
+export type WindowState = z.infer<typeof windowSchema>;
+
+/** How far candidates are proven. */
 const removalsSchema = z.object({
-  /** Position in the candidates before which all are; null at the beginning. */
+  /** All candidates up to this position are proven; null at the beginning. */
   after: z.string().nullable(),
-  /** Beyond it those that are, too. */
+  /** Proven candidates after that position. */
   proven: z.array(stripeId).readonly(),
 });
 
@@ -91,15 +122,17 @@ const resultSchema = z.object({
   items: z.array(z.custom<ItemResult>((item) => typeof item === 'object' && item !== null)).readonly(),
 });
 
-/** Raised when its meaning changes: a checkpoint of another version is discarded, the scan starts anew. */
+/**
+ * Raised when its meaning changes: a checkpoint of another version is discarded, and the scan starts anew.
+ */
 const checkpointVersion = 2;
 
 const checkpointSchema = z.object({
   version: z.literal(checkpointVersion),
   scanId: z.string(),
-  /** Name of the scan: another one begins anew. */
+  /** Name of the scan: a scan of another name starts anew. */
   requestId: z.string(),
-  /** Local time of the daemon that started it, milliseconds; only for its age. */
+  /** Local time of the daemon that started it, milliseconds; only used for its age. */
   startedAtMs: z.number(),
   apiVersion: z.string(),
   livemode: z.boolean(),
@@ -108,7 +141,7 @@ const checkpointSchema = z.object({
   t0: count.optional(),
   pages: count,
   windows: z.array(windowSchema).readonly(),
-  /** Runs of pages whose candidates count. */
+  /** Settled runs of pages, whose candidates count. */
   candidates: z.object({ next: count, open: z.array(count).readonly() }),
   removals: removalsSchema,
   result: resultSchema,
@@ -123,7 +156,7 @@ export type Approval = Readonly<z.infer<typeof approvalSchema>>;
 
 const maxAgeMs = 24 * 3_600_000;
 
-/** What a checkpoint must agree with to be gone on with. */
+/** What a checkpoint must match to be resumed. */
 export interface CheckpointOf {
   readonly requestId: string;
   readonly apiVersion: string;
@@ -150,11 +183,11 @@ export const newCheckpoint = (
   ...atTheBeginning,
 });
 
-/** A stored approval; one that was never saved, or by another version, is at its beginning. */
+/** A stored approval; starts at the beginning if none was saved, or another version saved it. */
 export const approvalOf = (stored: unknown): Approval =>
   approvalSchema.safeParse(stored).data ?? atTheBeginning;
 
-/** A stored checkpoint that can be gone on with: of this scan, version and account mode, younger than 24 hours. */
+/** A stored checkpoint that can be resumed: of this scan, API version and mode, and younger than 24 hours. */
 export function usableCheckpoint(
   stored: unknown,
   { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
@@ -172,44 +205,7 @@ export function usableCheckpoint(
     : undefined;
 }
 
-/** Scan state that is gone with the process: for dry runs, which leave nothing behind. */
-export function volatileScanState(): ScanState {
-  const candidates = new Map<string, Candidates[]>();
-  const keptOf = (scanId: string): Candidates[] => candidates.get(scanId) ?? [];
-  return {
-    begin: () => Promise.resolve(undefined),
-    save: () => Promise.resolve(),
-    addCandidates: (scanId, run, ids) => {
-      const kept = keptOf(scanId);
-      candidates.set(scanId, kept);
-      kept.push({ ids, upTo: String(kept.length) });
-      return Promise.resolve();
-    },
-    dropCandidates: () => Promise.resolve(),
-    async *candidates(scanId, after) {
-      await Promise.resolve();
-      yield* keptOf(scanId).slice(after === null ? 0 : Number(after) + 1);
-    },
-    end: () => Promise.resolve(),
-    held: () => Promise.resolve(undefined),
-    beginApproval: () => Promise.resolve(undefined),
-    saveApproval: () => Promise.resolve(),
-    endHeld: () => Promise.resolve(),
-    recentlyAbsent: () => Promise.resolve(new Set<StripeId>()),
-    noteAbsent: () => Promise.resolve(),
-  };
-}
+export const supersededRun = (): Fault => new Fault('lease_lost', 'Another run has taken over this scan');
 
-/** Reads what a state holds and leaves it as it is: for the dry run of an approval. */
-export const readOnlyScanState = (state: ScanState): ScanState => ({
-  ...volatileScanState(),
-  held: () => state.held(),
-  candidates: (scanId, after) => state.candidates(scanId, after),
-  recentlyAbsent: (ids) => state.recentlyAbsent(ids),
-});
-
-export const supersededRun = (): Fault =>
-  new Fault('lease_lost', 'Another run has taken this scan over', { kind: 'retryable' });
-
-/** Another run may be at work by now: nothing may be written any more. */
+/** Another run may be at work: nothing may be written any more. */
 export const isLeaseLost = (error: unknown): boolean => isFault(error) && error.code === 'lease_lost';

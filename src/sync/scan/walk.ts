@@ -1,29 +1,31 @@
-// Walks one window of `created` page by page, newest first; survives that the object used as cursor is deleted meanwhile.
+// Walks one window of `created` page by page, newest first. Continues if the object used as cursor is deleted
+// meanwhile.
 import { Fault } from '../../base/errors.js';
 import type { Answer, CallOptions, Source, StripeId, StripeObject } from '../ports.js';
 import type { Window } from './plan.js';
 
 /** What one call added to a window. */
 export interface Page extends Answer {
-  /** In the window, not seen before, newest first. */
+  /** In the window and not seen before, newest first. */
   readonly objects: readonly StripeObject[];
-  /** Entries that were no objects with an id and a `created`. */
+  /** Entries without an id or `created`. */
   readonly invalid: number;
-  /** Listing goes on after this id; undefined where the window has given no row yet. */
+  /** Listing continues after this id; undefined before the first row of the window. */
   readonly cursor: StripeId | undefined;
-  /** The window ends with this page. */
+  /** The last page of the window. */
   readonly isLast: boolean;
   /** Stripe's clock, unix seconds. */
   readonly stripeTime: number;
 }
 
-/** Steps back in a row before the walk starts again below what it has seen. */
+/** Steps back in a row before the walk starts again at the last second seen. */
 const maxCursorFailures = 3;
 
 /**
- * Fetches the next page of the window and moves the window's fetching on.
- * @returns undefined when the cursor was gone and the window stepped back: call again
- * @throws Fault `stripe_invalid_response` (retryable) for a page that says there is more and does not lead there: the walk would never end
+ * Fetches the next page of a window and advances the window.
+ * @returns undefined if the cursor was gone and the window stepped back: call again
+ * @throws Fault `stripe_invalid_response` for a page with `has_more` that has no rows or leads to itself: the
+ *   walk would never end
  */
 export async function fetchPage(
   source: Source,
@@ -45,15 +47,13 @@ export async function fetchPage(
   }
   const last = answer.objects.at(-1);
   if (answer.hasMore && (last === undefined || last.id === window.cursor)) {
-    throw new Fault('stripe_invalid_response', 'Stripe says that more follows a page, but not after whom', {
-      kind: 'retryable',
-    });
+    throw new Fault('stripe_invalid_response', 'Stripe sent a page with has_more that leads to no next page');
   }
   window.cursorFailures = 0;
   const newest = createdOf(answer.objects[0]);
   const oldest = createdOf(last);
   const objects = answer.objects.filter((object) => isNew(window, object));
-  const isBelow = oldest !== undefined && oldest < window.gte; // the rest was stolen while this page was on its way
+  const isBelow = oldest !== undefined && oldest < window.gte; // the rest was stolen while this page was in flight
   advance(window, answer.objects, objects);
   if (newest !== undefined && oldest !== undefined) {
     window.lastPage = { rows: answer.objects.length, seconds: newest - oldest };
@@ -70,7 +70,7 @@ export async function fetchPage(
   };
 }
 
-/** Listing is newest first: what is above the last row was seen, and of its second the ids in the tail. */
+/** Listing is newest first: rows above the last one were seen, and of its second the ids in the tail. */
 function isNew(window: Window, object: StripeObject): boolean {
   const created = createdOf(object);
   if (created === undefined || created < window.gte) return false;
@@ -87,7 +87,7 @@ function advance(window: Window, listed: readonly StripeObject[], fresh: readonl
     window.tail.add(object.id);
   }
   window.rows += fresh.length;
-  // Also a page of nothing but known rows moves the cursor on.
+  // A page of known rows alone also advances the cursor.
   const last = listed.at(-1);
   if (last) {
     window.cursor = last.id;
@@ -95,7 +95,7 @@ function advance(window: Window, listed: readonly StripeObject[], fresh: readonl
   }
 }
 
-/** `resource_missing` on the cursor: goes on after the id before it, or starts again at the last second seen. */
+/** The cursor is gone: continues after the id before it, or starts again at the last second seen. */
 function stepBack(window: Window): void {
   window.cursorFailures += 1;
   window.recentIds.pop();
@@ -106,7 +106,7 @@ function stepBack(window: Window): void {
   if (window.lastCreated !== undefined) window.queryLt = window.lastCreated + 1;
 }
 
-/** Every object that Stripe lists has `created`; one without could be placed in no window. */
+/** Every object that Stripe lists has `created`; one without it belongs to no window. */
 export function createdOf(object: StripeObject | undefined): number | undefined {
   const created = object?.['created'];
   return typeof created === 'number' ? created : undefined;

@@ -1,0 +1,41 @@
+// The implementations of the ports on MongoDB do what the ports say.
+import { describe } from 'vitest';
+import { createScanState } from '../../src/mirror/scan-state.js';
+import { stateIds, stateOf } from '../../src/mongo/sync-state.js';
+import { describeMirror } from '../conformance/mirror.js';
+import { describeScanState } from '../conformance/scan-state.js';
+import { freshDatabase } from '../support/database.js';
+import { openMirror } from '../support/mirror.js';
+
+const dayMs = 86_400_000;
+
+describe('the mirror in MongoDB', () => {
+  describeMirror(async () => {
+    const { mirror, stored } = await openMirror(freshDatabase());
+    const fieldsOf = async (id: string): Promise<object | undefined> => {
+      const document = await stored(id);
+      if (!document) return undefined;
+      const { _id, _sync, app, ...fields } = document;
+      return fields;
+    };
+    return { mirror, fieldsOf };
+  });
+});
+
+describe('the scan state in MongoDB', () => {
+  describeScanState(() => {
+    const states = stateOf(freshDatabase().db);
+    return Promise.resolve({
+      state: createScanState(states, 'customer'),
+      lastComplete: async () => {
+        const found = await states.findOne({ _id: stateIds.scanCompleted('customer') });
+        const at = found?.['at'] as Date | undefined;
+        return at && { scanId: String(found?.['scan']), daysAgo: (Date.now() - at.getTime()) / dayMs };
+      },
+      daysPass: async (days) => {
+        const earlier = { $subtract: ['$at', Math.round(days * dayMs)] };
+        await states.updateMany({ at: { $exists: true } }, [{ $set: { at: earlier } }]);
+      },
+    });
+  });
+});
