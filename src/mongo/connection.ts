@@ -1,11 +1,13 @@
 // The connection to MongoDB: options that notice a lost primary in seconds, and a start that waits for the server up to a deadline.
 import type mongoose from 'mongoose';
-import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause, withDeadline } from '../base/waiting.js';
 import { mendClosingSockets } from './closing-sockets.js';
 import { toMongoFault } from './faults.js';
+import { databaseOf } from './sync-state.js';
+
+export { databaseOf };
 
 export interface ConnectOptions {
   /** Connection string; never logged. */
@@ -102,11 +104,4 @@ export async function ping(connection: mongoose.Connection, timeoutMs: number): 
     () => answered,
     () => false,
   );
-}
-
-// What all parts that speak to MongoDB need of it: its handle, and the name of the daemon's own collection.
-/** The driver's own database: mongoose's collections would queue commands while MongoDB is away. @throws Fault where it was never opened */
-export function databaseOf(connection: Connection): mongo.Db {
-  if (connection.db) return connection.db;
-  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open', { kind: 'retryable' });
 }

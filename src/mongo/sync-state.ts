@@ -1,6 +1,7 @@
 // The collection `sync_state`, the daemon's own: every document that is in it, and the one handle by which all parts read and write it.
 // Nothing that a user may write is in it.
-import type { mongo } from 'mongoose';
+import type { Connection, mongo } from 'mongoose';
+import { Fault } from '../base/errors.js';
 
 export const stateCollectionName = 'sync_state';
 
@@ -44,6 +45,16 @@ export const durable = {
   writeConcern: { w: 'majority', wtimeoutMS: 10_000 },
   readPreference: 'primary',
 } as const;
+
+/**
+ * The driver's own database: mongoose's collections would queue commands while MongoDB is away. It stands here, not in connection.ts, so that
+ * who needs only names and types of a collection does not load the driver.
+ * @throws Fault where the connection was never opened
+ */
+export function databaseOf(connection: Connection): mongo.Db {
+  if (connection.db) return connection.db;
+  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open');
+}
 
 /** The collection `sync_state`. */
 export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>

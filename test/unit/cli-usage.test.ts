@@ -74,7 +74,7 @@ describe('a command line that cannot be used', () => {
       ['requests', 'retry', 'nightly', '--command', 'syncAll'],
     ].map((args) => ({
       args,
-      says: 'error: Which ones: either ids, or --failed with --command, --requested-by and --since',
+      says: 'error: Give either ids, or --failed, which --command, --requested-by and --since narrow',
     })),
     {
       args: ['requests', 'retry', '--failed', '--since', 'yesterday'],
@@ -129,6 +129,7 @@ it.each([
   'check-config',
   'requests',
   'status',
+  'help',
 ])('explains %s', async (command) => {
   const { code, out, err } = await run([command, '--help']);
 

@@ -1,11 +1,11 @@
-// What happens to requests as one looks on: what runs, what waits, what ended last, and what has changed since the last look. A change
-// stream tells which to look at, where there is one; looking at the newest and at all that was open finds the rest.
+// Requests as they change: what runs, what waits, what ended last, and what has changed since the last look. A change stream tells which
+// requests to read, where there is one. Each look also reads the newest and all that were open at the last look.
 import type { mongo } from 'mongoose';
 import { pause } from '../../base/waiting.js';
-import { persistently } from '../../mongo/faults.js';
 import { type Filter, isPending } from '../../requests/expressions.js';
-import { isEndStatus, type RequestCollection } from '../../requests/request.js';
+import { isEndStatus } from '../../requests/request.js';
 import { idOf, type RequestView, rowProjection, soundView } from '../../requests/view.js';
+import type { Session } from '../session.js';
 import { newestFirst, withoutCron } from './list.js';
 
 export interface Board {
@@ -13,20 +13,10 @@ export interface Board {
   /** The first to be claimed, and how many there are. */
   readonly waiting: readonly RequestView[];
   readonly waitingCount: number;
-  /** The last first. */
+  /** The latest first. */
   readonly ended: readonly RequestView[];
-  /** New or not as they were at the last look; at the first one what runs and waits. */
+  /** New or changed since the last look; at the first look what runs and waits. */
   readonly changed: readonly RequestView[];
-}
-
-export interface WatchOptions {
-  readonly requests: RequestCollection;
-  /** With the successes of cron's requests. */
-  readonly all: boolean;
-  readonly signal: AbortSignal;
-  /** How long MongoDB may stay away before watching is given up, in milliseconds. */
-  readonly patienceMs: number;
-  readonly onLook: (board: Board) => void;
 }
 
 const shortestPauseMs = 200;
@@ -35,14 +25,21 @@ const mostRunning = 50;
 const mostWaiting = 5;
 const mostEnded = 10;
 const newest = 50;
-/** Requests that are read at once, where a stream has told of many. */
+/** Most requests that one look reads because the stream told of them. */
 const mostRead = 500;
-/** How many are remembered that have ended, not to be told of again. */
+/** Ended requests that are remembered, so that they are not told again. */
 const mostRemembered = 5_000;
 
-/** Looks until the signal is aborted. @throws Fault when MongoDB stays away or refuses; the signal's reason */
-export async function watchBoard(options: WatchOptions): Promise<never> {
-  const watch = new Watch(options);
+/**
+ * Looks until the session is interrupted. `all`: with the successes of cron's requests.
+ * @throws Fault when MongoDB stays away or refuses; the signal's reason
+ */
+export async function watchBoard(
+  session: Session,
+  all: boolean,
+  onLook: (board: Board) => void,
+): Promise<never> {
+  const watch = new Watch(session, all, onLook);
   try {
     for (;;) {
       await watch.look();
@@ -54,17 +51,19 @@ export async function watchBoard(options: WatchOptions): Promise<never> {
 }
 
 class Watch {
-  readonly #options: WatchOptions;
   readonly #stream: mongo.ChangeStream;
-  /** Of those that have not ended, and of the last that have; in the order in which they were seen. */
+  /** Open requests and those that ended last, in the order in which they were seen. */
   readonly #seen = new Map<string, RequestView>();
   readonly #told = new Map<string, unknown>();
   #news = new AbortController();
   #isFirst = true;
 
-  constructor(options: WatchOptions) {
-    this.#options = options;
-    this.#stream = options.requests.watch([{ $project: { 'documentKey._id': 1 } }], {
+  constructor(
+    private readonly session: Session,
+    private readonly all: boolean,
+    private readonly onLook: (board: Board) => void,
+  ) {
+    this.#stream = session.requests.watch([{ $project: { 'documentKey._id': 1 } }], {
       maxAwaitTimeMS: 1_000,
     });
     this.#stream.on('change', (change) => {
@@ -73,7 +72,7 @@ class Watch {
       this.#told.set(String(documentKey._id), documentKey._id);
       this.#news.abort();
     });
-    // Without a stream, looking again and again does it alone.
+    // Without a stream the looks alone find the changes.
     this.#stream.on('error', () => undefined);
   }
 
@@ -82,7 +81,7 @@ class Watch {
     const [running, waiting, waitingCount] = await Promise.all([
       this.#find({ status: 'running' }, mostRunning, { _id: -1 }),
       this.#find(isPending, mostWaiting, { _id: 1 }),
-      this.#step(() => this.#options.requests.countDocuments(isPending)),
+      this.#step(() => this.session.requests.countDocuments(isPending)),
     ]);
     const others = await this.#others([...running, ...waiting]);
     const changed = [...others, ...running, ...waiting].filter((request) => this.#remember(request));
@@ -90,11 +89,11 @@ class Watch {
     const isFirst = this.#isFirst;
     this.#isFirst = false;
     const told = isFirst ? changed.filter(({ status }) => !isEndStatus(status)) : changed;
-    this.#options.onLook({ running, waiting, waitingCount, ended, changed: told });
+    this.onLook({ running, waiting, waitingCount, ended, changed: told });
   }
 
   async pause(): Promise<void> {
-    const { signal } = this.#options;
+    const { signal } = this.session;
     await pause(shortestPauseMs, signal);
     if (this.#told.size === 0) await pause(pauseMs, signal, this.#news.signal);
     signal.throwIfAborted();
@@ -104,12 +103,11 @@ class Watch {
     await this.#stream.close().catch(() => undefined);
   }
 
-  /** The newest, those that the stream has told of, and those that were open at the last look; in the order of their insertion. */
+  /** The newest, those that the stream has told of, and those that were open at the last look, in the order of their insertion. */
   async #others(known: readonly RequestView[]): Promise<readonly RequestView[]> {
-    const { requests, all } = this.#options;
-    const wanted = { statuses: [], command: undefined, requestedBy: undefined, all };
+    const newestOnes = newestFirst({ all: this.all }, newest);
     const found = await this.#step(() =>
-      requests.aggregate<{ readonly _id: unknown }>(newestFirst(wanted, newest)).toArray(),
+      this.session.requests.aggregate<{ readonly _id: unknown }>(newestOnes).toArray(),
     );
     const views = found.map(soundView).reverse();
     const have = new Set([...known, ...views].map(idOf));
@@ -121,25 +119,23 @@ class Watch {
     }
     const missing = [...ids].flatMap(([key, id]) => (have.has(key) ? [] : [id]));
     const more = missing.length > 0 ? await this.#find({ _id: { $in: missing } }, missing.length) : [];
-    // One that is no longer there was removed.
+    // A request that is no longer there was removed.
     const there = new Set([...have, ...more.map(idOf)]);
     for (const request of open) if (!there.has(idOf(request))) this.#seen.delete(idOf(request));
     return [...more, ...views];
   }
 
   async #find(filter: Filter, limit: number, sort: mongo.Sort = { _id: 1 }): Promise<readonly RequestView[]> {
-    const { requests, all } = this.#options;
-    const wanted = all ? filter : { $and: [filter, withoutCron] };
+    const wanted = this.all ? filter : { $and: [filter, withoutCron] };
     const options = { projection: rowProjection, limit, sort };
-    return (await this.#step(() => requests.find(wanted, options).toArray())).map(soundView);
+    return (await this.#step(() => this.session.requests.find(wanted, options).toArray())).map(soundView);
   }
 
   #step<T>(step: () => Promise<T>): Promise<T> {
-    const { patienceMs, signal } = this.#options;
-    return persistently('watching requests', step, { withinMs: patienceMs, signal });
+    return this.session.persist('watching requests', step);
   }
 
-  /** True when it is not as it was. */
+  /** True when it is new or has changed. */
   #remember(request: RequestView): boolean {
     const id = idOf(request);
     const before = this.#seen.get(id);
@@ -162,7 +158,7 @@ class Watch {
   }
 }
 
-/** What of a request is worth telling when it changes. */
+/** The fields whose change is worth telling. */
 const stateOf = (request: RequestView): string => {
   const { status, attempts, cancel, runAt, waitsFor, progress, finishedAt } = request;
   return JSON.stringify([status ?? 'pending', attempts, cancel, runAt, waitsFor, progress?.done, finishedAt]);
