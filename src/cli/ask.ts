@@ -41,15 +41,11 @@ export async function syncByIds(
   return ask(terminal, options, requests, ids.length);
 }
 
-export interface SyncBatchOptions extends AskOptions {
-  readonly observedAt?: Date;
-}
-
 /** As many requests as the customers need. */
 export async function syncBatch(
   terminal: Terminal,
   file: string,
-  options: SyncBatchOptions,
+  options: AskOptions & { readonly observedAt?: Date },
 ): Promise<ExitCode> {
   const { observedAt } = options;
   const name = inputName(file);
@@ -140,15 +136,14 @@ const mostNamed = 3;
 
 /** What to type to look at requests that are no longer followed. */
 function howItGoesOn(requests: readonly NewRequest[], isInProcess = false): string {
+  const [first] = requests;
   const isOne = requests.length === 1;
-  const ids = requests.length > mostNamed ? ['ID…'] : requests.map(({ _id }) => String(_id));
-  const command = requests[0]?.command ?? '';
-  const subject = isOne ? 'The request' : 'The requests';
-  return [
-    isInProcess
-      ? `${subject} now ${isOne ? 'waits' : 'wait'} for a daemon:`
-      : `${subject} ${isOne ? 'continues' : 'continue'}, no longer followed:`,
-    `  ${serviceName} requests ${isOne ? `watch ${ids.join('')}` : `list --command ${command} --requested-by cli`}`,
-    `  ${serviceName} requests cancel ${ids.join(' ')}`,
-  ].join('\n');
+  const ids = requests.length > mostNamed ? 'ID…' : requests.map(({ _id }) => String(_id)).join(' ');
+  const state = isInProcess
+    ? 'Unfinished work is left for a daemon'
+    : 'No longer followed; the work continues';
+  const look = isOne ? `watch ${ids}` : `list --command ${first?.command ?? ''} --requested-by cli`;
+  return [`${state}:`, `  ${serviceName} requests ${look}`, `  ${serviceName} requests cancel ${ids}`].join(
+    '\n',
+  );
 }

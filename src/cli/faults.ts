@@ -51,16 +51,12 @@ export function exitCodeOf(error: unknown): ExitCode {
 export function complain(terminal: Terminal, error: unknown): void {
   if (error instanceof Interrupted) return;
   if (isFault(error) || error instanceof OutOfTime || error instanceof Refusal) {
-    terminal.note(complaintOf(error));
+    const hasFaults = error instanceof ConfigFault || error instanceof UsageFault;
+    const faults = hasFaults ? error.faults : [error.message];
+    terminal.note(faults.map((each) => `error: ${each}`).join('\n'));
     return;
   }
   createLogger({ level: 'error', format: 'auto' }, 'stderr').fatal({ err: error }, 'Unexpected error');
-}
-
-function complaintOf(error: Fault | OutOfTime | Refusal): string {
-  const hasFaults = error instanceof ConfigFault || error instanceof UsageFault;
-  const faults = hasFaults ? error.faults : [error.message];
-  return faults.map((each) => `error: ${each}`).join('\n');
 }
 
 const signals = ['SIGINT', 'SIGTERM'] as const;

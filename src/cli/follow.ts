@@ -37,17 +37,29 @@ export async function followToEnd(
   ids: readonly RequestId[],
   { signal, onLook, patienceMs }: FollowOptions,
 ): Promise<readonly RequestView[]> {
-  const slots: Slot[] = ids.map((id) => ({ id, request: undefined, other: undefined }));
+  const read = async (wanted: readonly RequestId[]): Promise<ReadonlyMap<string, RequestView>> => {
+    const find = () => requests.find({ _id: { $in: wanted } }, { projection: unseen }).toArray();
+    const found = persistently('reading the request', find, { withinMs: patienceMs, signal });
+    // A read from a server that hangs must not hold up an interruption.
+    return new Map((await orAborted(found, signal)).map((request) => [String(request._id), request]));
+  };
+  const known = new Map<string, RequestView>();
+  const isOpen = (id: RequestId): boolean => !isEndStatus(known.get(String(id))?.status);
   const changes = watchChanges(requests, ids);
   try {
-    let longestMs = shortestPauseMs;
-    for (;;) {
-      await look(requests, slots, { signal, patienceMs });
-      await onLook(slots.flatMap(({ other, request }) => other ?? request ?? []));
-      if (slots.every(hasEnded)) return slots.flatMap(({ request }) => request ?? []);
+    for (let longestMs = shortestPauseMs; ;) {
+      const open = ids.filter(isOpen);
+      const byId = await read(open);
+      for (const id of open) known.set(String(id), byId.get(String(id)) ?? gone(id));
+      // The scans that run for others.
+      const awaited = [...byId.values()].flatMap(({ waitsFor }) => waitsFor ?? []);
+      const others = awaited.length > 0 ? await read(awaited) : new Map<string, RequestView>();
+      const all = ids.flatMap((id) => known.get(String(id)) ?? []);
+      await onLook(all.map((request) => others.get(String(request.waitsFor)) ?? request));
+      if (!ids.some(isOpen)) return all;
       await changes.next(longestMs, signal);
-      // The change stream does not cover the scan that runs for another request.
-      const isTold = changes.isOpen() && slots.every(({ other }) => other === undefined);
+      // The change stream does not tell of those other scans.
+      const isTold = changes.isOpen() && others.size === 0;
       longestMs = Math.min(longestMs * 2, isTold ? pauseMsWithStream : pauseMs);
     }
   } finally {
@@ -55,37 +67,8 @@ export async function followToEnd(
   }
 }
 
-interface Slot {
-  readonly id: RequestId;
-  request: RequestView | undefined;
-  /** The scan that runs for it, while it does. */
-  other: RequestView | undefined;
-}
-
-const hasEnded = ({ request }: Slot): boolean => isEndStatus(request?.status);
-
-async function look(
-  requests: RequestCollection,
-  slots: readonly Slot[],
-  { signal, patienceMs }: Pick<FollowOptions, 'signal' | 'patienceMs'>,
-): Promise<void> {
-  const open = slots.filter((slot) => !hasEnded(slot));
-  const readAll = async (ids: readonly RequestId[]): Promise<ReadonlyMap<string, RequestView>> => {
-    const read = () => requests.find({ _id: { $in: ids } }, { projection: unseen }).toArray();
-    const found = persistently('reading the request', read, { withinMs: patienceMs, signal });
-    // A read from a server that hangs must not hold up an interruption.
-    return new Map((await orAborted(found, signal)).map((request) => [String(request._id), request]));
-  };
-  const byId = await readAll(open.map(({ id }) => id));
-  const awaited = [...byId.values()].flatMap(({ waitsFor }) => waitsFor ?? []);
-  const others = awaited.length > 0 ? await readAll(awaited) : undefined;
-  for (const slot of open) {
-    slot.request = byId.get(String(slot.id));
-    if (!slot.request) {
-      throw new Fault('not_found', `Request ${String(slot.id)} was removed before its end was seen`);
-    }
-    slot.other = others?.get(String(slot.request.waitsFor));
-  }
+function gone(id: RequestId): never {
+  throw new Fault('not_found', `Request ${String(id)} was removed before its end was seen`);
 }
 
 interface Changes {

@@ -140,7 +140,7 @@ describe('requests list', () => {
     );
     const screen = { columns: 80, rows: 24, write: () => undefined };
 
-    const { stdout } = await callCommandLine(['requests', 'list'], env, screen);
+    const { stdout } = await callCommandLine(['requests', 'list'], env, { screen });
 
     expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
     expect(stdout).toContain('attempts_exhausted');

@@ -14,7 +14,7 @@ describe('a command without a daemon', () => {
     running.signal('SIGINT');
 
     expect(await running.exit).toEqual({ code: 130, signal: null });
-    expect(errorsOf(running)).toContain('The request continues, no longer followed:');
+    expect(errorsOf(running)).toContain('No longer followed; the work continues:');
     const request = await onlyRequest(database);
     expect(request).toEqual({
       _id: expect.any(mongo.ObjectId) as unknown,

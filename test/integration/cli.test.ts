@@ -61,10 +61,10 @@ describe('the command line', () => {
 describe('help', () => {
   it('of a command or a subcommand is what its own --help prints', async () => {
     for (const path of [[], ['sync-by-ids'], ['requests', 'retry'], ['help']]) {
-      const asked = await callCommandLine(['help', ...path], {});
+      const asked = await callCommandLine(['help', ...path]);
 
       expect(asked).toMatchObject({ code: 0, stderr: '' });
-      expect(asked).toEqual(await callCommandLine([...path, '--help'], {}));
+      expect(asked).toEqual(await callCommandLine([...path, '--help']));
     }
   });
 
@@ -79,7 +79,7 @@ describe('help', () => {
       "'stripe-mongo-sync sync-by-ids' has no subcommand 'cus_1'\nSee stripe-mongo-sync sync-by-ids --help",
     ],
   ])('of a command that is not there ends with 2: %j', async (path, says) => {
-    const { code, stdout, stderr } = await callCommandLine(['help', ...path], {});
+    const { code, stdout, stderr } = await callCommandLine(['help', ...path]);
 
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toBe(`error: ${says}`);
@@ -91,7 +91,7 @@ describe('help', () => {
     [['requests', 'lsit'], ' requests'],
     [['requests', 'retry', '--since', 'noon'], ' requests retry'],
   ])('is pointed to by the error of the command itself: %j', async (args, path) => {
-    const { code, stderr } = await callCommandLine(args, {});
+    const { code, stderr } = await callCommandLine(args);
 
     expect(code).toBe(2);
     expect(stderr.split('\n').at(-1)).toBe(`See stripe-mongo-sync${path} --help`);

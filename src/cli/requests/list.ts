@@ -66,8 +66,8 @@ async function notesOf(
   if (found > limit) notes.push(`There are more than ${limit}; a higher --limit shows them`);
   else if (wanted.requestedBy !== undefined) {
     const searched = await requests.countDocuments(wantedOfAll(wanted), { limit: mostSearched + 1 });
-    if (searched > mostSearched)
-      notes.push(`Searched only the newest ${count(mostSearched)} for --requested-by`);
+    const most = count(mostSearched);
+    if (searched > mostSearched) notes.push(`Searched only the newest ${most} for --requested-by`);
   }
   return notes;
 }
@@ -116,9 +116,7 @@ function ofStatus({ status, command }: Wanted): Filter {
   const statuses = status ?? (command === undefined ? undefined : requestStatuses);
   return {
     // A request without a status is pending.
-    ...(statuses && {
-      status: { $in: statuses.flatMap((each) => (each === 'pending' ? [each, null] : [each])) },
-    }),
+    ...(statuses && { status: { $in: statuses.includes('pending') ? [...statuses, null] : statuses } }),
     ...(command !== undefined && { command: { $eq: command } }),
   };
 }

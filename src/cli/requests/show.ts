@@ -73,7 +73,7 @@ function factLines(request: RequestView, stored: SyncRequestDocument, now: Date)
     ['finished', at(request.finishedAt)],
     ['attempts', attempts === undefined ? undefined : ofMost(attempts, maxAttempts)],
     ['progress as of', at(isEndStatus(request.status) ? undefined : request.progress?.updatedAt)],
-    ['lease of', lease && `${lease.owner} (fence ${lease.fence})`],
+    ['lease holder', lease && `${lease.owner} (fence ${lease.fence})`],
     ['lease until', at(lease?.expiresAt)],
     ['runs as', request.waitsFor && String(request.waitsFor)],
     ['ran as', request.coalescedInto && String(request.coalescedInto)],

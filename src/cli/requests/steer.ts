@@ -61,7 +61,7 @@ export async function steerAll(
   return isDone(ended) ? exitCode : exitCodes.failed;
 }
 
-export const nameOf = (request: RequestView): string => `request ${idOf(request)} (${request.command})`;
+const nameOf = (request: RequestView): string => `request ${idOf(request)} (${request.command})`;
 
 export interface Update {
   readonly doing: string;

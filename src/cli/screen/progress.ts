@@ -6,64 +6,50 @@ import type { Terminal } from './terminal.js';
 
 export interface ProgressDisplay {
   show(progress: ProgressText): void;
-  /** Leaves nothing of a bar behind. */
+  /** Leaves nothing of a bar behind. May be called again. */
   end(): void;
 }
 
 export const createProgressDisplay = (terminal: Terminal): ProgressDisplay =>
-  terminal.stderr.isTTY ? new BarDisplay(terminal) : new LineDisplay(terminal);
+  terminal.stderr.isTTY ? barDisplay(terminal) : lineDisplay(terminal);
 
-const longestLineGapMs = 1_000;
+const shortestLineGapMs = 1_000;
 
-class LineDisplay implements ProgressDisplay {
-  #lastText: string | undefined;
-  /** Work that ends sooner needs no progress. */
-  #lastMs = performance.now();
-
-  constructor(private readonly terminal: Terminal) {}
-
-  show({ text, ratio }: ProgressText): void {
-    const nowMs = performance.now();
-    const line = ratio === undefined ? text : `${percent(ratio)} ${text}`;
-    if (line === this.#lastText || nowMs - this.#lastMs < longestLineGapMs) return;
-    this.#lastText = line;
-    this.#lastMs = nowMs;
-    this.terminal.note(line);
-  }
-
-  end(): void {
-    this.#lastText = undefined;
-  }
+function lineDisplay(terminal: Terminal): ProgressDisplay {
+  let lastLine = '';
+  // Work that ends sooner needs no progress.
+  let lastMs = performance.now();
+  return {
+    show: ({ text, ratio }) => {
+      const nowMs = performance.now();
+      const line = ratio === undefined ? text : `${percent(ratio)} ${text}`;
+      if (line === lastLine || nowMs - lastMs < shortestLineGapMs) return;
+      lastLine = line;
+      lastMs = nowMs;
+      terminal.note(line);
+    },
+    end: () => undefined,
+  };
 }
 
-class BarDisplay implements ProgressDisplay {
-  readonly #bar: cliProgress.SingleBar;
-  readonly #giveWay: () => void;
-
-  constructor(terminal: Terminal) {
-    this.#bar = new cliProgress.SingleBar(
-      {
-        stream: terminal.stderr,
-        format: formatBar,
-        barsize: 24,
-        linewrap: true,
-        clearOnComplete: true,
-        gracefulExit: false,
-      },
-      cliProgress.Presets.shades_classic,
-    );
-    this.#giveWay = terminal.makeWay(() => this.#bar.stop());
-  }
-
-  show(progress: ProgressText): void {
-    if (!this.#bar.isActive) this.#bar.start(1, 0, progress);
-    this.#bar.update(progress.ratio ?? 0, progress);
-  }
-
-  end(): void {
-    this.#giveWay();
-    this.#bar.stop();
-  }
+function barDisplay(terminal: Terminal): ProgressDisplay {
+  const { stderr: stream } = terminal;
+  const looks = { barsize: 24, linewrap: true, clearOnComplete: true, gracefulExit: false };
+  const bar = new cliProgress.SingleBar(
+    { stream, format: formatBar, ...looks },
+    cliProgress.Presets.shades_classic,
+  );
+  const giveWay = terminal.makeWay(() => bar.stop());
+  return {
+    show: (progress) => {
+      if (!bar.isActive) bar.start(1, 0, progress);
+      bar.update(progress.ratio ?? 0, progress);
+    },
+    end: () => {
+      giveWay();
+      bar.stop();
+    },
+  };
 }
 
 /** Without a bar while the total is not known. */

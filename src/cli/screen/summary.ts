@@ -39,7 +39,8 @@ export function headline(requests: readonly RequestView[]): string {
   const seconds = secondsOf(requests);
   const dry = requests.some(({ dryRun }) => dryRun === true) ? ', a dry run: nothing was written' : '';
   const time = seconds === undefined ? '' : ` in ${duration(seconds)}`;
-  return `${first?.command ?? ''} ${overallStatus(requests)}${time} (${name})${dry}`;
+  const commands = [...new Set(requests.map(({ command }) => command))].join(', ');
+  return `${commands} ${overallStatus(requests)}${time} (${name})${dry}`;
 }
 
 /** From the start of the first to the end of the last. */
