@@ -104,8 +104,8 @@ const ask = (
 
 /**
  * Inserts each exactly once: the ids are made here, so an insertion whose answer was lost is found again.
- * @throws Fault `invalid_request` where MongoDB's own rules refuse one, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on
- * abort. Those before stay inserted.
+ * @throws Fault `invalid_request` where MongoDB's own rules refuse one, `mongodb_unavailable`,
+ * `mongodb_rejected`; the signal's reason on abort. Those before stay inserted.
  */
 async function insert(
   { terminal, requests, persist }: Session,

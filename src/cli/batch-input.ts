@@ -1,5 +1,5 @@
-// Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one object per line (NDJSON).
-// Faults name the place and never the content, which is personal data.
+// Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one
+// object per line (NDJSON). Faults name the place and never the content, which is personal data.
 import { createReadStream } from 'node:fs';
 import { describeType } from '../requests/commands.js';
 import { isStripeId } from '../sync/ports.js';
@@ -18,7 +18,8 @@ interface Found {
 
 /**
  * The customers of a text, in their order.
- * @throws UsageFault that names every fault: the text is no JSON, holds nothing, or an entry is no object with a valid id
+ * @throws UsageFault that names every fault: the text is no JSON, holds nothing, or an entry is no object
+ * with a valid id
  */
 export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const found = readEntries(text, name);
@@ -42,7 +43,7 @@ function readEntries(text: string, name: string): readonly Found[] {
   const lines = text.split('\n').flatMap((line, index) => {
     return line.trim() === '' ? [] : [{ line, before: index, parsed: parseJson(line) }];
   });
-  // Only if the first line parses is the text one object per line; otherwise its author takes the whole text for JSON.
+  // One object per line only if the first line parses; otherwise the whole text was meant as one JSON value.
   if (lines.length < 2 || !lines[0]?.parsed) {
     throw new UsageFault([`${name}: ${whereWrong(text, 0)}`]);
   }
@@ -98,7 +99,8 @@ function shown(value: unknown): string {
   return 'id' in value ? `an object whose id is ${describeType(value.id)}` : 'an object without one';
 }
 
-// Finds where a text stops being JSON. JSON.parse does not always tell, and its message quotes the text, which is personal data.
+// Finds where a text stops being JSON. JSON.parse does not always tell, and its message quotes the text,
+// which is personal data.
 const blank = /[ \t\n\r]*/y;
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
@@ -142,7 +144,10 @@ function scalarEnd(text: string, at: number): Step {
   return end === undefined ? { wrongAt: at } : { end };
 }
 
-/** Offset of the first character that cannot stand where it stands, the text's length where it ends too early; undefined for JSON. */
+/**
+ * Offset of the first character that cannot stand where it stands, the text's length where it ends too early;
+ * undefined for JSON.
+ */
 export function jsonFaultOffset(text: string): number | undefined {
   const closers: ('}' | ']')[] = [];
   let at = skipBlank(text, 0);

@@ -1,5 +1,6 @@
-// The command line on one page: every command with its help, its arguments and options, and the function that runs it. That function is
-// loaded when its command is called, so that help and usage errors load neither the MongoDB driver nor the Stripe SDK.
+// The command line on one page: every command with its help, its arguments and options, and the function that
+// runs it. That function is loaded when its command is called, so that help and usage errors load neither the
+// MongoDB driver nor the Stripe SDK.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { serviceName, serviceVersion } from '../base/version.js';
 import { type RequestStatus, requestStatuses } from '../requests/request.js';
@@ -222,7 +223,7 @@ function addHelp(program: Command): void {
 const pathOf = (command: Command): string =>
   command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
 
-/** Runs the command that the arguments name. Never rejects: faults are told on stderr and become the exit code. */
+/** Runs the command that the arguments name. Never rejects: faults go to stderr and become the exit code. */
 export async function runCommandLine(args: readonly string[], terminal: Terminal): Promise<ExitCode> {
   let exitCode: ExitCode = exitCodes.succeeded;
   const program = new Command(serviceName)

@@ -6,8 +6,8 @@ import { ConfigFault } from '../config/load.js';
 import type { Terminal } from './screen/terminal.js';
 
 /**
- * What the user typed or handed over cannot be used: exit code 2, nothing was changed. `faults` has one sentence each, without customers'
- * data.
+ * What the user typed or handed over cannot be used: exit code 2, nothing was changed. `faults` has one
+ * sentence each, without customers' data.
  */
 export class UsageFault extends Fault {
   constructor(readonly faults: readonly string[]) {
@@ -23,7 +23,7 @@ export function limitedFaults(faults: readonly string[]): readonly string[] {
   return more > 0 ? [...faults.slice(0, mostTold), `${more} more faults of this kind`] : faults;
 }
 
-/** What was asked for is not possible in the present state: exit code 1, one sentence, nothing was changed. */
+/** What was asked for is not possible in the present state: exit code 1, nothing was changed. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
 }
@@ -46,7 +46,8 @@ export function exitCodeOf(error: unknown): ExitCode {
 }
 
 /**
- * Prints one sentence for each fault. An unexpected error is logged with its stack, without its message: that may quote a document.
+ * Prints one sentence for each fault. An unexpected error is logged with its stack, without its message: that
+ * may quote a document.
  */
 export function complain(terminal: Terminal, error: unknown): void {
   if (error instanceof Interrupted) return;
@@ -85,7 +86,10 @@ export class OutOfTime extends Error {
   }
 }
 
-/** Runs the task with a signal that SIGINT or SIGTERM aborts with `Interrupted`. A second signal ends the process at once. */
+/**
+ * Runs the task with a signal that SIGINT or SIGTERM aborts with `Interrupted`. A second signal ends the
+ * process at once.
+ */
 export async function interruptibly<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const interrupt = (by: (typeof signals)[number]): void => {

@@ -1,7 +1,8 @@
-// Follows requests until they end, by reading their documents: a change stream says when to look, and polling finds what it misses.
-// Only reads; whoever stops following changes nothing.
+// Follows requests until they end, by reading their documents: a change stream says when to look, and polling
+// finds what it misses. Only reads; whoever stops following changes nothing.
 import { Fault, isFault } from '../base/errors.js';
-import { orAborted, pause } from '../base/waiting.js';
+import { endWaits, orAborted, pause } from '../base/waiting.js';
+import { ChangeStreamFollower } from '../mongo/change-stream.js';
 import { persistently } from '../mongo/faults.js';
 import { isEndStatus, type RequestId, type RequestCollection } from '../requests/request.js';
 import { type RequestView, soundView } from '../requests/view.js';
@@ -28,9 +29,10 @@ const pauseMsWithStream = 2_000;
 const unseen = { batch: 0, ids: 0 } as const;
 
 /**
- * Waits until all have ended, and returns them in the order of the ids. Of a request for which another scan runs, `onLook` gets that scan: its
- * progress is both's.
- * @throws Fault `not_found` when one is no longer there, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort
+ * Waits until all have ended, and returns them in the order of the ids. Of a request for which another scan
+ * runs, `onLook` gets that scan: its progress is both's.
+ * @throws Fault `not_found` when one is no longer there, `mongodb_unavailable`, `mongodb_rejected`; the
+ * signal's reason on abort
  */
 export async function followToEnd(
   requests: RequestCollection,
@@ -45,7 +47,15 @@ export async function followToEnd(
   };
   const known = new Map<string, RequestView>();
   const isOpen = (id: RequestId): boolean => !isEndStatus(known.get(String(id))?.status);
-  const changes = watchChanges(requests, ids);
+  let news = new AbortController();
+  const look = (): void => endWaits(news);
+  // Without change streams (a standalone server, a user without the right) only the clock says when to look.
+  const changes = new ChangeStreamFollower({
+    collection: () => requests,
+    pipeline: [{ $match: { 'documentKey._id': { $in: ids } } }, { $project: { _id: 1 } }],
+    onOpened: look,
+    onEvent: look,
+  });
   try {
     for (let longestMs = shortestPauseMs; ;) {
       const open = ids.filter(isOpen);
@@ -57,54 +67,22 @@ export async function followToEnd(
       const all = ids.flatMap((id) => known.get(String(id)) ?? []);
       await onLook(all.map((request) => others.get(String(request.waitsFor)) ?? request));
       if (!ids.some(isOpen)) return all;
-      await changes.next(longestMs, signal);
+      // Not at once at a change: changes come in crowds.
+      await pause(shortestPauseMs, signal);
+      await pause(longestMs - shortestPauseMs, signal, news.signal);
+      signal.throwIfAborted();
+      news = new AbortController();
       // The change stream does not tell of those other scans.
-      const isTold = changes.isOpen() && others.size === 0;
+      const isTold = changes.isOpen && others.size === 0;
       longestMs = Math.min(longestMs * 2, isTold ? pauseMsWithStream : pauseMs);
     }
   } finally {
-    await changes.close();
+    changes.close();
   }
 }
 
 function gone(id: RequestId): never {
   throw new Fault('not_found', `Request ${String(id)} was removed before its end was seen`);
-}
-
-interface Changes {
-  /** Resolves at the next change, but not at once, for changes come in crowds; after `longestMs` at the latest. */
-  next(longestMs: number, signal: AbortSignal): Promise<void>;
-  /** Whether changes are told. */
-  isOpen(): boolean;
-  close(): Promise<void>;
-}
-
-/** Without change streams (a standalone server, a user without the right) it is the clock alone that says when to look. */
-function watchChanges(requests: RequestCollection, ids: readonly RequestId[]): Changes {
-  const pipeline = [{ $match: { 'documentKey._id': { $in: ids } } }, { $project: { _id: 1 } }];
-  const stream = requests.watch(pipeline, { maxAwaitTimeMS: 1_000 });
-  let isOpen = false;
-  let news = new AbortController();
-  // The first answer of the server, empty or not.
-  stream.once('resumeTokenChanged', () => (isOpen = true));
-  stream.on('change', () => news.abort());
-  // The driver resumes what can be resumed: an error is the end.
-  const end = (): void => void (isOpen = false);
-  stream.on('error', end);
-  stream.on('close', end);
-
-  return {
-    isOpen: () => isOpen,
-    next: async (longestMs, signal) => {
-      await pause(shortestPauseMs, signal);
-      await pause(longestMs - shortestPauseMs, signal, news.signal);
-      signal.throwIfAborted();
-      news = new AbortController();
-    },
-    close: async () => {
-      await stream.close().catch(() => undefined);
-    },
-  };
 }
 
 export interface Following {
@@ -120,7 +98,7 @@ export interface Following {
 }
 
 /**
- * Follows requests with progress on stderr. With `--in-process` this process also runs them, and both are awaited.
+ * Follows requests with progress on stderr. With `--in-process` this process also runs them.
  * @throws as `followToEnd`; `OutOfTime`; what running them throws
  */
 export async function follow(session: Session, following: Following): Promise<readonly RequestView[]> {

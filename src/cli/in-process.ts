@@ -5,7 +5,7 @@ import { RequestWorker } from '../requests/worker/worker.js';
 import { openServices } from '../services.js';
 import type { CommandSettings, RequestWork } from './session.js';
 
-/** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason on abort */
+/** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason */
 export async function openWorker(
   { config, logger, workLogger, readSecret }: CommandSettings,
   connection: mongoose.Connection,

@@ -1,4 +1,4 @@
-// `migrate`: creates what the daemon needs in MongoDB, so that the daemon itself can run without the right to.
+// `migrate`: creates what the daemon needs in MongoDB, so that the daemon itself needs no right to create it.
 import { migrate } from '../migration.js';
 import type { Change } from '../mongo/collections.js';
 import { type ExitCode, exitCodes } from './faults.js';
@@ -11,7 +11,7 @@ export interface MigrateOptions {
 }
 
 /**
- * Prints what became of each part. Exit code 1 where MongoDB refused one: the others are created all the same.
+ * Prints the outcome of each part. Exit code 1 where MongoDB refused one; the others are created.
  * @throws as `withSession`; a Fault where MongoDB stays away
  */
 export const runMigrate = (terminal: Terminal, { json }: MigrateOptions): Promise<ExitCode> =>

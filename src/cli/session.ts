@@ -1,4 +1,5 @@
-// What a command works with: the settings it needs, a quiet log on stderr, MongoDB, and with `--in-process` everything that runs requests.
+// What a command works with: the settings it needs, a quiet log on stderr, MongoDB, and with `--in-process`
+// everything that runs requests.
 import mongoose, { type mongo } from 'mongoose';
 import { createLogger, type Logger } from '../base/logger.js';
 import { serviceName } from '../base/version.js';
@@ -43,7 +44,8 @@ export interface Session {
 
 /**
  * Opens a session for the task and closes it whatever comes of it.
- * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe cannot be used; `Interrupted`; what the task throws
+ * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe cannot be used;
+ * `Interrupted`; what the task throws
  */
 export function withSession(
   terminal: Terminal,
@@ -82,7 +84,10 @@ export function withSession(
   });
 }
 
-/** Requires only what the command needs. Logs at level `warn` unless LOG_LEVEL is set: stdout is for the command's result. */
+/**
+ * Requires only what the command needs. Logs at level `warn` unless LOG_LEVEL is set: stdout is for the
+ * command's result.
+ */
 function loadSettings(terminal: Terminal, inProcess: boolean): CommandSettings {
   const loaded = loadConfig({ requires: inProcess ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'] });
   const { config, sources } = loaded;

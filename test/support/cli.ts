@@ -30,7 +30,8 @@ export interface CallOptions {
 }
 
 /**
- * The same command line within this process, which takes a fraction of the time; one at a time, as it uses mongoose's own connection.
+ * The same command line within this process, which takes a fraction of the time; one at a time, as it uses
+ * mongoose's own connection.
  */
 export async function callCommandLine(
   args: string[],

@@ -1,7 +1,9 @@
-// Requests as they change: what runs, what waits, what ended last, and what has changed since the last look. A change stream tells which
-// requests to read, where there is one. Each look also reads the newest and all that were open at the last look.
+// Requests as they change: what runs, what waits, what ended last, and what has changed since the last look.
+// A change stream tells which requests to read, where there is one. Each look also reads the newest and all
+// that were open at the last look.
 import type { mongo } from 'mongoose';
-import { pause } from '../../base/waiting.js';
+import { endWaits, pause } from '../../base/waiting.js';
+import { ChangeStreamFollower } from '../../mongo/change-stream.js';
 import { type Filter, isPending } from '../../requests/expressions.js';
 import { isEndStatus } from '../../requests/request.js';
 import { idOf, type RequestView, rowProjection, soundView } from '../../requests/view.js';
@@ -34,50 +36,48 @@ const mostRemembered = 5_000;
  * Looks until the session is interrupted. `all`: with the successes of cron's requests.
  * @throws Fault when MongoDB stays away or refuses; the signal's reason
  */
-export async function watchBoard(
-  session: Session,
-  all: boolean,
-  onLook: (board: Board) => void,
-): Promise<never> {
-  const watch = new Watch(session, all, onLook);
-  try {
-    for (;;) {
-      await watch.look();
-      await watch.pause();
-    }
-  } finally {
-    await watch.close();
-  }
-}
+export const watchBoard = (session: Session, all: boolean, onLook: (board: Board) => void): Promise<never> =>
+  new Watch(session, all).run(onLook);
 
 class Watch {
-  readonly #stream: mongo.ChangeStream;
   /** Open requests and those that ended last, in the order in which they were seen. */
   readonly #seen = new Map<string, RequestView>();
+  /** Ids that the change stream has told of. */
   readonly #told = new Map<string, unknown>();
-  #news = new AbortController();
-  #isFirst = true;
 
   constructor(
     private readonly session: Session,
     private readonly all: boolean,
-    private readonly onLook: (board: Board) => void,
-  ) {
-    this.#stream = session.requests.watch([{ $project: { 'documentKey._id': 1 } }], {
-      maxAwaitTimeMS: 1_000,
+  ) {}
+
+  async run(onLook: (board: Board) => void): Promise<never> {
+    const { requests, signal } = this.session;
+    let news = new AbortController();
+    const changes = new ChangeStreamFollower<{ readonly documentKey?: { readonly _id: unknown } }>({
+      collection: () => requests,
+      pipeline: [{ $project: { 'documentKey._id': 1 } }],
+      onEvent: ({ documentKey }) => {
+        if (!documentKey) return;
+        this.#told.set(String(documentKey._id), documentKey._id);
+        endWaits(news);
+      },
     });
-    this.#stream.on('change', (change) => {
-      const { documentKey } = change as { readonly documentKey?: { readonly _id: unknown } };
-      if (!documentKey) return;
-      this.#told.set(String(documentKey._id), documentKey._id);
-      this.#news.abort();
-    });
-    // Without a stream the looks alone find the changes.
-    this.#stream.on('error', () => undefined);
+    try {
+      for (let isFirst = true; ; isFirst = false) {
+        news = new AbortController();
+        const board = await this.#look();
+        const open = board.changed.filter(({ status }) => !isEndStatus(status));
+        onLook(isFirst ? { ...board, changed: open } : board);
+        await pause(shortestPauseMs, signal);
+        if (this.#told.size === 0) await pause(pauseMs, signal, news.signal);
+        signal.throwIfAborted();
+      }
+    } finally {
+      changes.close();
+    }
   }
 
-  async look(): Promise<void> {
-    this.#news = new AbortController();
+  async #look(): Promise<Board> {
     const [running, waiting, waitingCount] = await Promise.all([
       this.#find({ status: 'running' }, mostRunning, { _id: -1 }),
       this.#find(isPending, mostWaiting, { _id: 1 }),
@@ -85,25 +85,13 @@ class Watch {
     ]);
     const others = await this.#others([...running, ...waiting]);
     const changed = [...others, ...running, ...waiting].filter((request) => this.#remember(request));
-    const ended = this.#ended();
-    const isFirst = this.#isFirst;
-    this.#isFirst = false;
-    const told = isFirst ? changed.filter(({ status }) => !isEndStatus(status)) : changed;
-    this.onLook({ running, waiting, waitingCount, ended, changed: told });
+    return { running, waiting, waitingCount, ended: this.#ended(), changed };
   }
 
-  async pause(): Promise<void> {
-    const { signal } = this.session;
-    await pause(shortestPauseMs, signal);
-    if (this.#told.size === 0) await pause(pauseMs, signal, this.#news.signal);
-    signal.throwIfAborted();
-  }
-
-  async close(): Promise<void> {
-    await this.#stream.close().catch(() => undefined);
-  }
-
-  /** The newest, those that the stream has told of, and those that were open at the last look, in the order of their insertion. */
+  /**
+   * The newest, those that the stream has told of, and those that were open at the last look, in the order of
+   * their insertion.
+   */
   async #others(known: readonly RequestView[]): Promise<readonly RequestView[]> {
     const newestOnes = newestFirst({ all: this.all }, newest);
     const found = await this.#step(() =>

@@ -1,4 +1,4 @@
-// `requests list`: one line per request, the newest first. Every query uses an index: `_id`, or status and command.
+// `requests list`: one line per request, newest first. Queries use the index on `_id`, or on status and command.
 import type { mongo } from 'mongoose';
 import type { Filter } from '../../requests/expressions.js';
 import { requestedByCron, type RequestStatus, requestStatuses } from '../../requests/request.js';

@@ -66,7 +66,7 @@ async function failedIds(
 /** A batch that succeeded is reduced to its ids. */
 const isBatchGone = { command: 'syncBatch', 'batch.0': { $type: 'string' } };
 
-/** The claim clears the fields of the previous run. They are cleared here too, so that lists and waits do not show them. */
+/** The claim clears the fields of the previous run; cleared here too, lists and waits do not show them. */
 const again = [
   // Due now, not since the insertion: the time that requests wait is measured.
   { $set: { status: 'pending', runAt: '$$NOW' } },

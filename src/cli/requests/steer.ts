@@ -1,4 +1,5 @@
-// What retrying and cancelling share: each request is updated in turn, those that refuse are named, and the others are followed.
+// What retrying and cancelling share: each request is updated in turn, those that refuse are named, and the
+// others are followed.
 import type { mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { RequestId } from '../../requests/request.js';
@@ -28,8 +29,8 @@ export interface Steering {
 }
 
 /**
- * Takes the step for each, and follows them with `wait`. A request that is missing or refuses is named, the others go on. Returns 1 where one
- * refused or did not end as intended.
+ * Takes the step for each, and follows them with `wait`. A request that is missing or refuses is named, the
+ * others go on. Returns 1 where one refused or did not end as intended.
  * @throws Fault when MongoDB stays away or refuses; the signal's reason on abort
  */
 export async function steerAll(
@@ -67,7 +68,7 @@ export interface Update {
   readonly doing: string;
   readonly filter: mongo.BSON.Document;
   readonly pipeline: mongo.BSON.Document[];
-  /** Of a request that the filter does not match. `wasTried`: this step may have been done already, and its answer lost. */
+  /** Of a request that the filter does not match. `wasTried`: an earlier try may have done the step. */
   readonly otherwise: (found: RequestView, wasTried: boolean) => RequestView;
 }
 

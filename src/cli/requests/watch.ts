@@ -1,4 +1,5 @@
-// `requests watch`: running, waiting and finished requests as they change; with an id that request alone, until it has ended.
+// `requests watch`: running, waiting and finished requests as they change; with an id that request alone,
+// until it has ended.
 import { idOf, type RequestView, soundView } from '../../requests/view.js';
 import { type ExitCode, exitCodes, Interrupted } from '../faults.js';
 import { follow, followToEnd } from '../follow.js';

@@ -1,4 +1,5 @@
-// Shows progress on stderr: a bar on a terminal, otherwise plain lines, at most one per second and only when it has changed.
+// Shows progress on stderr: a bar on a terminal, otherwise plain lines, at most one per second and only when
+// it has changed.
 import cliProgress from 'cli-progress';
 import type { ProgressText } from './request-text.js';
 import { percent } from './table.js';

@@ -100,7 +100,9 @@ function failedItems(requests: readonly RequestView[]): string[] {
   ];
 }
 
-/** One line of JSON: ids in hex, dates as ISO 8601, other BSON types as EJSON. A batch is reduced to its ids. */
+/**
+ * One line of JSON: ids in hex, dates as ISO 8601, other BSON types as EJSON. A batch is reduced to its ids.
+ */
 export function requestJson(request: RequestView | SyncRequestDocument): string {
   const batch = 'batch' in request ? request.batch : undefined;
   return jsonOf(Array.isArray(batch) ? { ...request, batch: (batch as unknown[]).map(idOf) } : request);
@@ -135,7 +137,7 @@ export async function printEnded(
   if (!json) terminal.result(summaryText(ended.map(soundView)));
   else {
     for (const view of ended) {
-      // Followed without ids and batch, so it is read again whole; where it was removed meanwhile, what was seen.
+      // Read again, for following leaves out ids and batch. It may have been removed meanwhile.
       const whole: SyncRequestDocument | null = await requests.findOne({ _id: view._id });
       terminal.result(requestJson(whole ?? view));
     }

@@ -1,4 +1,5 @@
-// Aligned columns, as wide as their cells. On a narrow terminal the least important columns are left out, and lines end at its edge.
+// Aligned columns, as wide as their cells. On a narrow terminal the least important columns are left out, and
+// lines end at its edge.
 export interface Column {
   readonly header: string;
   readonly align?: 'right';
