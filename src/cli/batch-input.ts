@@ -1,5 +1,5 @@
-// Reads customers from text: a JSON array, one JSON object, a list as Stripe's API returns it, or one object a line (NDJSON).
-// Faults name the place and never the content, which is persons' data.
+// Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one
+// object per line (NDJSON). Faults name the place and never the content, which is personal data.
 import { createReadStream } from 'node:fs';
 import { describeType } from '../requests/commands.js';
 import { isStripeId } from '../sync/ports.js';
@@ -18,7 +18,8 @@ interface Found {
 
 /**
  * The customers of a text, in their order.
- * @throws UsageFault that names every fault: the text is no JSON, holds nothing, or an entry is no object with a valid id
+ * @throws UsageFault that names every fault: the text is no JSON, holds nothing, or an entry is no object
+ * with a valid id
  */
 export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const found = readEntries(text, name);
@@ -26,11 +27,9 @@ export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const faults: string[] = [];
   const entries: BatchEntry[] = [];
   for (const { value, place } of found) {
+    const must = `${name}: ${place} must be a customer object with an id such as cus_123`;
     if (hasValidId(value)) entries.push({ customer: value, place });
-    else
-      faults.push(
-        `${name}: ${place} must be a customer object with an id such as cus_123, got ${shown(value)}`,
-      );
+    else faults.push(`${must}, got ${shown(value)}`);
   }
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
   return entries;
@@ -39,26 +38,26 @@ export function parseBatch(text: string, name: string): readonly BatchEntry[] {
 function readEntries(text: string, name: string): readonly Found[] {
   if (text.trim() === '') return [];
   const whole = parseJson(text);
-  if (whole.kind === 'json') return entriesOf(whole.value);
+  if (whole) return entriesOf(whole.value);
 
   const lines = text.split('\n').flatMap((line, index) => {
     return line.trim() === '' ? [] : [{ line, before: index, parsed: parseJson(line) }];
   });
-  // One object a line only if the first line is one; otherwise the whole text is what its author takes for JSON.
-  if (lines.length < 2 || lines[0]?.parsed.kind !== 'json') {
+  // One object per line only if the first line parses; otherwise the whole text was meant as one JSON value.
+  if (lines.length < 2 || !lines[0]?.parsed) {
     throw new UsageFault([`${name}: ${whereWrong(text, 0)}`]);
   }
   const found: Found[] = [];
   const faults: string[] = [];
   for (const { line, before, parsed } of lines) {
-    if (parsed.kind === 'json') found.push({ value: parsed.value, place: `line ${before + 1}` });
+    if (parsed) found.push({ value: parsed.value, place: `line ${before + 1}` });
     else faults.push(`${name}: ${whereWrong(line, before)}`);
   }
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
   return found;
 }
 
-/** What a document of its own holds: an array's items, the `data` of a list of Stripe's, or itself. */
+/** What a whole document holds: the items of an array, the `data` of a Stripe list, or itself. */
 function entriesOf(value: unknown): readonly Found[] {
   const items = Array.isArray(value) ? (value as unknown[]) : listData(value);
   return items
@@ -71,13 +70,12 @@ function listData(value: unknown): readonly unknown[] | undefined {
   return isList && 'data' in value && Array.isArray(value.data) ? (value.data as unknown[]) : undefined;
 }
 
-type Parsed = { readonly kind: 'json'; readonly value: unknown } | { readonly kind: 'wrong' };
-
-function parseJson(text: string): Parsed {
+/** Undefined for what is no JSON. */
+function parseJson(text: string): { readonly value: unknown } | undefined {
   try {
-    return { kind: 'json', value: JSON.parse(text) as unknown };
+    return { value: JSON.parse(text) as unknown };
   } catch {
-    return { kind: 'wrong' };
+    return undefined;
   }
 }
 
@@ -101,8 +99,8 @@ function shown(value: unknown): string {
   return 'id' in value ? `an object whose id is ${describeType(value.id)}` : 'an object without one';
 }
 
-// Finds where a text stops being JSON. JSON.parse does not always tell, and what it does tell quotes the text, which holds
-// customers' data.
+// Finds where a text stops being JSON. JSON.parse does not always tell, and its message quotes the text,
+// which is personal data.
 const blank = /[ \t\n\r]*/y;
 const scalar = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
@@ -146,7 +144,10 @@ function scalarEnd(text: string, at: number): Step {
   return end === undefined ? { wrongAt: at } : { end };
 }
 
-/** Offset of the first character that cannot stand where it stands, the text's length where it ends too early; undefined for JSON. */
+/**
+ * Offset of the first character that cannot stand where it stands, the text's length where it ends too early;
+ * undefined for JSON.
+ */
 export function jsonFaultOffset(text: string): number | undefined {
   const closers: ('}' | ']')[] = [];
   let at = skipBlank(text, 0);
@@ -170,7 +171,7 @@ export function jsonFaultOffset(text: string): number | undefined {
       at = value.end;
     }
 
-    // It has ended: what it stands in closes or goes on.
+    // The value has ended: what it stands in closes or goes on.
     at = skipBlank(text, at);
     while (closers.length > 0 && text.charAt(at) === closers.at(-1)) {
       closers.pop();
@@ -196,8 +197,7 @@ export function lineAndColumn(
   return { line: before.split('\n').length, column: offset - lineStart + 1 };
 }
 
-// Reads the text that a command was given as a file or on standard input.
-/** All of it is read before anything is inserted, so that a fault on the last line changes nothing. */
+/** All of the input is read before anything is inserted, so that a fault on the last line changes nothing. */
 const maxInputBytes = 256 * 1024 * 1024;
 
 /**

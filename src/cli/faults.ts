@@ -1,11 +1,14 @@
-// What the user typed or handed over cannot be used: exit code 2. Nothing has been changed anywhere.
+// The exit codes of every command, the errors that end one, and how each is told on stderr.
 import { constants } from 'node:os';
 import { Fault, isFault } from '../base/errors.js';
 import { createLogger } from '../base/logger.js';
 import { ConfigFault } from '../config/load.js';
 import type { Terminal } from './screen/terminal.js';
 
-/** `faults` has one sentence each; they hold no customers' data. */
+/**
+ * What the user typed or handed over cannot be used: exit code 2, nothing was changed. `faults` has one
+ * sentence each, without customers' data.
+ */
 export class UsageFault extends Fault {
   constructor(readonly faults: readonly string[]) {
     super('invalid_request', faults.join('; '), { kind: 'fatal' });
@@ -20,12 +23,11 @@ export function limitedFaults(faults: readonly string[]): readonly string[] {
   return more > 0 ? [...faults.slice(0, mostTold), `${more} more faults of this kind`] : faults;
 }
 
-// What was asked for cannot be done as things are: exit code 1, one sentence, nothing changed.
+/** What was asked for is not possible in the present state: exit code 1, nothing was changed. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
 }
 
-// The exit codes of every command, each with its meaning, and what an error's is.
 export const exitCodes = {
   succeeded: 0,
   /** A fault, or a request that ended in any other way than succeeded. */
@@ -34,7 +36,7 @@ export const exitCodes = {
   usage: 2,
 } as const;
 
-/** Codes above 128 are those of shells: 128 and the number of the signal. */
+/** Above 128 as shells have it: 128 and the number of the signal. */
 export type ExitCode = number;
 
 export function exitCodeOf(error: unknown): ExitCode {
@@ -43,24 +45,21 @@ export function exitCodeOf(error: unknown): ExitCode {
   return isUsage ? exitCodes.usage : exitCodes.failed;
 }
 
-// An error as a person reads it on stderr: one clear sentence for each fault, a stack for nobody but the maintainers.
-/** Tells what went wrong. What nobody expected is logged with the lines of its stack, without its message, which may quote a document. */
+/**
+ * Prints one sentence for each fault. An unexpected error is logged with its stack, without its message: that
+ * may quote a document.
+ */
 export function complain(terminal: Terminal, error: unknown): void {
   if (error instanceof Interrupted) return;
   if (isFault(error) || error instanceof OutOfTime || error instanceof Refusal) {
-    terminal.note(complaintOf(error));
+    const hasFaults = error instanceof ConfigFault || error instanceof UsageFault;
+    const faults = hasFaults ? error.faults : [error.message];
+    terminal.note(faults.map((each) => `error: ${each}`).join('\n'));
     return;
   }
   createLogger({ level: 'error', format: 'auto' }, 'stderr').fatal({ err: error }, 'Unexpected error');
 }
 
-function complaintOf(error: Fault | OutOfTime | Refusal): string {
-  const hasFaults = error instanceof ConfigFault || error instanceof UsageFault;
-  const faults = hasFaults ? error.faults : [error.message];
-  return faults.map((each) => `error: ${each}`).join('\n');
-}
-
-// What ends a command's wait before its time: Ctrl-C or SIGTERM (a second one ends the process at once), or `--timeout`.
 const signals = ['SIGINT', 'SIGTERM'] as const;
 
 /** The reason of an abort by a signal. */
@@ -79,7 +78,7 @@ export class Interrupted extends Error {
 }
 
 /** The reason of an abort by `--timeout`. */
-class OutOfTime extends Error {
+export class OutOfTime extends Error {
   override readonly name = 'OutOfTime';
 
   constructor(seconds: number) {
@@ -87,7 +86,10 @@ class OutOfTime extends Error {
   }
 }
 
-/** Runs the task with a signal that is aborted by SIGINT or SIGTERM; its reason is `Interrupted`. */
+/**
+ * Runs the task with a signal that SIGINT or SIGTERM aborts with `Interrupted`. A second signal ends the
+ * process at once.
+ */
 export async function interruptibly<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const interrupt = (by: (typeof signals)[number]): void => {
@@ -102,21 +104,5 @@ export async function interruptibly<T>(task: (signal: AbortSignal) => Promise<T>
     return await task(controller.signal);
   } finally {
     release();
-  }
-}
-
-/** Runs the task with a signal that is also aborted after the time; its reason is `OutOfTime`. Without a time nothing is added. */
-export async function withinSeconds<T>(
-  seconds: number | undefined,
-  signal: AbortSignal,
-  task: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  if (seconds === undefined) return task(signal);
-  const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(new OutOfTime(seconds)), seconds * 1_000);
-  try {
-    return await task(AbortSignal.any([signal, controller.signal]));
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,18 +1,11 @@
-// Opens everything that works on requests, for `--in-process`.
+// Opens everything that runs requests, for `--in-process`.
 import type mongoose from 'mongoose';
 import { Operations, runnerOf } from '../operations.js';
-import type { RequestId } from '../requests/request.js';
 import { RequestWorker } from '../requests/worker/worker.js';
 import { openServices } from '../services.js';
-import type { CommandSettings } from './session.js';
+import type { CommandSettings, RequestWork } from './session.js';
 
-export interface RequestWork {
-  /** Works on the requests one after the other until all have ended; on abort what it holds is released. */
-  readonly work: (ids: readonly RequestId[], signal: AbortSignal) => Promise<void>;
-  readonly close: () => Promise<void>;
-}
-
-/** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason on abort */
+/** @throws a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason */
 export async function openWorker(
   { config, logger, workLogger, readSecret }: CommandSettings,
   connection: mongoose.Connection,
@@ -31,7 +24,7 @@ export async function openWorker(
     runner: runnerOf(new Operations(services)),
     logger: workLogger,
     owner: services.owner,
-    onFatal: () => undefined, // runOnce throws it
+    onFatal: () => undefined, // runOnce throws the fault
     feed: false,
   });
   return {

@@ -1,31 +1,25 @@
-// Creates what is missing in MongoDB, and tells what became of each thing.
-import mongoose from 'mongoose';
-import { serviceName } from '../base/version.js';
+// `migrate`: creates what the daemon needs in MongoDB, so that the daemon itself needs no right to create it.
 import { migrate } from '../migration.js';
 import type { Change } from '../mongo/collections.js';
-import { openConnection } from '../mongo/connection.js';
-import { type ExitCode, exitCodes, interruptibly } from './faults.js';
+import { type ExitCode, exitCodes } from './faults.js';
 import type { Terminal } from './screen/terminal.js';
-import { loadSettings } from './session.js';
+import { withSession } from './session.js';
 
 export interface MigrateOptions {
+  /** One object per line. */
   readonly json?: true;
 }
 
-export async function runMigrate(terminal: Terminal, { json }: MigrateOptions): Promise<ExitCode> {
-  const { config, logger } = loadSettings(['mongodb.uri'], terminal);
-  return interruptibly(async (signal) => {
-    const { connection } = mongoose;
-    await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
-    try {
-      const changes = await migrate(connection, config.requests);
-      for (const change of changes) terminal.result(json ? JSON.stringify(change) : changeText(change));
-      return changes.some(({ outcome }) => outcome === 'refused') ? exitCodes.failed : exitCodes.succeeded;
-    } finally {
-      await connection.close(true);
-    }
+/**
+ * Prints the outcome of each part. Exit code 1 where MongoDB refused one; the others are created.
+ * @throws as `withSession`; a Fault where MongoDB stays away
+ */
+export const runMigrate = (terminal: Terminal, { json }: MigrateOptions): Promise<ExitCode> =>
+  withSession(terminal, async ({ connection, config }) => {
+    const changes = await migrate(connection, config.requests);
+    for (const change of changes) terminal.result(json ? JSON.stringify(change) : changeText(change));
+    return changes.some(({ outcome }) => outcome === 'refused') ? exitCodes.failed : exitCodes.succeeded;
   });
-}
 
 const changeText = ({ what, outcome, note }: Change): string =>
   `${outcome.padEnd(11)}${what}${note === undefined ? '' : `: ${note}`}`;

@@ -1,113 +1,102 @@
-// The configuration as the daemon and as commands read it. Of a command only what it needs is required, and its log is quiet and on stderr.
+// What a command works with: the settings it needs, a quiet log on stderr, MongoDB, and with `--in-process`
+// everything that runs requests.
 import mongoose, { type mongo } from 'mongoose';
 import { createLogger, type Logger } from '../base/logger.js';
 import { serviceName } from '../base/version.js';
-import { loadConfig, type LoadedConfig, type SettingPath } from '../config/load.js';
+import { type Config, loadConfig, type LoadedConfig } from '../config/load.js';
 import { mongoTime } from '../mongo/clock.js';
-import { databaseOf, openConnection } from '../mongo/connection.js';
+import { openConnection } from '../mongo/connection.js';
 import { persistently } from '../mongo/faults.js';
-import { type RequestCollection, typedRequestsOf } from '../requests/request.js';
-import { validateSchedule } from '../schedule/slots.js';
+import { databaseOf } from '../mongo/sync-state.js';
+import { type RequestCollection, type RequestId, typedRequestsOf } from '../requests/request.js';
 import { type ExitCode, interruptibly } from './faults.js';
-import type { RequestWork } from './in-process.js';
 import type { Terminal } from './screen/terminal.js';
 
 export interface CommandSettings extends LoadedConfig {
   readonly logger: Logger;
-  /** For work on requests, whose ends the command tells itself. */
+  /** For the work on requests: the command itself prints how they end. */
   readonly workLogger: Logger;
 }
 
-/** What `run` uses and `check-config` judges. @throws ConfigFault that names every fault */
-export const loadDaemonSettings = (): LoadedConfig =>
-  loadConfig({
-    requires: ['stripe.apiKey', 'mongodb.uri'],
-    validateSchedule: (expression) => validateSchedule(expression),
-  });
+/** What runs requests in this process. */
+export interface RequestWork {
+  /** Runs the requests one after the other until all have ended; an abort releases the one that runs. */
+  readonly work: (ids: readonly RequestId[], signal: AbortSignal) => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+export interface Session {
+  readonly terminal: Terminal;
+  readonly config: Config;
+  readonly connection: mongoose.Connection;
+  readonly db: mongo.Db;
+  readonly requests: RequestCollection;
+  /** How long to wait for MongoDB before giving up, in milliseconds. */
+  readonly patienceMs: number;
+  /** Aborted by Ctrl-C and SIGTERM; the reason is `Interrupted`. */
+  readonly signal: AbortSignal;
+  /** With `--in-process`; otherwise a daemon has to run the requests. */
+  readonly work: RequestWork['work'] | undefined;
+  /** Repeats an idempotent step while MongoDB is away. @throws as `persistently` */
+  readonly persist: <T>(doing: string, step: () => Promise<T>) => Promise<T>;
+  /** MongoDB's time. @throws Fault `mongodb_unavailable` */
+  readonly now: () => Promise<Date>;
+}
 
 /**
- * Loads the configuration and makes a logger for a command whose stdout is its result: level `warn` unless LOG_LEVEL is set.
- * @throws ConfigFault that names every fault
+ * Opens a session for the task and closes it whatever comes of it.
+ * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe cannot be used;
+ * `Interrupted`; what the task throws
  */
-export function loadSettings(requires: readonly SettingPath[], terminal: Terminal): CommandSettings {
-  const loaded = loadConfig({ requires });
+export function withSession(
+  terminal: Terminal,
+  task: (session: Session) => Promise<ExitCode>,
+  { inProcess = false }: { readonly inProcess?: boolean | undefined } = {},
+): Promise<ExitCode> {
+  const settings = loadSettings(terminal, inProcess);
+  const { config, logger } = settings;
+  const { connection } = mongoose;
+  return interruptibly(async (signal) => {
+    // Loaded only here: the Stripe SDK takes its time to load.
+    const openWorker = inProcess ? (await import('./in-process.js')).openWorker : undefined;
+    const worker = await openWorker?.(settings, connection, signal);
+    if (!worker)
+      await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
+    const db = databaseOf(connection);
+    const patienceMs = config.mongodb.connectDeadlineMs;
+    const persist: Session['persist'] = (doing, step) =>
+      persistently(doing, step, { withinMs: patienceMs, signal });
+    try {
+      return await task({
+        terminal,
+        config,
+        connection,
+        db,
+        requests: typedRequestsOf(connection),
+        patienceMs,
+        signal,
+        work: worker?.work,
+        persist,
+        now: () => persist('telling its time', () => mongoTime(db)),
+      });
+    } finally {
+      await (worker ? worker.close() : connection.close(true));
+    }
+  });
+}
+
+/**
+ * Requires only what the command needs. Logs at level `warn` unless LOG_LEVEL is set: stdout is for the
+ * command's result.
+ */
+function loadSettings(terminal: Terminal, inProcess: boolean): CommandSettings {
+  const loaded = loadConfig({ requires: inProcess ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'] });
   const { config, sources } = loaded;
   // A file of settings is shared with the daemon: the level in it is the daemon's.
   const isAsked = sources.get('log.level')?.kind === 'environment';
   const level = isAsked ? config.log.level : 'warn';
   const format = config.log.format === 'auto' && terminal.stderr.isTTY ? 'pretty' : config.log.format;
-  // Through the terminal, as a line in the midst of a progress bar would tear it.
+  // Through the terminal: a line in the midst of a progress bar would tear it.
   const logger = createLogger({ level, format }, { write: (line) => terminal.note(line.trimEnd()) });
   return { ...loaded, logger, workLogger: isAsked ? logger : logger.child({}, { level: 'error' }) };
-}
-
-// Opens the queue for a command: MongoDB alone to insert and to follow; for `--in-process` everything that works on a request too.
-/** Without `isInProcess` its `work` does nothing: that is a daemon's. */
-export interface Queue extends RequestWork {
-  readonly requests: RequestCollection;
-  readonly db: mongoose.mongo.Db;
-  /** Name of the database. */
-  readonly database: string;
-  /** How long MongoDB may stay away before it is given up, in milliseconds. */
-  readonly patienceMs: number;
-  /** Whether this process itself works on requests. */
-  readonly isInProcess: boolean;
-}
-
-export interface OpenQueueOptions {
-  readonly isInProcess: boolean;
-  readonly signal: AbortSignal;
-}
-
-/** @throws ConfigFault, and a fatal Fault that says what to do where MongoDB or Stripe cannot be used; the signal's reason on abort */
-export async function openQueue(
-  terminal: Terminal,
-  { isInProcess, signal }: OpenQueueOptions,
-): Promise<Queue> {
-  const settings = loadSettings(isInProcess ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'], terminal);
-  const { connection } = mongoose;
-  const work = isInProcess
-    ? await openHere(settings, connection, signal)
-    : await openAlone(settings, connection, signal);
-  const requests = typedRequestsOf(connection);
-  const patienceMs = settings.config.mongodb.connectDeadlineMs;
-  const db = databaseOf(connection);
-  return { ...work, requests, db, database: requests.dbName, patienceMs, isInProcess };
-}
-
-type Open = (
-  settings: CommandSettings,
-  connection: mongoose.Connection,
-  signal: AbortSignal,
-) => Promise<RequestWork>;
-
-const openHere: Open = async (settings, connection, signal) => {
-  // Stripe's SDK takes its time to load.
-  const { openWorker } = await import('./in-process.js');
-  return openWorker(settings, connection, signal);
-};
-
-const openAlone: Open = async ({ config, logger }, connection, signal) => {
-  await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
-  return { work: async () => undefined, close: () => connection.close(true) };
-};
-
-// Opens the queue for a command that only looks and steers, and closes it whatever comes of it.
-/** @throws as `openQueue`; what the task throws; `Interrupted` */
-export const withQueue = (
-  terminal: Terminal,
-  task: (queue: Queue, signal: AbortSignal) => Promise<ExitCode>,
-): Promise<ExitCode> =>
-  interruptibly(async (signal) => {
-    const queue = await openQueue(terminal, { isInProcess: false, signal });
-    try {
-      return await task(queue, signal);
-    } finally {
-      await queue.close();
-    }
-  });
-
-/** MongoDB's time. @throws Fault `mongodb_unavailable` */
-export async function databaseTime(db: mongo.Db): Promise<Date> {
-  return persistently('telling its time', () => mongoTime(db));
 }

@@ -9,19 +9,27 @@ import {
   type Status,
 } from '../status/status.js';
 import { type ExitCode, exitCodes } from './faults.js';
-import { requestCells, requestColumns, secondsBetween } from './screen/request-text.js';
+import { requestCells, requestColumns } from './screen/request-text.js';
 import { jsonOf, rowOf } from './screen/summary.js';
-import { count, counted, shortDuration, tableLines, timeText } from './screen/table.js';
+import {
+  alignedFacts,
+  count,
+  counted,
+  type Fact,
+  secondsBetween,
+  shortDuration,
+  tableLines,
+  timeText,
+} from './screen/table.js';
 import type { Terminal } from './screen/terminal.js';
-import { databaseTime, withQueue } from './session.js';
+import { withSession } from './session.js';
 
-export async function printStatus(terminal: Terminal, { json }: { readonly json?: true }): Promise<ExitCode> {
-  return withQueue(terminal, async ({ db, requests, database }, signal) => {
-    const status = await readStatus({ db, requests, database, at: await databaseTime(db), signal });
+export const printStatus = (terminal: Terminal, { json }: { readonly json?: true }): Promise<ExitCode> =>
+  withSession(terminal, async ({ db, requests, signal, now }) => {
+    const status = await readStatus({ db, requests, database: requests.dbName, at: await now(), signal });
     terminal.result(json ? jsonOf(plainStatus(status)) : statusText(status, terminal.screen?.columns));
     return exitCodes.succeeded;
   });
-}
 
 const plainStatus = (status: Status): object => ({
   ...status,
@@ -30,57 +38,55 @@ const plainStatus = (status: Status): object => ({
 
 /** `width` is that of the terminal. */
 function statusText(status: Status, width?: number): string {
-  const facts: [string, string | readonly string[]][] = [
-    ['database', databaseText(status)],
-    ['mirror', told(status.mirror, mirrorText)],
-    ['complete', told(status.lastCompleteScanAt, (at) => completeText(at, status.at))],
-    ['schedule', told(status.schedule, scheduleText)],
-    ['next scans', told(status.schedule, (schedule) => nextText(schedule, status.at))],
-    ['waiting', told(status.waiting, (waiting) => waitingText(waiting, status.at))],
-    [
-      'running',
-      told(status.running, (running) => (running.length === 0 ? 'nothing' : count(running.length))),
-    ],
-    ['ended badly', told(status.kept, keptText)],
-    ['rate', told(status.rate, (rate) => rateText(rate, status.at))],
-    ['this month', told(status.rate, ({ callsThisMonth }) => counted(callsThisMonth, 'call'))],
-    ['replicas', told(status.replicas, (replicas) => replicasText(replicas))],
+  const { at, mirrorOf, mirror, lastCompleteScanAt, schedule, waiting, running, kept, rate, replicas } =
+    status;
+  const facts: readonly Fact[] = [
+    ['database', databaseText(status.database, mirrorOf)],
+    ['mirror', told(mirror, mirrorText)],
+    ['complete scan', told(lastCompleteScanAt, (time) => completeText(time, at))],
+    ['schedule', told(schedule, scheduleText)],
+    ['next scans', told(schedule, (cron) => nextText(cron, at))],
+    ['waiting', told(waiting, (backlog) => waitingText(backlog, at))],
+    ['running', told(running, ({ length }) => (length === 0 ? 'nothing' : count(length)))],
+    ['failures', told(kept, keptText)],
+    ['rate', told(rate, (budget) => rateText(budget, at))],
+    ['this month', told(rate, ({ callsThisMonth }) => counted(callsThisMonth, 'call'))],
+    ['replicas', told(replicas, replicasText)],
   ];
-  const names = Math.max(...facts.map(([name]) => name.length));
-  return [
-    ...facts.map(([name, text]) => `${name.padEnd(names)}  ${String(text)}`),
-    ...runningLines(status, width),
-    ...replicaLines(status, width),
-  ].join('\n');
+  const lines = [...alignedFacts(facts), ...runningLines(status, width), ...replicaLines(status, width)];
+  return lines.join('\n');
 }
+
+/** What a status tells where its user may read it. */
+type Told<Name extends keyof Status> = Exclude<Status[Name], typeof notPermitted>;
 
 const told = <T>(part: Part<T>, text: (value: T) => string): string =>
   part === notPermitted ? notPermitted : text(part); // everything else is the part itself
 
-function databaseText({ database, mirrorOf }: Status): string {
+function databaseText(database: string, mirrorOf: Status['mirrorOf']): string {
   if (mirrorOf === notPermitted) return database;
-  if (!mirrorOf) return `${database}, bound to no account yet`;
+  if (!mirrorOf) return `${database}, not bound to an account yet`;
   const account = mirrorOf.accountId === null ? '' : `, account ${mirrorOf.accountId}`;
   return `${database}, ${mirrorOf.livemode ? 'live' : 'test'} mode${account}`;
 }
 
-const mirrorText = (mirror: Readonly<Record<string, { live: number; deleted: number }>>): string =>
+const mirrorText = (mirror: Told<'mirror'>): string =>
   Object.entries(mirror)
     .map(([object, { live, deleted }]) => `${counted(live, object)}, ${count(deleted)} marked as deleted`)
     .join('; ');
 
 const completeText = (at: Date | null, now: Date): string =>
-  at
-    ? `${timeText(at)} (${shortDuration(secondsBetween(at, now))} ago)`
-    : 'never: no scan has been complete yet';
+  at ? `${timeText(at)} (${agoText(at, now)})` : 'none yet';
+
+const agoText = (at: Date, now: Date): string => `${shortDuration(secondsBetween(at, now))} ago`;
 
 function scheduleText(schedule: Schedule | null): string {
-  if (!schedule) return 'none: no daemon has set one up yet';
+  if (!schedule) return 'none: no daemon has set one yet';
   const { expression, timezone } = schedule;
   return expression === '' ? 'none: SYNC_ALL_SCHEDULE is empty' : `${expression}, ${timezone}`;
 }
 
-/** As many as a narrow terminal has room for. */
+/** A narrow terminal has room for so many. */
 const slotsShown = 2;
 
 function nextText(schedule: Schedule | null, now: Date): string {
@@ -90,38 +96,35 @@ function nextText(schedule: Schedule | null, now: Date): string {
   return [soon, ...later.map(timeText)].join(', ');
 }
 
-function waitingText(
-  { count: all, due, oldestSince }: Exclude<Status['waiting'], string>,
-  now: Date,
-): string {
+function waitingText({ count: all, due, oldestSince }: Told<'waiting'>, now: Date): string {
   if (all === 0) return 'nothing';
   const later = all - due;
   const oldest = oldestSince ? `, the oldest for ${shortDuration(secondsBetween(oldestSince, now))}` : '';
   return `${count(due)} due${oldest}${later > 0 ? `; ${count(later)} later` : ''}`;
 }
 
-function keptText({ failed, partial }: Exclude<Status['kept'], string>): string {
+function keptText({ failed, partial }: Told<'kept'>): string {
   if (failed + partial === 0) return 'nothing';
-  return `${count(failed)} failed, ${count(partial)} partial: "requests list --failed" shows them`;
+  return `${count(failed)} failed, ${count(partial)} partial: see "requests list --failed"`;
 }
 
 function rateText(rate: Rate, now: Date): string {
   const { callsPerSecond, limit, limitPerEndpoint, share, slowedAt } = rate;
-  const most = (value: number): string => (value === 0 ? 'any number' : count(value));
+  const most = (value: number): string => (value === 0 ? 'none' : count(value));
   const limits =
     limit === null || limitPerEndpoint === null
       ? ''
-      : ` of ${most(limit)} (${most(limitPerEndpoint)} to an endpoint)`;
+      : `, limit ${most(limit)} (per endpoint ${most(limitPerEndpoint)})`;
   const slowed = share < 1 ? `, slowed to ${Math.round(share * 100)} %` : '';
-  const refused = slowedAt ? `, refused ${shortDuration(secondsBetween(slowedAt, now))} ago` : '';
+  const refused = slowedAt ? `, last refused ${agoText(slowedAt, now)}` : '';
   return `${callsPerSecond} calls/s${limits}${slowed}${refused}`;
 }
 
-function replicasText(replicas: Exclude<Status['replicas'], string>): string {
-  const alive = replicas.filter(({ isAlive }) => isAlive);
-  const gone = replicas.length - alive.length;
-  const lost = gone > 0 ? `; ${count(gone)} went without a word in the last day` : '';
-  return `${alive.length === 0 ? 'none is there' : count(alive.length)}${lost}`;
+function replicasText(replicas: Told<'replicas'>): string {
+  const alive = replicas.filter(({ isAlive }) => isAlive).length;
+  const gone = replicas.length - alive;
+  const lost = gone > 0 ? `; ${count(gone)} disappeared in the last 24 h` : '';
+  return `${alive === 0 ? 'none running' : count(alive)}${lost}`;
 }
 
 function runningLines({ running, at }: Status, width?: number): readonly string[] {
@@ -145,7 +148,7 @@ function replicaLines({ replicas, at }: Status, width?: number): readonly string
     owner,
     version,
     isAlive ? shortDuration(secondsBetween(startedAt, at)) : 'gone',
-    `${shortDuration(secondsBetween(seenAt, at))} ago`,
+    agoText(seenAt, at),
     isAlive
       ? [...(scan > 0 ? ['a scan'] : []), ...(small > 0 ? [counted(small, 'request')] : [])].join(', ')
       : '',

@@ -1,28 +1,28 @@
-// Ids of customers as they are typed.
+// Ids of customers and of requests as they are typed.
 import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
-import { persistently } from '../mongo/faults.js';
 import { describeValue } from '../requests/commands.js';
 import { maxTextLength, type RequestId } from '../requests/request.js';
 import { isStripeId } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';
-import type { Queue } from './session.js';
+import type { Session } from './session.js';
 
 /**
- * The same ids.
+ * The customer ids, each once.
  * @throws UsageFault that names each one that cannot be an id
  */
-export function checkedIds(ids: readonly string[]): readonly string[] {
-  const faults = ids
+export function checkedIds(typed: readonly string[]): readonly string[] {
+  const faults = typed
     .filter((id) => !isStripeId(id))
     .map((id) => `An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got ${describeValue(id)}`);
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
-  return ids;
+  return [...new Set(typed)];
 }
 
-// Ids of requests as they are typed.
+const objectId = /^[0-9a-f]{24}$/i;
+
 /**
- * The same ids, each once; digits of an ObjectId in lower case.
+ * The request ids, each once; an ObjectId in lower case.
  * @throws UsageFault where one cannot be the id of a request
  */
 export function checkedRequestIds(typed: readonly string[]): readonly string[] {
@@ -30,28 +30,30 @@ export function checkedRequestIds(typed: readonly string[]): readonly string[] {
     .filter((id) => id === '' || id.length > maxTextLength)
     .map((id) => `The id of a request must have 1 to ${maxTextLength} characters, got ${id.length}`);
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
-  return [...new Set(typed.map((id) => (/^[0-9a-f]{24}$/i.test(id) ? id.toLowerCase() : id)))];
+  return [...new Set(typed.map((id) => (objectId.test(id) ? id.toLowerCase() : id)))];
 }
 
-// Finds the request whose id was typed: ids are ObjectIds, or texts that users have chosen.
-/** Its `_id`: where both are there, the ObjectId. @throws Fault `not_found`, `mongodb_unavailable`; the signal's reason on abort */
-export async function findRequestId(queue: Queue, typed: string, signal: AbortSignal): Promise<RequestId> {
-  const { requests, patienceMs } = queue;
+export const checkedRequestId = (typed: string): string => checkedRequestIds([typed])[0] ?? typed;
+
+/**
+ * The `_id` of the request whose id was typed. Users may choose texts as ids; an ObjectId goes first.
+ * @throws Fault `not_found`, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort
+ */
+export async function findRequestId(session: Session, typed: string): Promise<RequestId> {
   const ids = [
-    ...(/^[0-9a-f]{24}$/i.test(typed) ? [mongo.ObjectId.createFromHexString(typed)] : []),
+    ...(objectId.test(typed) ? [mongo.ObjectId.createFromHexString(typed)] : []),
     typed as unknown as RequestId, // users choose the type
   ];
-  const read = () => requests.find({ _id: { $in: ids } }, { projection: { _id: 1 } }).toArray();
-  const found = await persistently('reading the request', read, { withinMs: patienceMs, signal });
+  const found = await session.persist('reading the request', () =>
+    session.requests.find({ _id: { $in: ids } }, { projection: { _id: 1 } }).toArray(),
+  );
   const [first, second] = found.map(({ _id }) => _id);
-  if (first === undefined) throw missingRequest(typed, queue);
+  if (first === undefined) throw missingRequest(typed, session);
   return second instanceof mongo.ObjectId ? second : first;
 }
 
-// What is said of a request that is not there.
-export const missingRequest = (id: string, { database }: { readonly database: string }): Fault =>
+export const missingRequest = (id: string, { requests }: Session): Fault =>
   new Fault(
     'not_found',
-    `There is no request ${id} in the database "${database}"; those that have ended are removed after some time`,
-    { kind: 'terminal' },
+    `There is no request ${id} in the database "${requests.dbName}"; ended requests are removed after some time`,
   );

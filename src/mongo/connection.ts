@@ -1,12 +1,12 @@
 // The connection to MongoDB: options that notice a lost primary within seconds, and a start that waits for
 // the server.
 import type mongoose from 'mongoose';
-import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause, withDeadline } from '../base/waiting.js';
 import { mendClosingSockets } from './closing-sockets.js';
 import { toMongoFault } from './faults.js';
+import { databaseOf } from './sync-state.js';
 
 export interface ConnectOptions {
   /** Connection string; never logged. */
@@ -97,13 +97,4 @@ export async function ping(connection: mongoose.Connection, timeoutMs: number): 
     () => answered,
     () => false,
   );
-}
-
-/**
- * The driver's database: mongoose's collections would queue commands while MongoDB is away. @throws Fault if
- * never opened
- */
-export function databaseOf(connection: Connection): mongo.Db {
-  if (connection.db) return connection.db;
-  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open');
 }

@@ -1,6 +1,7 @@
 // The collection `sync_state`, which only the daemon writes: the ids of all its documents, and the one handle
 // to it.
-import type { mongo } from 'mongoose';
+import type { Connection, mongo } from 'mongoose';
+import { Fault } from '../base/errors.js';
 
 export const stateCollectionName = 'sync_state';
 
@@ -47,6 +48,16 @@ export const durable = {
   writeConcern: { w: 'majority', wtimeoutMS: 10_000 },
   readPreference: 'primary',
 } as const;
+
+/**
+ * The driver's own database: mongoose's collections would queue commands while MongoDB is away. This file, unlike
+ * connection.ts, does not load the driver: the help of the command line does without it.
+ * @throws Fault where the connection was never opened
+ */
+export function databaseOf(connection: Connection): mongo.Db {
+  if (connection.db) return connection.db;
+  throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open');
+}
 
 /** The collection `sync_state`. */
 export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>

@@ -1,9 +1,8 @@
 // The indexes that the queue rests on. They are created where they are missing; none is ever dropped or changed.
 import type { Connection, mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection } from '../mongo/collections.js';
-import { databaseOf } from '../mongo/connection.js';
 import { persistently } from '../mongo/faults.js';
-import { stateCollectionName } from '../mongo/sync-state.js';
+import { databaseOf, stateCollectionName } from '../mongo/sync-state.js';
 import { endStatuses, keyHolders, requestsCollectionName } from './request.js';
 
 /** Partial indexes of this form need MongoDB 6.0. */

@@ -1,8 +1,7 @@
 // The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types and numbers only.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
-import { databaseOf } from '../mongo/connection.js';
-import { durable } from '../mongo/sync-state.js';
+import { databaseOf, durable } from '../mongo/sync-state.js';
 import type { SyncResult } from '../sync/outcome.js';
 
 export const requestsCollectionName = 'sync_requests';

@@ -2,9 +2,8 @@
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
-import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently, toMongoFault } from '../mongo/faults.js';
-import { type StateDocument, stateOf, stateIds } from '../mongo/sync-state.js';
+import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type Filter, leaseEnd, literal } from './expressions.js';
 import type { RequestId } from './request.js';
 

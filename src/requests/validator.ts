@@ -3,9 +3,8 @@
 import { type Connection, mongo } from 'mongoose';
 import type { Config } from '../config/schema.js';
 import { type Change, isUnauthorized } from '../mongo/collections.js';
-import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
-import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type JsonSchema, requestUnion } from './json-schema.js';
 import { requestsCollectionName, requestStatuses } from './request.js';
 

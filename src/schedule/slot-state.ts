@@ -3,9 +3,8 @@
 // request if the winner dies first.
 import type { Connection, mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
-import { databaseOf } from '../mongo/connection.js';
 import { againOnDuplicate, isDuplicateKey, persistently } from '../mongo/faults.js';
-import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { newRequest } from '../requests/commands.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 

@@ -78,7 +78,7 @@ describe('a command with --in-process', () => {
 
     expect(await running.exit).toEqual({ code: signal === 'SIGINT' ? 130 : 143, signal: null });
     expect(await onlyRequest(database)).toMatchObject({ status: 'pending', attempts: 0 });
-    expect(errorsOf(running)).toContain('What has not ended waits for a daemon now');
+    expect(errorsOf(running)).toContain('Unfinished work is left for a daemon:');
     expect(errorsOf(running)).toContain('stripe-mongo-sync requests cancel ');
   });
 

@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../src/migration.js';
-import { databaseOf } from '../../src/mongo/connection.js';
-import { stateOf } from '../../src/mongo/sync-state.js';
+import { databaseOf, stateOf } from '../../src/mongo/sync-state.js';
 import { startPresence, type Vitals } from '../../src/status/replicas.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
@@ -49,17 +48,17 @@ describe('status', () => {
 
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout.split('\n').map((line) => line.trim())).toEqual([
-      `database     ${database.name}, bound to no account yet`,
-      'mirror       0 customers, 0 marked as deleted',
-      'complete     never: no scan has been complete yet',
-      'schedule     none: no daemon has set one up yet',
-      'next scans   none',
-      'waiting      nothing',
-      'running      nothing',
-      'ended badly  nothing',
-      'rate         0 calls/s',
-      'this month   0 calls',
-      'replicas     none is there',
+      `database       ${database.name}, not bound to an account yet`,
+      'mirror         0 customers, 0 marked as deleted',
+      'complete scan  none yet',
+      'schedule       none: no daemon has set one yet',
+      'next scans     none',
+      'waiting        nothing',
+      'running        nothing',
+      'failures       nothing',
+      'rate           0 calls/s',
+      'this month     0 calls',
+      'replicas       none running',
     ]);
   });
 
@@ -104,7 +103,7 @@ describe('status', () => {
       ['pod-a', '1.2.3', true],
     ]);
     expect(stdout).toMatch(/^waiting +1 due, the oldest for 1m3\ds?; 1 later$/m);
-    expect(stdout).toMatch(/^rate +5.2 calls\/s of 20 \(10 to an endpoint\)$/m);
+    expect(stdout).toMatch(/^rate +5.2 calls\/s, limit 20 \(per endpoint 10\)$/m);
     expect(stdout).toMatch(/^pod-a +1.2.3 .* a scan, 2 requests$/m);
     expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
   });

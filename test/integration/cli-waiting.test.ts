@@ -9,12 +9,12 @@ describe('a command without a daemon', () => {
     const database = freshDatabase();
     const running = startProcess({ args: ['soft-delete', 'cus_1'], env: { MONGODB_URI: database.uri } });
 
-    await running.waitForLine(({ text }) => text.includes('No daemon has taken it yet'));
+    await running.waitForLine(({ text }) => text.includes('No daemon has claimed it yet'));
     expect(errorsOf(running)).toContain(`the database "${database.name}"`);
     running.signal('SIGINT');
 
     expect(await running.exit).toEqual({ code: 130, signal: null });
-    expect(errorsOf(running)).toContain('Nobody follows it any more, but it goes on');
+    expect(errorsOf(running)).toContain('No longer followed; the work continues:');
     const request = await onlyRequest(database);
     expect(request).toEqual({
       _id: expect.any(mongo.ObjectId) as unknown,

@@ -1,8 +1,8 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { runCommandLine } from '../support/cli.js';
+import { callCommandLine, runCommandLine } from '../support/cli.js';
 
 const commands = [
   'run',
@@ -15,7 +15,9 @@ const commands = [
   'approve-removals',
   'requests',
   'status',
+  'help',
 ];
+const subcommands = ['list', 'show', 'retry', 'cancel', 'watch'].map((name) => ['requests', name]);
 const settings = {
   STRIPE_API_KEY: 'rk_test_canaryCanaryCanary',
   MONGODB_URI: 'mongodb://user:secretCanary@127.0.0.1:27017/x',
@@ -53,6 +55,73 @@ describe('the command line', () => {
       'STRIPE_API_KEY',
       'MONGODB_URI',
     ]);
+  });
+});
+
+describe('help', () => {
+  it('of a command or a subcommand is what its own --help prints', async () => {
+    for (const path of [[], ['sync-by-ids'], ['requests', 'retry'], ['help']]) {
+      const asked = await callCommandLine(['help', ...path]);
+
+      expect(asked).toMatchObject({ code: 0, stderr: '' });
+      expect(asked).toEqual(await callCommandLine([...path, '--help']));
+    }
+  });
+
+  it.each([
+    [['sync-al'], "unknown command 'sync-al'\n(Did you mean sync-all?)\nSee stripe-mongo-sync --help"],
+    [
+      ['requests', 'retri'],
+      "unknown command 'retri'\n(Did you mean retry?)\nSee stripe-mongo-sync requests --help",
+    ],
+    [
+      ['sync-by-ids', 'cus_1'],
+      "'stripe-mongo-sync sync-by-ids' has no subcommand 'cus_1'\nSee stripe-mongo-sync sync-by-ids --help",
+    ],
+  ])('of a command that is not there ends with 2: %j', async (path, says) => {
+    const { code, stdout, stderr } = await callCommandLine(['help', ...path]);
+
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toBe(`error: ${says}`);
+  });
+
+  it.each([
+    [['sync-al'], ''],
+    [['sync-all', '--dryrun'], ' sync-all'],
+    [['requests', 'lsit'], ' requests'],
+    [['requests', 'retry', '--since', 'noon'], ' requests retry'],
+  ])('is pointed to by the error of the command itself: %j', async (args, path) => {
+    const { code, stderr } = await callCommandLine(args);
+
+    expect(code).toBe(2);
+    expect(stderr.split('\n').at(-1)).toBe(`See stripe-mongo-sync${path} --help`);
+  });
+
+  it('and what is wrong with a command line load neither the MongoDB driver nor the Stripe SDK', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'loaded-')), 'modules');
+    const helps = [...commands.map((name) => [name]), ...subcommands].map((path) => [...path, '--help']);
+    const wrong = [['sync-al'], ['requests', 'show'], ['sync-all', '--timeout', 'soon']];
+    const hook = new URL('../support/fixtures/loaded-modules.mjs', import.meta.url).href;
+
+    const { code, stdout } = await runCommandLine(
+      [JSON.stringify([...helps, ...wrong, ['check-config'], ['--version']])],
+      {
+        entry: 'test/support/fixtures/command-lines.process.ts',
+        nodeArgs: ['--import', hook],
+        env: { ...settings, LOADED_MODULES: file },
+      },
+    );
+
+    const ends = [...helps.map(() => 0), ...wrong.map(() => 2), 0, 0];
+    expect({ code, last: stdout.split('\n').at(-1) }).toEqual({
+      code: 0,
+      last: JSON.stringify({ codes: ends }),
+    });
+    const packages = new Set(readFileSync(file, 'utf8').match(/node_modules\/[^/\n]+/g));
+    expect(packages).toContain('node_modules/commander');
+    for (const name of ['mongoose', 'mongodb', 'stripe', 'cli-progress', 'prom-client']) {
+      expect(packages).not.toContain(`node_modules/${name}`);
+    }
   });
 });
 

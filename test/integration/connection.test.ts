@@ -4,8 +4,9 @@ import type { Socket } from 'node:net';
 import mongoose, { type mongo } from 'mongoose';
 import { expect, test } from 'vitest';
 import { createLogger } from '../../src/base/logger.js';
-import { databaseOf, openConnection } from '../../src/mongo/connection.js';
+import { openConnection } from '../../src/mongo/connection.js';
 import { persistently } from '../../src/mongo/faults.js';
+import { databaseOf } from '../../src/mongo/sync-state.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 

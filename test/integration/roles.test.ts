@@ -255,10 +255,10 @@ describe('the roles of docs/operations.md', () => {
 
     expect(full).toMatchObject({ code: 0, stderr: '' });
     expect(full.stdout).not.toContain('not permitted');
-    expect(cancelled).toMatchObject({ code: 0, stdout: `request ${id} (syncByIds) is to end` });
-    expect(listed.stdout).toContain('to be cancelled');
+    expect(cancelled).toMatchObject({ code: 0, stdout: `request ${id} (syncByIds) will be cancelled` });
+    expect(listed.stdout).toContain('cancelling');
     expect(partly).toMatchObject({ code: 0, stderr: '' });
-    expect(partly.stdout).toMatch(/^complete +not permitted$/m);
+    expect(partly.stdout).toMatch(/^complete scan +not permitted$/m);
     expect(partly.stdout).toMatch(/^mirror +not permitted$/m);
     expect(partly.stdout).toMatch(/^waiting +\d due/m);
     expect(refused).toMatchObject({

@@ -22,19 +22,26 @@ export async function runCommandLine(
   return { code, stdout: textOf(lines, 'stdout'), stderr: textOf(lines, 'stderr') };
 }
 
+export interface CallOptions {
+  /** A terminal that the result goes to. */
+  screen?: Screen;
+  /** Standard input; nothing by default. */
+  input?: string | Buffer;
+}
+
 /**
- * The same command line within this process, which takes a fraction of the time; one at a time, as it uses mongoose's own connection.
- * `screen` is a terminal that the result goes to.
+ * The same command line within this process, which takes a fraction of the time; one at a time, as it uses
+ * mongoose's own connection.
  */
 export async function callCommandLine(
   args: string[],
-  env: Record<string, string>,
-  screen?: Screen,
+  env: Record<string, string> = {},
+  { screen, input }: CallOptions = {},
 ): Promise<CommandRun> {
   const { runCommandLine: run } = await import('../../src/cli/commands.js');
   const written: { out: string[]; err: string[] } = { out: [], err: [] };
   const terminal: Terminal = {
-    stdin: Readable.from([]),
+    stdin: Readable.from(input === undefined ? [] : [Buffer.from(input)]),
     stderr: Object.assign(new PassThrough(), { isTTY: false }) as unknown as NodeJS.WriteStream, // no more of it is used
     screen,
     makeWay: () => () => undefined,

@@ -1,6 +1,6 @@
 import { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
-import { progressText } from '../../src/cli/screen/progress.js';
+import { progressText } from '../../src/cli/screen/request-text.js';
 import { overallStatus, requestJson, summaryText } from '../../src/cli/screen/summary.js';
 import { duration } from '../../src/cli/screen/table.js';
 import type { RequestView } from '../../src/requests/view.js';
@@ -42,7 +42,7 @@ describe('progress', () => {
           },
         ],
       },
-      'attempt 1 did not end it (stripe_unavailable), waiting for the next',
+      'attempt 1 failed (stripe_unavailable), waiting to retry',
       undefined,
     ],
     [

@@ -1,22 +1,13 @@
-import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { runCommandLine } from '../../src/cli/commands.js';
+import { callCommandLine } from '../support/cli.js';
 
 /** Runs a command line that ends before it reads settings or connects. */
 async function run(
   args: string[],
-  input: string | Buffer = '',
-): Promise<{ code: number; out: string; err: string[] }> {
-  const written: { out: string[]; err: string[] } = { out: [], err: [] };
-  const code = await runCommandLine(args, {
-    stdin: Readable.from([Buffer.from(input)]),
-    stderr: process.stderr,
-    screen: undefined,
-    makeWay: () => () => undefined,
-    result: (text) => void written.out.push(text),
-    note: (text) => void written.err.push(...text.split('\n')),
-  });
-  return { code, out: written.out.join('\n'), err: written.err };
+  input?: string | Buffer,
+): Promise<{ code: number | null; out: string; err: string[] }> {
+  const { code, stdout, stderr } = await callCommandLine(args, {}, input === undefined ? {} : { input });
+  return { code, out: stdout, err: stderr === '' ? [] : stderr.split('\n') };
 }
 
 describe('a command line that cannot be used', () => {
@@ -74,7 +65,7 @@ describe('a command line that cannot be used', () => {
       ['requests', 'retry', 'nightly', '--command', 'syncAll'],
     ].map((args) => ({
       args,
-      says: 'error: Which ones: either ids, or --failed with --command, --requested-by and --since',
+      says: 'error: Give either ids, or --failed, which --command, --requested-by and --since narrow',
     })),
     {
       args: ['requests', 'retry', '--failed', '--since', 'yesterday'],
@@ -129,6 +120,7 @@ it.each([
   'check-config',
   'requests',
   'status',
+  'help',
 ])('explains %s', async (command) => {
   const { code, out, err } = await run([command, '--help']);
 

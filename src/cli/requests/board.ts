@@ -1,11 +1,13 @@
-// What happens to requests as one looks on: what runs, what waits, what ended last, and what has changed since the last look. A change
-// stream tells which to look at, where there is one; looking at the newest and at all that was open finds the rest.
+// Requests as they change: what runs, what waits, what ended last, and what has changed since the last look.
+// A change stream tells which requests to read, where there is one. Each look also reads the newest and all
+// that were open at the last look.
 import type { mongo } from 'mongoose';
-import { pause } from '../../base/waiting.js';
-import { persistently } from '../../mongo/faults.js';
+import { endWaits, pause } from '../../base/waiting.js';
+import { ChangeStreamFollower } from '../../mongo/change-stream.js';
 import { type Filter, isPending } from '../../requests/expressions.js';
-import { isEndStatus, type RequestCollection } from '../../requests/request.js';
+import { isEndStatus } from '../../requests/request.js';
 import { idOf, type RequestView, rowProjection, soundView } from '../../requests/view.js';
+import type { Session } from '../session.js';
 import { newestFirst, withoutCron } from './list.js';
 
 export interface Board {
@@ -13,20 +15,10 @@ export interface Board {
   /** The first to be claimed, and how many there are. */
   readonly waiting: readonly RequestView[];
   readonly waitingCount: number;
-  /** The last first. */
+  /** The latest first. */
   readonly ended: readonly RequestView[];
-  /** New or not as they were at the last look; at the first one what runs and waits. */
+  /** New or changed since the last look; at the first look what runs and waits. */
   readonly changed: readonly RequestView[];
-}
-
-export interface WatchOptions {
-  readonly requests: RequestCollection;
-  /** With the successes of cron's requests. */
-  readonly all: boolean;
-  readonly signal: AbortSignal;
-  /** How long MongoDB may stay away before watching is given up, in milliseconds. */
-  readonly patienceMs: number;
-  readonly onLook: (board: Board) => void;
 }
 
 const shortestPauseMs = 200;
@@ -35,81 +27,75 @@ const mostRunning = 50;
 const mostWaiting = 5;
 const mostEnded = 10;
 const newest = 50;
-/** Requests that are read at once, where a stream has told of many. */
+/** Most requests that one look reads because the stream told of them. */
 const mostRead = 500;
-/** How many are remembered that have ended, not to be told of again. */
+/** Ended requests that are remembered, so that they are not told again. */
 const mostRemembered = 5_000;
 
-/** Looks until the signal is aborted. @throws Fault when MongoDB stays away or refuses; the signal's reason */
-export async function watchBoard(options: WatchOptions): Promise<never> {
-  const watch = new Watch(options);
-  try {
-    for (;;) {
-      await watch.look();
-      await watch.pause();
-    }
-  } finally {
-    await watch.close();
-  }
-}
+/**
+ * Looks until the session is interrupted. `all`: with the successes of cron's requests.
+ * @throws Fault when MongoDB stays away or refuses; the signal's reason
+ */
+export const watchBoard = (session: Session, all: boolean, onLook: (board: Board) => void): Promise<never> =>
+  new Watch(session, all).run(onLook);
 
 class Watch {
-  readonly #options: WatchOptions;
-  readonly #stream: mongo.ChangeStream;
-  /** Of those that have not ended, and of the last that have; in the order in which they were seen. */
+  /** Open requests and those that ended last, in the order in which they were seen. */
   readonly #seen = new Map<string, RequestView>();
+  /** Ids that the change stream has told of. */
   readonly #told = new Map<string, unknown>();
-  #news = new AbortController();
-  #isFirst = true;
 
-  constructor(options: WatchOptions) {
-    this.#options = options;
-    this.#stream = options.requests.watch([{ $project: { 'documentKey._id': 1 } }], {
-      maxAwaitTimeMS: 1_000,
+  constructor(
+    private readonly session: Session,
+    private readonly all: boolean,
+  ) {}
+
+  async run(onLook: (board: Board) => void): Promise<never> {
+    const { requests, signal } = this.session;
+    let news = new AbortController();
+    const changes = new ChangeStreamFollower<{ readonly documentKey?: { readonly _id: unknown } }>({
+      collection: () => requests,
+      pipeline: [{ $project: { 'documentKey._id': 1 } }],
+      onEvent: ({ documentKey }) => {
+        if (!documentKey) return;
+        this.#told.set(String(documentKey._id), documentKey._id);
+        endWaits(news);
+      },
     });
-    this.#stream.on('change', (change) => {
-      const { documentKey } = change as { readonly documentKey?: { readonly _id: unknown } };
-      if (!documentKey) return;
-      this.#told.set(String(documentKey._id), documentKey._id);
-      this.#news.abort();
-    });
-    // Without a stream, looking again and again does it alone.
-    this.#stream.on('error', () => undefined);
+    try {
+      for (let isFirst = true; ; isFirst = false) {
+        news = new AbortController();
+        const board = await this.#look();
+        const open = board.changed.filter(({ status }) => !isEndStatus(status));
+        onLook(isFirst ? { ...board, changed: open } : board);
+        await pause(shortestPauseMs, signal);
+        if (this.#told.size === 0) await pause(pauseMs, signal, news.signal);
+        signal.throwIfAborted();
+      }
+    } finally {
+      changes.close();
+    }
   }
 
-  async look(): Promise<void> {
-    this.#news = new AbortController();
+  async #look(): Promise<Board> {
     const [running, waiting, waitingCount] = await Promise.all([
       this.#find({ status: 'running' }, mostRunning, { _id: -1 }),
       this.#find(isPending, mostWaiting, { _id: 1 }),
-      this.#step(() => this.#options.requests.countDocuments(isPending)),
+      this.#step(() => this.session.requests.countDocuments(isPending)),
     ]);
     const others = await this.#others([...running, ...waiting]);
     const changed = [...others, ...running, ...waiting].filter((request) => this.#remember(request));
-    const ended = this.#ended();
-    const isFirst = this.#isFirst;
-    this.#isFirst = false;
-    const told = isFirst ? changed.filter(({ status }) => !isEndStatus(status)) : changed;
-    this.#options.onLook({ running, waiting, waitingCount, ended, changed: told });
+    return { running, waiting, waitingCount, ended: this.#ended(), changed };
   }
 
-  async pause(): Promise<void> {
-    const { signal } = this.#options;
-    await pause(shortestPauseMs, signal);
-    if (this.#told.size === 0) await pause(pauseMs, signal, this.#news.signal);
-    signal.throwIfAborted();
-  }
-
-  async close(): Promise<void> {
-    await this.#stream.close().catch(() => undefined);
-  }
-
-  /** The newest, those that the stream has told of, and those that were open at the last look; in the order of their insertion. */
+  /**
+   * The newest, those that the stream has told of, and those that were open at the last look, in the order of
+   * their insertion.
+   */
   async #others(known: readonly RequestView[]): Promise<readonly RequestView[]> {
-    const { requests, all } = this.#options;
-    const wanted = { statuses: [], command: undefined, requestedBy: undefined, all };
+    const newestOnes = newestFirst({ all: this.all }, newest);
     const found = await this.#step(() =>
-      requests.aggregate<{ readonly _id: unknown }>(newestFirst(wanted, newest)).toArray(),
+      this.session.requests.aggregate<{ readonly _id: unknown }>(newestOnes).toArray(),
     );
     const views = found.map(soundView).reverse();
     const have = new Set([...known, ...views].map(idOf));
@@ -121,25 +107,23 @@ class Watch {
     }
     const missing = [...ids].flatMap(([key, id]) => (have.has(key) ? [] : [id]));
     const more = missing.length > 0 ? await this.#find({ _id: { $in: missing } }, missing.length) : [];
-    // One that is no longer there was removed.
+    // A request that is no longer there was removed.
     const there = new Set([...have, ...more.map(idOf)]);
     for (const request of open) if (!there.has(idOf(request))) this.#seen.delete(idOf(request));
     return [...more, ...views];
   }
 
   async #find(filter: Filter, limit: number, sort: mongo.Sort = { _id: 1 }): Promise<readonly RequestView[]> {
-    const { requests, all } = this.#options;
-    const wanted = all ? filter : { $and: [filter, withoutCron] };
+    const wanted = this.all ? filter : { $and: [filter, withoutCron] };
     const options = { projection: rowProjection, limit, sort };
-    return (await this.#step(() => requests.find(wanted, options).toArray())).map(soundView);
+    return (await this.#step(() => this.session.requests.find(wanted, options).toArray())).map(soundView);
   }
 
   #step<T>(step: () => Promise<T>): Promise<T> {
-    const { patienceMs, signal } = this.#options;
-    return persistently('watching requests', step, { withinMs: patienceMs, signal });
+    return this.session.persist('watching requests', step);
   }
 
-  /** True when it is not as it was. */
+  /** True when it is new or has changed. */
   #remember(request: RequestView): boolean {
     const id = idOf(request);
     const before = this.#seen.get(id);
@@ -162,7 +146,7 @@ class Watch {
   }
 }
 
-/** What of a request is worth telling when it changes. */
+/** The fields whose change is worth telling. */
 const stateOf = (request: RequestView): string => {
   const { status, attempts, cancel, runAt, waitsFor, progress, finishedAt } = request;
   return JSON.stringify([status ?? 'pending', attempts, cancel, runAt, waitsFor, progress?.done, finishedAt]);

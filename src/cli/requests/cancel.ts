@@ -1,66 +1,44 @@
-// `requests cancel`: has requests end that wait or run.
+// `requests cancel`: ends requests that wait or run.
 import { isEndStatus, type RequestId } from '../../requests/request.js';
 import { idOf, type RequestView } from '../../requests/view.js';
-import { type ExitCode, exitCodes, Refusal, withinSeconds } from '../faults.js';
-import { followHere } from '../follow.js';
-import { jsonOf, printEnded, rowOf } from '../screen/summary.js';
+import { type ExitCode, Refusal } from '../faults.js';
 import type { Terminal } from '../screen/terminal.js';
-import { type Queue, withQueue } from '../session.js';
-import { steer, steerEach, type SteerOptions } from './steer.js';
+import { type Session, withSession } from '../session.js';
+import { checkedRequestIds } from '../typed-ids.js';
+import { steer, steerAll, type SteerOptions } from './steer.js';
 
 export async function cancelRequests(
   terminal: Terminal,
-  ids: readonly string[],
-  { wait = true, json, timeout }: SteerOptions,
+  typed: readonly string[],
+  options: SteerOptions,
 ): Promise<ExitCode> {
-  return withQueue(terminal, async (queue, signal) => {
-    const { requests, exitCode } = await steerEach(terminal, queue, ids, signal, (_id) =>
-      wish(queue, _id, signal),
-    );
-    if (!wait || requests.length === 0) {
-      for (const each of requests) {
-        terminal.result(
-          json ? jsonOf(rowOf(each)) : `request ${idOf(each)} (${each.command}) ${askedText(each)}`,
-        );
-      }
-      return exitCode;
-    }
-    const ended = await withinSeconds(timeout, signal, (limited) =>
-      followHere(terminal, queue, {
-        ids: requests.map(({ _id }) => _id),
-        entries: undefined,
-        signal: limited,
-        canRunHere: false,
-        whenLeft: 'Nobody follows any more; what was asked for goes on',
-      }),
-    );
-    await printEnded(terminal, queue, ended, json ? { json } : {});
-    return ended.every(({ status }) => status === 'cancelled') ? exitCode : exitCodes.failed;
-  });
+  const ids = checkedRequestIds(typed);
+  return withSession(terminal, (session) =>
+    steerAll(session, ids, options, {
+      step: (_id) => cancel(session, _id),
+      told: cancelText,
+      isDone: (ended) => ended.every(({ status }) => status === 'cancelled'),
+      whenLeft: 'No longer followed; the cancellation stands',
+    }),
+  );
 }
 
-const askedText = ({ status }: RequestView): string =>
-  status === 'running'
-    ? 'stops at its next checkpoint'
-    : status === 'cancelled'
-      ? 'is cancelled'
-      : 'is to end';
+function cancelText({ status }: RequestView): string {
+  if (status === 'cancelled') return 'is cancelled';
+  return status === 'running' ? 'will stop at its next checkpoint' : 'will be cancelled';
+}
 
-const wish = (queue: Queue, _id: RequestId, signal: AbortSignal): Promise<RequestView> =>
-  steer(
-    queue,
-    _id,
-    {
-      doing: 'cancelling the request',
-      filter: { status: { $in: ['pending', 'running', null] } },
-      pipeline: [{ $set: { cancel: true } }],
-      otherwise: (found) => {
-        if (found.status === 'cancelled') return found;
-        const text = isEndStatus(found.status)
-          ? `has ended already: ${found.status}`
-          : 'has no status that can be cancelled';
-        throw new Refusal(`Request ${idOf(found)} ${text}`);
-      },
+/** The daemon sees the wish: at once for a waiting request, at the next checkpoint for a running one. */
+const cancel = (session: Session, _id: RequestId): Promise<RequestView> =>
+  steer(session, _id, {
+    doing: 'cancelling the request',
+    filter: { status: { $in: ['pending', 'running', null] } },
+    pipeline: [{ $set: { cancel: true } }],
+    otherwise: (found) => {
+      if (found.status === 'cancelled') return found;
+      const text = isEndStatus(found.status)
+        ? `has already ended: ${found.status}`
+        : 'has no status that can be cancelled';
+      throw new Refusal(`Request ${idOf(found)} ${text}`);
     },
-    signal,
-  );
+  });

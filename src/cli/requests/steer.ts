@@ -1,79 +1,92 @@
-// What retrying and cancelling share: one request after the other, those that cannot be steered told by name, the rest followed.
+// What retrying and cancelling share: each request is updated in turn, those that refuse are named, and the
+// others are followed.
 import type { mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
-import { persistently } from '../../mongo/faults.js';
 import type { RequestId } from '../../requests/request.js';
-import { type RequestView, rowProjection, soundView } from '../../requests/view.js';
+import { idOf, type RequestView, rowProjection, soundView } from '../../requests/view.js';
 import { complain, type ExitCode, exitCodes, Refusal } from '../faults.js';
-import type { Terminal } from '../screen/terminal.js';
-import type { Queue } from '../session.js';
+import { follow } from '../follow.js';
+import { jsonOf, printEnded, rowOf } from '../screen/summary.js';
+import type { Session } from '../session.js';
 import { findRequestId, missingRequest } from '../typed-ids.js';
 
 export interface SteerOptions {
   readonly wait?: boolean;
   readonly json?: true;
+  /** Seconds. */
   readonly timeout?: number;
 }
 
-export interface Steered {
-  readonly requests: readonly RequestView[];
-  /** 1 where one could not be steered. */
-  readonly exitCode: ExitCode;
+export interface Steering {
+  /** Updates one request. @throws Refusal where its state does not allow that */
+  readonly step: (_id: RequestId) => Promise<RequestView>;
+  /** What is said of an updated request, after its name. */
+  readonly told: (request: RequestView) => string;
+  /** Whether they ended as intended. */
+  readonly isDone: (ended: readonly RequestView[]) => boolean;
+  /** What to tell when following is given up. */
+  readonly whenLeft: string;
 }
 
 /**
- * Takes the step for each. One that is not there, or is not in the state for it, is told, and the others go on.
+ * Takes the step for each, and follows them with `wait`. A request that is missing or refuses is named, the
+ * others go on. Returns 1 where one refused or did not end as intended.
  * @throws Fault when MongoDB stays away or refuses; the signal's reason on abort
  */
-export async function steerEach(
-  terminal: Terminal,
-  queue: Queue,
+export async function steerAll(
+  session: Session,
   ids: readonly (string | RequestId)[],
-  signal: AbortSignal,
-  step: (_id: RequestId) => Promise<RequestView>,
-): Promise<Steered> {
-  const requests: RequestView[] = [];
-  let exitCode: ExitCode = exitCodes.succeeded;
+  { wait, json, timeout }: SteerOptions,
+  { step, told, isDone, whenLeft }: Steering,
+): Promise<ExitCode> {
+  const { terminal } = session;
+  const steered: RequestView[] = [];
   for (const id of ids) {
     try {
-      requests.push(await step(typeof id === 'string' ? await findRequestId(queue, id, signal) : id));
+      steered.push(await step(typeof id === 'string' ? await findRequestId(session, id) : id));
     } catch (error) {
       const isItsOwn = error instanceof Refusal || (isFault(error) && error.code === 'not_found');
       if (!isItsOwn) throw error;
       complain(terminal, error);
-      exitCode = exitCodes.failed;
     }
   }
-  return { requests, exitCode };
+  const exitCode = steered.length < ids.length ? exitCodes.failed : exitCodes.succeeded;
+  for (const request of steered) {
+    const text = `${nameOf(request)} ${told(request)}`;
+    if (wait) terminal.note(text);
+    else terminal.result(json ? jsonOf(rowOf(request)) : text);
+  }
+  if (!wait || steered.length === 0) return exitCode;
+  const ended = await follow(session, { ids: steered.map(({ _id }) => _id), timeout, whenLeft });
+  await printEnded(session, ended, json);
+  return isDone(ended) ? exitCode : exitCodes.failed;
 }
+
+const nameOf = (request: RequestView): string => `request ${idOf(request)} (${request.command})`;
 
 export interface Update {
   readonly doing: string;
   readonly filter: mongo.BSON.Document;
   readonly pipeline: mongo.BSON.Document[];
-  /** What is said of one that the filter does not match. `wasTried`: it may be this very step that was done, and its answer lost. */
+  /** Of a request that the filter does not match. `wasTried`: an earlier try may have done the step. */
   readonly otherwise: (found: RequestView, wasTried: boolean) => RequestView;
 }
 
-/** One guarded update, and the request after it. */
+/** One guarded update. Returns the request after it. */
 export async function steer(
-  queue: Queue,
+  session: Session,
   _id: RequestId,
   { doing, filter, pipeline, otherwise }: Update,
-  signal: AbortSignal,
 ): Promise<RequestView> {
-  const { requests, patienceMs } = queue;
+  const { requests, persist } = session;
   let tries = 0;
-  const step = async (): Promise<{ readonly updated?: RequestView; readonly found?: RequestView }> => {
+  const [updated, found] = await persist(doing, async () => {
     tries += 1;
     const options = { returnDocument: 'after', projection: rowProjection } as const;
-    const updated = await requests.findOneAndUpdate({ ...filter, _id }, pipeline, options);
-    if (updated) return { updated: soundView(updated) };
-    const found = await requests.findOne({ _id }, { projection: rowProjection });
-    return found ? { found: soundView(found) } : {};
-  };
-  const { updated, found } = await persistently(doing, step, { withinMs: patienceMs, signal });
-  if (updated) return updated;
-  if (!found) throw missingRequest(String(_id), queue);
-  return otherwise(found, tries > 1);
+    const after = await requests.findOneAndUpdate({ ...filter, _id }, pipeline, options);
+    return [after, after ?? (await requests.findOne({ _id }, { projection: rowProjection }))] as const;
+  });
+  if (updated) return soundView(updated);
+  if (found) return otherwise(soundView(found), tries > 1);
+  throw missingRequest(String(_id), session);
 }

@@ -1,13 +1,14 @@
-// `requests watch`: what runs, waits and ends, as it changes; with an id that request alone, until it has ended.
+// `requests watch`: running, waiting and finished requests as they change; with an id that request alone,
+// until it has ended.
 import { idOf, type RequestView, soundView } from '../../requests/view.js';
 import { type ExitCode, exitCodes, Interrupted } from '../faults.js';
-import { followHere, followToEnd } from '../follow.js';
+import { follow, followToEnd } from '../follow.js';
 import { requestCells, requestColumns, resultText } from '../screen/request-text.js';
 import { endCode, jsonOf, printEnded, rowOf } from '../screen/summary.js';
 import { count, tableLines, timeText } from '../screen/table.js';
-import { LiveDisplay, type Screen, type Terminal } from '../screen/terminal.js';
-import { databaseTime, type Queue, withQueue } from '../session.js';
-import { findRequestId } from '../typed-ids.js';
+import { LiveDisplay, type Terminal } from '../screen/terminal.js';
+import { type Session, withSession } from '../session.js';
+import { checkedRequestId, findRequestId } from '../typed-ids.js';
 import { type Board, watchBoard } from './board.js';
 
 export interface WatchOptions {
@@ -17,70 +18,53 @@ export interface WatchOptions {
 
 export async function watchRequests(
   terminal: Terminal,
-  id: string | undefined,
+  typed: string | undefined,
   options: WatchOptions,
 ): Promise<ExitCode> {
+  const id = typed === undefined ? undefined : checkedRequestId(typed);
   try {
-    return await withQueue(terminal, (queue, signal) =>
-      id === undefined
-        ? watchAll(terminal, queue, options, signal)
-        : watchOne(terminal, queue, id, options, signal),
+    return await withSession(terminal, (session) =>
+      id === undefined ? watchAll(session, options) : watchOne(session, id, options),
     );
   } catch (error) {
-    // Ctrl-C is how one stops watching.
+    // Ctrl-C is the way to stop watching.
     if (error instanceof Interrupted && error.isCtrlC) return exitCodes.succeeded;
     throw error;
   }
 }
 
-async function watchOne(
-  terminal: Terminal,
-  queue: Queue,
-  id: string,
-  { json }: WatchOptions,
-  signal: AbortSignal,
-): Promise<ExitCode> {
-  const { requests, patienceMs } = queue;
-  const _id = await findRequestId(queue, id, signal);
-  if (!json) {
-    const following = { ids: [_id], entries: undefined, signal, canRunHere: false };
-    return printEnded(terminal, queue, await followHere(terminal, queue, following), {});
-  }
+async function watchOne(session: Session, id: string, { json }: WatchOptions): Promise<ExitCode> {
+  const ids = [await findRequestId(session, id)];
+  if (!json) return printEnded(session, await follow(session, { ids }), json);
   let last = '';
   const onLook = async (seen: readonly RequestView[]): Promise<void> => {
     for (const request of seen) {
       const line = lineOf(soundView(request));
-      if (line !== last) terminal.result(line);
+      if (line !== last) session.terminal.result(line);
       last = line;
     }
   };
-  return endCode(await followToEnd(requests, [_id], { signal, patienceMs, onLook }));
+  return endCode(await followToEnd(session.requests, ids, { ...session, onLook }));
 }
 
-/** Without the lease, whose renewal is no change. */
+/** Without the lease: its renewal is no change. */
 const lineOf = ({ lease: _, ...request }: RequestView): string => jsonOf(rowOf(request));
 
-async function watchAll(
-  terminal: Terminal,
-  { requests, db, database, patienceMs }: Queue,
-  options: WatchOptions,
-  signal: AbortSignal,
-): Promise<never> {
-  const { json } = options;
-  const all = options.all === true;
-  const aheadMs = (await databaseTime(db)).getTime() - Date.now();
-  const now = (): Date => new Date(Date.now() + aheadMs);
+async function watchAll(session: Session, { json, all }: WatchOptions): Promise<never> {
+  const { terminal, requests } = session;
   const { screen } = terminal;
+  const aheadMs = (await session.now()).getTime() - Date.now();
+  const now = (): Date => new Date(Date.now() + aheadMs);
   if (json || !screen) {
-    const onLook = ({ changed }: Board): void => {
+    return watchBoard(session, all === true, ({ changed }) => {
       for (const each of changed) terminal.result(json ? lineOf(each) : changeText(each, now()));
-    };
-    return watchBoard({ requests, all, signal, patienceMs, onLook });
+    });
   }
   const display = new LiveDisplay(terminal, screen);
   try {
-    const onLook = (board: Board): void => display.draw(boardLines(board, { database, now: now(), screen }));
-    return await watchBoard({ requests, all, signal, patienceMs, onLook });
+    return await watchBoard(session, all === true, (board) => {
+      display.draw(boardLines(board, requests.dbName, now(), screen.columns));
+    });
   } finally {
     display.end();
   }
@@ -93,37 +77,24 @@ function changeText(request: RequestView, now: Date): string {
   return [timeText(now), idOf(request), command, status, ...(result === '' ? [] : [result])].join('  ');
 }
 
-interface Frame {
-  readonly database: string;
-  readonly now: Date;
-  readonly screen: Pick<Screen, 'columns'>;
-}
-
-function boardLines(
-  { running, waiting, waitingCount, ended }: Board,
-  { database, now, screen }: Frame,
-): string[] {
+function boardLines(board: Board, database: string, now: Date, columns: number): string[] {
+  const { running, waiting, waitingCount, ended } = board;
   const title = `${database}: ${count(running.length)} running, ${count(waitingCount)} waiting`;
   const rows = [
     ...running.map((request) => requestCells(request, now, barText(request, now))),
     ...[...waiting, ...ended].map((request) => requestCells(request, now)),
   ];
   const unseen = waitingCount - waiting.length;
-  const lines = rows.length > 0 ? tableLines(requestColumns, rows, screen.columns - 1) : ['no requests'];
+  const lines = rows.length > 0 ? tableLines(requestColumns, rows, columns - 1) : ['no requests'];
   const more = unseen > 0 ? [`and ${count(unseen)} more waiting`] : [];
   const at = 1 + running.length + waiting.length;
-  return [
-    `${title}   ${timeText(now)}   Ctrl-C ends`,
-    '',
-    ...lines.slice(0, at),
-    ...more,
-    ...lines.slice(at),
-  ];
+  const open = [...lines.slice(0, at), ...more];
+  return [`${title}   ${timeText(now)}   Ctrl-C to quit`, '', ...open, ...lines.slice(at)];
 }
 
 const barLength = 10;
 
-/** What runs, with a bar where it is known how far it is. */
+/** A running request, with a bar where its ratio is known. */
 function barText(request: RequestView, now: Date): string {
   const text = resultText(request, now);
   const ratio = request.progress?.ratio;

@@ -1,27 +1,26 @@
-// How requests ended, for a person (text) and for a script (JSON). Of customers there are ids alone.
+// How requests ended, for a person (text) and for a script (JSON). Of customers it shows only ids.
 import { mongo } from 'mongoose';
 import { serviceName } from '../../base/version.js';
 import type { RequestStatus, SyncRequestDocument } from '../../requests/request.js';
 import { type RequestView, soundView } from '../../requests/view.js';
-import { type Outcome, outcomes, statusOf } from '../../sync/outcome.js';
+import { outcomes, statusOf } from '../../sync/outcome.js';
 import { type ExitCode, exitCodes } from '../faults.js';
-import type { Queue } from '../session.js';
-import { count, counted, duration } from './table.js';
-import type { Terminal } from './terminal.js';
+import type { Session } from '../session.js';
+import { count, counted, duration, tableLines } from './table.js';
 
-/** How they ended together: as one does if that is how all did, otherwise `partial`. */
+/** The status that all have, otherwise `partial`. */
 export function overallStatus(requests: readonly RequestView[]): RequestStatus {
   const statuses = new Set(requests.map(statusOfOne));
   const [only] = statuses;
   return statuses.size === 1 && only !== undefined ? only : 'partial';
 }
 
-/** Of one that ended with another scan, as that one did. */
+/** Of a coalesced scan that of the scan that ran for it. */
 function statusOfOne({ status = 'pending', result }: RequestView): RequestStatus {
   return status === 'coalesced' && result ? statusOf(result) : status;
 }
 
-/** The result in a few lines: how it ended, a count an outcome, what failed. */
+/** The result in a few lines: how it ended, a count per outcome, what failed. */
 export function summaryText(requests: readonly RequestView[]): string {
   return [
     headline(requests),
@@ -40,7 +39,8 @@ export function headline(requests: readonly RequestView[]): string {
   const seconds = secondsOf(requests);
   const dry = requests.some(({ dryRun }) => dryRun === true) ? ', a dry run: nothing was written' : '';
   const time = seconds === undefined ? '' : ` in ${duration(seconds)}`;
-  return `${first?.command ?? ''} ${overallStatus(requests)}${time} (${name})${dry}`;
+  const commands = [...new Set(requests.map(({ command }) => command))].join(', ');
+  return `${commands} ${overallStatus(requests)}${time} (${name})${dry}`;
 }
 
 /** From the start of the first to the end of the last. */
@@ -48,24 +48,15 @@ function secondsOf(requests: readonly RequestView[]): number | undefined {
   const starts = requests.flatMap(({ startedAt }) => startedAt?.getTime() ?? []);
   const ends = requests.flatMap(({ finishedAt }) => finishedAt?.getTime() ?? []);
   if (starts.length === 0 || ends.length === 0) return undefined;
-  return Math.max(0, latest(ends) - earliest(starts)) / 1_000;
+  return Math.max(0, Math.max(...ends) - Math.min(...starts)) / 1_000;
 }
-
-const latest = (times: readonly number[]): number => times.reduce((a, b) => Math.max(a, b));
-const earliest = (times: readonly number[]): number => times.reduce((a, b) => Math.min(a, b));
 
 export function countsTable(requests: readonly RequestView[]): string[] {
   const results = requests.flatMap(({ result }) => result ?? []);
   if (results.length === 0) return [];
-  const sum = (outcome: Outcome): string =>
-    count(results.reduce((total, result) => total + result[outcome], 0));
-  const columns = outcomes.map((outcome) => ({ outcome, text: sum(outcome) }));
-  const width = ({ outcome, text }: (typeof columns)[number]): number =>
-    Math.max(outcome.length, text.length);
-  return [
-    columns.map((column) => column.outcome.padStart(width(column))).join('  '),
-    columns.map((column) => column.text.padStart(width(column))).join('  '),
-  ].map((line) => `  ${line}`);
+  const columns = outcomes.map((header) => ({ header, align: 'right' }) as const);
+  const sums = outcomes.map((outcome) => count(results.reduce((sum, result) => sum + result[outcome], 0)));
+  return tableLines(columns, [sums]).map((line) => `  ${line}`);
 }
 
 export function heldLines({ _id, coalescedInto, result }: RequestView): string[] {
@@ -100,29 +91,24 @@ function failedItems(requests: readonly RequestView[]): string[] {
   const total = requests.reduce((sum, { result }) => sum + (result?.failed ?? 0), 0);
   const listed = failed.slice(0, mostListed);
   const more = total - listed.length;
+  const cells = listed.map(({ id, code = '', message = '' }) => [id, code, message]);
+  const [, ...rows] = tableLines([{ header: '' }, { header: '' }, { header: '' }], cells);
   return [
     '  failed:',
-    ...aligned(listed.map(({ id, code, message = '' }) => [id, code ?? '', message])),
+    ...rows.map((row) => `    ${row}`),
     ...(more > 0 ? [`    and ${count(more)} more; --json lists up to 1,000 of each request`] : []),
   ];
 }
 
-/** Cells in columns, the last one as long as it is. */
-function aligned(rows: readonly (readonly [string, string, string])[]): string[] {
-  const widthOf = (column: 0 | 1): number => latest(rows.map((row) => row[column].length));
-  const widths = [widthOf(0), widthOf(1)] as const;
-  return rows.map(([id, code, message]) =>
-    `    ${id.padEnd(widths[0])}  ${code.padEnd(widths[1])}  ${message}`.trimEnd(),
-  );
-}
-
-/** One line of JSON: ids in hex, dates as ISO 8601, other types of BSON as EJSON has them. A batch that is still whole is reduced to its ids. */
+/**
+ * One line of JSON: ids in hex, dates as ISO 8601, other BSON types as EJSON. A batch is reduced to its ids.
+ */
 export function requestJson(request: RequestView | SyncRequestDocument): string {
   const batch = 'batch' in request ? request.batch : undefined;
   return jsonOf(Array.isArray(batch) ? { ...request, batch: (batch as unknown[]).map(idOf) } : request);
 }
 
-/** A request of a list or a watch: without items, of which such a look reads none. */
+/** A request of a list or a watch, which reads no items. */
 export function rowOf({ result, ...request }: RequestView): object {
   return { ...request, ...(result && { result: { ...result, items: undefined } }) };
 }
@@ -133,7 +119,7 @@ export const jsonOf = (value: unknown): string =>
     isBson(inner) ? mongo.BSON.EJSON.serialize(inner) : inner,
   );
 
-/** Of those that JSON.stringify has not made texts of already, as it does with ids and dates. */
+/** A value that JSON.stringify has not turned into text, as it does with ids and dates. */
 const isBson = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && '_bsontype' in value;
 
@@ -142,22 +128,19 @@ function idOf(entry: unknown): unknown {
   return isObject ? ('id' in entry && typeof entry.id === 'string' ? entry.id : null) : entry;
 }
 
-// How requests ended, on stdout, and the exit code that says it too.
 /** Prints a summary, or with `json` each document. Returns the exit code. */
 export async function printEnded(
-  terminal: Terminal,
-  { requests }: Pick<Queue, 'requests'>,
+  { terminal, requests }: Session,
   ended: readonly RequestView[],
-  { json }: { readonly json?: true },
+  json: true | undefined,
 ): Promise<ExitCode> {
-  if (json) {
+  if (!json) terminal.result(summaryText(ended.map(soundView)));
+  else {
     for (const view of ended) {
-      // Read again whole, one at a time: following leaves out ids and batches. Where it has been removed meanwhile, what was seen.
+      // Read again, for following leaves out ids and batch. It may have been removed meanwhile.
       const whole: SyncRequestDocument | null = await requests.findOne({ _id: view._id });
       terminal.result(requestJson(whole ?? view));
     }
-  } else {
-    terminal.result(summaryText(ended.map(soundView)));
   }
   return endCode(ended);
 }

@@ -1,13 +1,14 @@
-// Aligned columns, as wide as what is in them. On a terminal columns that matter least give way, and lines end at its edge.
+// Aligned columns, as wide as their cells. On a narrow terminal the least important columns are left out, and
+// lines end at its edge.
 export interface Column {
   readonly header: string;
   readonly align?: 'right';
-  /** Left out where the last column has no room: the highest goes first. Without it the column always stays. */
+  /** Left out where the last column lacks room: the highest first. A column without it always stays. */
   readonly gives?: number;
 }
 
 const gap = 2;
-/** What the last column is to have of a terminal's width. */
+/** Characters that the last column is to have. */
 const roomOfLast = 18;
 
 /**
@@ -48,7 +49,7 @@ function fitting(columns: readonly Column[], widths: readonly number[], width: n
   return shown;
 }
 
-/** One line: what could move the cursor is replaced. */
+/** One line: whatever could move the cursor is replaced. */
 export const plain = (text: string): string => text.replace(/\p{Cc}/gu, '\u{fffd}');
 
 const lengthOf = (text: string): number => Array.from(text).length;
@@ -60,6 +61,15 @@ export function cut(text: string, width: number): string {
   return `${kept.join('').trimEnd()}…`;
 }
 
+export type Fact = readonly [name: string, value: string | null | undefined];
+
+/** A name and a value per line; unknown values are left out. */
+export function alignedFacts(facts: readonly Fact[]): readonly string[] {
+  const known = facts.flatMap(([name, value]) => (value ? [[name, plain(value)] as const] : []));
+  const width = Math.max(...known.map(([name]) => name.length));
+  return known.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
+}
+
 // How numbers and times read in what commands print.
 const formatted = new Intl.NumberFormat('en');
 
@@ -69,6 +79,9 @@ export const count = (value: number): string => formatted.format(value);
 /** `1 request`, `12 requests` */
 export const counted = (value: number, noun: string): string =>
   `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+
+/** `42 %`, rounded down: 100 % is the end. */
+export const percent = (ratio: number): string => `${Math.floor(ratio * 100)} %`;
 
 /** `0.42 s`, `4.2 s`, `4 s`, `42 s`, `3 min 20 s`, `2 h 5 min` */
 export function duration(seconds: number): string {
@@ -95,6 +108,8 @@ export function shortDuration(seconds: number): string {
   if (whole < 86_400) return pair('h', 3_600, 'm', 60);
   return pair('d', 86_400, 'h', 3_600);
 }
+
+export const secondsBetween = (from: Date, to: Date): number => (to.getTime() - from.getTime()) / 1_000;
 
 /** `2026-01-31 12:00:00Z` */
 export const timeText = (time: Date): string => time.toISOString().replace('T', ' ').replace(/\.\d+/, '');

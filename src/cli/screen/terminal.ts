@@ -1,4 +1,4 @@
-// What a command writes to: its result to stdout and nothing else there, everything told to a person to stderr.
+// What a command writes to: its result to stdout, and what it tells a person to stderr.
 import { cut, plain } from './table.js';
 
 export interface Terminal {
@@ -57,7 +57,7 @@ const screenOf = (stdout: NodeJS.WriteStream): Screen => ({
   write: (text) => void stdout.write(text),
 });
 
-/** Anybody may have written the requests that are shown: control characters would reach the terminal as commands. */
+/** Anybody may have written the shown requests: their control characters must not reach the terminal. */
 const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');
 
 // Lines on a terminal that are drawn again in the same place.

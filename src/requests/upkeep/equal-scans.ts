@@ -2,8 +2,7 @@
 // for is looked at again and again, so nothing is lost with the process that ran it.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
-import { databaseOf } from '../../mongo/connection.js';
-import { stateIds, stateOf } from '../../mongo/sync-state.js';
+import { databaseOf, stateIds, stateOf } from '../../mongo/sync-state.js';
 import {
   createdAt,
   expireAt,
