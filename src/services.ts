@@ -14,7 +14,7 @@ import { createScanState } from './mirror/scan-state.js';
 import { createMongoClock } from './mongo/clock.js';
 import { databaseOf, openConnection } from './mongo/connection.js';
 import { stateOf } from './mongo/sync-state.js';
-import { createLimiterState } from './rate/budget.js';
+import { createBudget } from './rate/budget.js';
 import { limitsFor } from './rate/limits.js';
 import { type Exclusively, exclusivelyBy, ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
@@ -134,7 +134,7 @@ function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Service
     config: config.stripe,
     readKey,
     verifyKey: (candidate, signal) => bind(options, services, candidate, signal),
-    slots: createLimiterState(state),
+    budget: createBudget(state),
     clock,
     observer,
     logger,

@@ -4,7 +4,7 @@ import type { Config } from '../config/schema.js';
 import { limitsFor } from '../rate/limits.js';
 import { ListPaces } from '../rate/list-pace.js';
 import { RateLimiter } from '../rate/rate-limiter.js';
-import type { SlotStore } from '../rate/slot-store.js';
+import type { Budget } from '../rate/budget.js';
 import type { Resource } from '../resources/resource.js';
 import type { CallOptions, SharedClock, Source } from '../sync/ports.js';
 import { type Call, Caller } from './caller.js';
@@ -38,7 +38,7 @@ export interface GatewayOptions {
   readonly readKey?: (() => string | Promise<string>) | undefined;
   /** Tries a new key out before it is used, for account and mode; rejects to refuse it. */
   readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;
-  readonly slots: SlotStore;
+  readonly budget: Budget;
   readonly clock: SharedClock;
   readonly observer: StripeObserver;
   readonly logger: Logger;
@@ -50,14 +50,14 @@ export interface GatewayOptions {
 
 /** @throws Fault `invalid_config` where the key, or a proxy that the environment names, is none */
 export function createStripeGateway(options: GatewayOptions): StripeGateway {
-  const { config, slots, clock, observer, logger, random = Math.random } = options;
+  const { config, budget, clock, observer, logger, random = Math.random } = options;
   const initial = new ApiKey(config.apiKey);
   const { livemode } = initial;
   const client = createClient(config);
   if (client.proxy !== undefined) logger.info({ proxy: client.proxy }, 'Stripe is called through a proxy');
   const limits = limitsFor(config, livemode);
   const { monthlyReadAllowance } = config;
-  const limiter = new RateLimiter({ limits, monthlyReadAllowance, slots, clock, observer, logger, random });
+  const limiter = new RateLimiter({ limits, monthlyReadAllowance, budget, clock, observer, logger, random });
   const paces = new ListPaces(limits, limiter);
   const caller = new Caller({
     client,

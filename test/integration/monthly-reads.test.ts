@@ -3,7 +3,7 @@ import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { noReads } from '../../src/rate/budget-month.js';
-import { createLimiterState, readCallsThisMonth, type SlotAnswer } from '../../src/rate/budget.js';
+import { createBudget, readCallsThisMonth, type TakenSlots } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench } from '../support/scan.js';
@@ -18,11 +18,11 @@ const states = stateOf(database.db);
 async function replica() {
   const client = await mongo.MongoClient.connect(database.uri);
   atEnd(() => client.close());
-  return createLimiterState(stateOf(client.db()));
+  return createBudget(stateOf(client.db()));
 }
 
 const wants = (count: number): string[] => Array.from({ length: count }, () => list);
-const grantedIn = ({ slots }: SlotAnswer): boolean[] => slots.map(({ kind }) => kind === 'granted');
+const grantedIn = ({ slots }: TakenSlots): boolean[] => slots.map(({ kind }) => kind === 'granted');
 /** Makes what was counted so far last month's. */
 const monthEnds = (of = states) =>
   of.updateOne({ _id: 'rate-limiter' }, [
