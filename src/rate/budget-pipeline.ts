@@ -16,12 +16,12 @@ const recentMs = 500;
 /** A reduced rate recovers by this share of the full rate each second: from half to full in 50 s. */
 const recoveryPerSecond = 0.01;
 const cutFactor = 0.5;
-const leastFactor = 0.05;
-const leastMsBetweenCuts = 1_000;
+const minFactor = 0.05;
+const minMsBetweenCuts = 1_000;
 /** Longest time that a `Retry-After` blocks a scope. */
-const longestBlockMs = 300_000;
+const maxBlockMs = 300_000;
 /** Longest wait that a clock set back may cause. */
-const longestStepMs = 60_000;
+const maxStepMs = 60_000;
 /** Covers the rounding of milliseconds since 1970 in a double: no window of a second holds one slot too many. */
 const roundingMs = 0.001;
 
@@ -37,7 +37,7 @@ const inFlightPath = 'inFlight';
 const orElse = (path: string, fallback: Expression): Expression => ({ $ifNull: [`$${path}`, fallback] });
 
 /** Share of its full rate that a scope is allowed now: below 1 until it has recovered from a cut. */
-export function factorNow(path: string): Expression {
+export function factorNow(path = pathOf()): Expression {
   const sinceCutMs = { $max: [0, { $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }] };
   const recovered = { $multiply: [sinceCutMs, recoveryPerSecond / 1_000] };
   return { $min: [1, { $add: [orElse(`${path}.factor`, 1), recovered] }] };
@@ -48,12 +48,12 @@ const intervalNow = (path: string, rate: number): Expression =>
 
 /** When the scope's next slot is due, never before now. */
 function dueNow(path: string, rate: number): Expression {
-  const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, longestBlockMs] }] };
+  const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, maxBlockMs] }] };
   // Without a rate, the stored time only says when a slot was last taken. It can be later than $$NOW, which is when this update began:
   // others may have been applied before it.
   if (rate === 0) return { $max: [nowMs, notBlocked] };
-  const furthestMs = horizonMs + Math.max(longestStepMs, 1_000 / rate / leastFactor);
-  const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, furthestMs] }] };
+  const maxAheadMs = horizonMs + Math.max(maxStepMs, 1_000 / rate / minFactor);
+  const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, maxAheadMs] }] };
   return { $max: [nowMs, stored, notBlocked] };
 }
 
@@ -93,7 +93,7 @@ export function takePipeline(
       : all;
   const start = {
     now: nowMs,
-    factor: factorNow(pathOf()),
+    factor: factorNow(),
     inFlight: factorNow(inFlightPath),
     /** Indices of the wants of each endpoint that may have a slot. */
     queues,
@@ -202,7 +202,7 @@ export interface Slowdown {
 
 export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slowdown): mongo.Document[] {
   const path = pathOf(endpoint);
-  const blockedUntil = { $add: [nowMs, Math.min(blockMs, longestBlockMs)] };
+  const blockedUntil = { $add: [nowMs, Math.min(blockMs, maxBlockMs)] };
   return [
     {
       $set: {
@@ -220,8 +220,8 @@ export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slow
 
 /** Halves what a scope is allowed now, unless that was done within the last second. */
 function halved(path: string): mongo.Document {
-  const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, leastMsBetweenCuts] };
-  const factor = { $max: [leastFactor, { $multiply: [factorNow(path), cutFactor] }] };
+  const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, minMsBetweenCuts] };
+  const factor = { $max: [minFactor, { $multiply: [factorNow(path), cutFactor] }] };
   return {
     [`${path}.factor`]: { $cond: [isCut, factor, orElse(`${path}.factor`, 1)] },
     [`${path}.cutAt`]: { $cond: [isCut, nowMs, orElse(`${path}.cutAt`, 0)] },

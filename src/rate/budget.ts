@@ -5,6 +5,7 @@ import { againOnDuplicate } from '../mongo/faults.js';
 import { type StateDocument, stateIds } from '../mongo/sync-state.js';
 import { callsCounted, callsThisMonth, monthBegun, type ReadsOfMonth } from './budget-month.js';
 import {
+  factorNow,
   horizonMs,
   type Rates,
   type Slowdown,
@@ -103,11 +104,25 @@ function slotsOf(calls: readonly string[], { whole, each, slots, skipAheadMs }: 
   });
 }
 
-/** Calls that all replicas have made in this calendar month (UTC, MongoDB's clock). Throws the driver's errors. */
-export async function readCallsThisMonth(states: mongo.Collection<StateDocument>): Promise<number> {
-  const found = await states.findOne(
-    { _id: stateIds.rateLimiter },
-    { projection: { calls: callsThisMonth } },
-  );
-  return Number(found?.['calls'] ?? 0);
+/** What the budget's document tells of the whole account. */
+export interface BudgetState {
+  /** Share of the rate that Stripe's refusals have left for now, 0 to 1. */
+  readonly share: number;
+  /** When Stripe last answered 429. */
+  readonly slowedAt: Date | null;
+  /** Calls of all replicas in this calendar month (UTC, MongoDB's clock). */
+  readonly callsThisMonth: number;
+}
+
+/** Throws the driver's errors. */
+export async function readBudget(states: mongo.Collection<StateDocument>): Promise<BudgetState> {
+  const slowed = { $map: { input: { $objectToArray: '$endpoints' }, in: '$$this.v.slowedAt' } };
+  const slowedAt = { $max: [{ $max: slowed }, '$whole.slowedAt'] };
+  const projection = { share: factorNow(), slowedAt, calls: callsThisMonth };
+  const found = await states.findOne({ _id: stateIds.rateLimiter }, { projection });
+  return {
+    share: Number(found?.['share'] ?? 1),
+    slowedAt: typeof found?.['slowedAt'] === 'number' ? new Date(found['slowedAt']) : null,
+    callsThisMonth: Number(found?.['calls'] ?? 0),
+  };
 }

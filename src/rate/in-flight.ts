@@ -3,13 +3,13 @@
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
 
-const leastMsBetweenCuts = 1_000;
+const minMsBetweenCuts = 1_000;
 const msUntilPermitReturns = 10_000;
 /**
  * The first call of a process goes alone, until it has ended or for this long. Connecting delays it: calls right behind it would arrive
  * together with it, faster than the rate.
  */
-const mostMsAlone = 1_000;
+const maxMsAlone = 1_000;
 
 /**
  * Scans leave one permit more than small calls recently held at once, at most half. A page may take seconds; until then the small calls
@@ -28,7 +28,7 @@ const smallRememberedMs = 1_000;
 
 export class InFlight {
   readonly #limit;
-  readonly #most: number;
+  readonly #max: number;
   /** Permits held, by calls at work and by calls that ask for their slot. */
   readonly #held: Record<CallPriority, number> = { small: 0, scan: 0 };
   readonly #mostSmall: RecentMost;
@@ -39,13 +39,13 @@ export class InFlight {
   #aloneUntil = Infinity;
 
   constructor(
-    most: number,
+    max: number,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.#most = most;
+    this.#max = max;
     this.#mostSmall = new RecentMost(smallRememberedMs, now);
-    this.#permits = most;
-    this.#limit = pLimit(most);
+    this.#permits = max;
+    this.#limit = pLimit(max);
   }
 
   /** Permits that scans may hold where there are few small calls. */
@@ -70,7 +70,7 @@ export class InFlight {
 
   /** Runs a task that holds a permit. */
   async run<T>(task: () => Promise<T>): Promise<T> {
-    this.#aloneUntil = Math.min(this.#aloneUntil, this.now() + mostMsAlone);
+    this.#aloneUntil = Math.min(this.#aloneUntil, this.now() + maxMsAlone);
     try {
       return await this.#limit(task);
     } finally {
@@ -81,15 +81,15 @@ export class InFlight {
   /** Halves the permits, at most once a second. */
   reduce(): void {
     const now = this.now();
-    if (now - this.#reducedAt < leastMsBetweenCuts) return;
+    if (now - this.#reducedAt < minMsBetweenCuts) return;
     this.#permits = Math.max(1, Math.floor(this.#permitsNow() / 2));
     this.#reducedAt = now;
   }
 
   #permitsNow(): number {
     const returned = Math.floor((this.now() - this.#reducedAt) / msUntilPermitReturns);
-    const shared = Math.max(1, Math.floor(this.#most * this.share));
-    return Math.min(this.#most, shared, this.#permits + returned);
+    const shared = Math.max(1, Math.floor(this.#max * this.share));
+    return Math.min(this.#max, shared, this.#permits + returned);
   }
 }
 

@@ -5,7 +5,7 @@ import { countDeleted } from '../mirror/mirror.js';
 import type { MirrorDocument } from '../mirror/operations.js';
 import { persistently } from '../mongo/faults.js';
 import { stateOf } from '../mongo/sync-state.js';
-import { readCallsThisMonth } from '../rate/budget.js';
+import { readBudget } from '../rate/budget.js';
 import { oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import { requestsCollectionName } from '../requests/request.js';
@@ -64,7 +64,7 @@ export async function readDatabaseStats(db: mongo.Db, objects: readonly StatsOf[
       lastCompleteScanAt,
       mirrorObjects,
       removalsHeld,
-      callsThisMonth: await readCallsThisMonth(stateOf(db)),
+      callsThisMonth: (await readBudget(stateOf(db))).callsThisMonth,
       boundAt: binding?.['boundAt'] instanceof Date ? binding['boundAt'] : undefined,
     };
   });

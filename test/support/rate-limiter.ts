@@ -1,6 +1,5 @@
 // The limiter of one process, with a budget in memory, and calls that wait for their turn in it.
 import { RateLimiter, type RateLimiterOptions } from '../../src/rate/rate-limiter.js';
-import type { Turn } from '../../src/rate/waiting-call.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
 import {
@@ -33,7 +32,7 @@ export function limiter(options: Partial<RateLimiterOptions> = {}): RateLimiter 
 export const turn = (
   priority: CallPriority,
   options: { endpoint?: string; signal?: AbortSignal; waitMs?: number } = {},
-): Turn => ({
+): Parameters<RateLimiter['schedule']>[0] => ({
   endpoint: options.endpoint ?? list,
   priority,
   signal: options.signal ?? new AbortController().signal,

@@ -1,6 +1,5 @@
 // What becomes of calls when the allowance of the month is used up.
 import { beforeEach, describe, expect, test } from 'vitest';
-import { noReads } from '../../src/rate/budget-month.js';
 import type { Budget } from '../../src/rate/budget.js';
 import { limiter, slotsDue, turn } from '../support/rate-limiter.js';
 import { freeBudget, recordingLogger, unrestricted } from '../support/stripe-gateway.js';
@@ -10,15 +9,16 @@ describe('an allowance of calls a month that is used up', () => {
   let calls = allowance;
   const endsInMs = 500_000;
   /** As MongoDB answers: nothing for scans once it is used up. */
-  const take: Budget['take'] = async (wants, _, reads = noReads) => {
+  const take: Budget['take'] = async (wants, _, reads) => {
     const now = Date.now();
+    const { allowance: most = 0, scansFrom = 0 } = reads ?? {};
     return {
       ...unrestricted,
       now,
       callsPerSecond: 0,
       month: { calls, endsAt: now + endsInMs },
       slots: wants.map((_want, index) =>
-        calls >= reads.allowance && index >= reads.scansFrom
+        calls >= most && index >= scansFrom
           ? { kind: 'later', at: now, askAt: now }
           : { kind: 'granted', at: now },
       ),
