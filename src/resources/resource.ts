@@ -15,9 +15,9 @@ export interface ListParams {
   created?: { gte?: number; lt?: number };
 }
 
-/** What the SDK's methods are given besides: the caller's, to be passed on as it is. */
+/** Options for the SDK's methods, to be passed on as they are. */
 export interface SendOptions {
-  readonly authenticator: NonNullable<Stripe.RequestOptions['authenticator']>;
+  readonly headers: NonNullable<Stripe.RequestOptions['headers']>;
 }
 
 export interface Resource {
