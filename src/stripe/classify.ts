@@ -203,7 +203,7 @@ function meaningOf({ status, type, code, rateLimitReason }: Refusal, endpoint: s
   }
   if (status === 401) {
     const message =
-      'Stripe refused STRIPE_API_KEY: it was rolled, revoked or mistyped; create one in the Stripe Dashboard under Developers, API keys, and set it';
+      'STRIPE_API_KEY was refused by Stripe; it was rolled, revoked or mistyped: create one in the Stripe Dashboard under Developers, API keys, and set it';
     return means('key_refused', 'stripe_key_refused', 'retryable', message);
   }
   if (status === 403) {
