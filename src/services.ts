@@ -15,7 +15,7 @@ import { createScanState } from './mirror/scan-state.js';
 import { createMongoClock } from './mongo/clock.js';
 import { openConnection } from './mongo/connection.js';
 import { databaseOf, stateOf } from './mongo/sync-state.js';
-import { createLimiterState } from './rate/budget.js';
+import { createBudget } from './rate/budget.js';
 import { type Limits, limitsFor } from './rate/limits.js';
 import { type Exclusively, exclusivelyBy, ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
@@ -139,7 +139,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     config: config.stripe,
     readKey,
     verifyKey: (candidate, signal) => bind(options, { db, mirror }, candidate, signal),
-    slots: createLimiterState(state),
+    budget: createBudget(state),
     clock,
     observer,
     logger,

@@ -1,31 +1,28 @@
-// Update pipelines that take slots from the rate limiter's document and slow it down, all on the server's clock ($$NOW).
-// GCRA: each scope keeps the time its next slot is due, and a slot moves that on by one interval. There are no bursts.
+// Update pipelines of the budget's document: one takes slots, one slows down. All times are of the server's clock ($$NOW).
+// The algorithm is GCRA: each scope keeps the time its next slot is due, and each slot moves that on by one interval. No bursts.
 import type { mongo } from 'mongoose';
-import { isUsedUp, monthBegun, type MonthlyReads, noReads, slotsCounted } from './budget-month.js';
+import { isUsedUp, monthBegun, noReads, type ReadsOfMonth, slotsCounted } from './budget-month.js';
+import type { Limits } from './limits.js';
 
-/** Calls per second over all replicas; 0: unlimited. */
-export interface SlotRates {
-  readonly callsPerSecond: number;
-  readonly callsPerSecondPerEndpoint: number;
-}
+export type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
 
-/** Nobody reserves a slot further ahead than this. */
+/** No slot is granted further ahead than this. */
 export const horizonMs = 100;
-/** Nor one beyond free slots that calls to other endpoints are likely to want. */
+/** The same for a slot behind free ones that calls to other endpoints will probably take. */
 const skipHorizonMs = 50;
-/** Other endpoints that were asked for so lately are likely to be asked for again. */
+/** An endpoint that was called within this time will probably be called again. */
 const recentMs = 500;
 
-/** A rate that was cut grows back by this share of the full rate each second: from half to full in 50 s. */
+/** A reduced rate recovers by this share of the full rate each second: from half to full in 50 s. */
 const recoveryPerSecond = 0.01;
 const cutFactor = 0.5;
-const leastFactor = 0.05;
-const leastMsBetweenCuts = 1_000;
+const minFactor = 0.05;
+const minMsBetweenCuts = 1_000;
 /** Longest time that a `Retry-After` blocks a scope. */
-const longestBlockMs = 300_000;
-/** What a clock that was set back may cost at the most. */
-const longestStepMs = 60_000;
-/** Makes up for the rounding of milliseconds since 1970 in a double: no window ever holds one slot too many. */
+const maxBlockMs = 300_000;
+/** Longest wait that a clock set back may cause. */
+const maxStepMs = 60_000;
+/** Covers the rounding of milliseconds since 1970 in a double: no window of a second holds one slot too many. */
 const roundingMs = 0.001;
 
 type Expression = mongo.Document | string | number;
@@ -34,13 +31,13 @@ const nowMs: Expression = { $toDouble: { $toLong: '$$NOW' } };
 
 /** Place of a scope's state in the document: of the whole, or of one endpoint. */
 const pathOf = (endpoint?: string): string => (endpoint === undefined ? 'whole' : `endpoints.${endpoint}`);
-/** Of the calls in flight, of which every process has its share. */
+/** State of the calls in flight; every process has its share of them. */
 const inFlightPath = 'inFlight';
 
 const orElse = (path: string, fallback: Expression): Expression => ({ $ifNull: [`$${path}`, fallback] });
 
-/** Share of its full rate that a scope is allowed now: 1, unless it has not recovered from a cut yet. */
-export function factorNow(path: string): Expression {
+/** Share of its full rate that a scope is allowed now: below 1 until it has recovered from a cut. */
+export function factorNow(path = pathOf()): Expression {
   const sinceCutMs = { $max: [0, { $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }] };
   const recovered = { $multiply: [sinceCutMs, recoveryPerSecond / 1_000] };
   return { $min: [1, { $add: [orElse(`${path}.factor`, 1), recovered] }] };
@@ -51,26 +48,40 @@ const intervalNow = (path: string, rate: number): Expression =>
 
 /** When the scope's next slot is due, never before now. */
 function dueNow(path: string, rate: number): Expression {
-  const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, longestBlockMs] }] };
-  // Without a rate, what is stored there is only when somebody last took a slot, and it can be later than this update's time: that
-  // is when it began, and before it was applied others may have gone ahead.
+  const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, maxBlockMs] }] };
+  // Without a rate, the stored time only says when a slot was last taken. It can be later than $$NOW, which is when this update began:
+  // others may have been applied before it.
   if (rate === 0) return { $max: [nowMs, notBlocked] };
-  const furthestMs = horizonMs + Math.max(longestStepMs, 1_000 / rate / leastFactor);
-  const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, furthestMs] }] };
+  const maxAheadMs = horizonMs + Math.max(maxStepMs, 1_000 / rate / minFactor);
+  const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, maxAheadMs] }] };
   return { $max: [nowMs, stored, notBlocked] };
 }
 
+/** What `takePipeline` leaves in `take` of the document. Times are milliseconds since 1970. */
+export interface StoredSlots {
+  readonly now: number;
+  /** Share of its full rate that the whole account is allowed now, and the same of the calls in flight. */
+  readonly factor: number;
+  readonly inFlight: number;
+  /** Of the allowance: 1 where these slots made it 80 % used, 2 where they used it up. */
+  readonly news?: 0 | 1 | 2;
+  /** When the next slot is due: of the whole account, and of each endpoint in the order in which they first occur. */
+  readonly whole: number;
+  readonly each: readonly number[];
+  /** How far ahead a slot is granted that leaves out earlier ones. */
+  readonly skipAheadMs: number;
+  /** Those that were granted; `want` is the index of the call. */
+  readonly slots: readonly { readonly want: number; readonly at: number }[];
+}
+
 /**
- * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves in `take`
- * of the document, in milliseconds since 1970: `now`; `slots`, a `{ want, at }` for each that was granted, with the want's index;
- * `whole` and `each`, when the next slot is due, endpoints in the order in which they first occur; `skipAheadMs`, how far ahead one
- * is granted that leaves out earlier ones; `factor` of the whole and `inFlight`, that of the calls in flight. What is granted is
- * counted in `month`.
+ * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves `StoredSlots` in
+ * `take` of the document, and counts what it grants in `month`.
  */
 export function takePipeline(
   wants: readonly string[],
-  rates: SlotRates,
-  reads: MonthlyReads = noReads,
+  rates: Rates,
+  reads: ReadsOfMonth = noReads,
 ): mongo.Document[] {
   const endpoints = [...new Set(wants)];
   const queuesBefore = (end: number): number[][] =>
@@ -82,7 +93,7 @@ export function takePipeline(
       : all;
   const start = {
     now: nowMs,
-    factor: factorNow(pathOf()),
+    factor: factorNow(),
     inFlight: factorNow(inFlightPath),
     /** Indices of the wants of each endpoint that may have a slot. */
     queues,
@@ -111,7 +122,7 @@ export function takePipeline(
   ];
 }
 
-/** Whether other endpoints than these were asked for lately. */
+/** Whether other endpoints than these were called recently. */
 function isOtherRecent(endpoints: readonly string[]): Expression {
   const isOther = { $not: [{ $in: ['$$this.k', endpoints] }] };
   const isRecent = { $gt: ['$$this.v.due', { $subtract: [nowMs, recentMs] }] };
@@ -122,8 +133,8 @@ function isOtherRecent(endpoints: readonly string[]): Expression {
 }
 
 /**
- * The earliest slot that anybody still wants, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint
- * that has to wait leaves the slots before its own to the others. Beyond the horizon there is none, and `want` is -1.
+ * The earliest slot that a call can still use, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint that
+ * has to wait leaves earlier slots to the others. `want` is -1 where there is none within the horizon.
  */
 function nextSlot(): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
@@ -139,7 +150,7 @@ function nextSlot(): Expression {
         $let: {
           vars: {
             at: { $max: ['$$state.whole', of('each')] },
-            // Nothing, which is less than any number, where all have been served.
+            // Missing where all have been served: less than any number.
             want: { $arrayElemAt: [of('queues'), of('served')] },
           },
           in: {
@@ -156,8 +167,8 @@ function nextSlot(): Expression {
   return { $let: { vars: { state: '$$value' }, in: first } };
 }
 
-/** The state once that slot is granted: it moves on what is due next. */
-function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Expression {
+/** The state after that slot is granted: the next ones become due later. */
+function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: Rates): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$index'] });
   const withChange = (array: string, change: Expression): Expression => ({
     $map: {
@@ -177,7 +188,7 @@ function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: SlotRates): Ex
   return { $cond: [{ $lt: ['$$next.want', 0] }, '$$state', { $mergeObjects: ['$$state', change] }] };
 }
 
-/** What to do about a 429, any of these together. */
+/** What to do after a 429; all of it may apply at once. */
 export interface Slowdown {
   /** Absent: the whole account. */
   readonly endpoint?: string | undefined;
@@ -191,13 +202,13 @@ export interface Slowdown {
 
 export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slowdown): mongo.Document[] {
   const path = pathOf(endpoint);
-  const blockedUntil = { $add: [nowMs, Math.min(blockMs, longestBlockMs)] };
+  const blockedUntil = { $add: [nowMs, Math.min(blockMs, maxBlockMs)] };
   return [
     {
       $set: {
         ...(cut && halved(path)),
         ...(fewerInFlight && halved(inFlightPath)),
-        // Of the last 429, for whoever looks into why it is slow.
+        // Time of the last 429, for whoever looks into a low rate.
         [`${path}.slowedAt`]: nowMs,
         ...(blockMs > 0 && {
           [`${path}.blockedUntil`]: { $max: [orElse(`${path}.blockedUntil`, 0), blockedUntil] },
@@ -209,8 +220,8 @@ export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slow
 
 /** Halves what a scope is allowed now, unless that was done within the last second. */
 function halved(path: string): mongo.Document {
-  const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, leastMsBetweenCuts] };
-  const factor = { $max: [leastFactor, { $multiply: [factorNow(path), cutFactor] }] };
+  const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, minMsBetweenCuts] };
+  const factor = { $max: [minFactor, { $multiply: [factorNow(path), cutFactor] }] };
   return {
     [`${path}.factor`]: { $cond: [isCut, factor, orElse(`${path}.factor`, 1)] },
     [`${path}.cutAt`]: { $cond: [isCut, nowMs, orElse(`${path}.cutAt`, 0)] },

@@ -1,73 +1,76 @@
-// How many calls of this process are under way at once. Scans leave some places to small calls, the more the more of those there are. Where
-// Stripe finds that too many are at work, the places are halved, and come back one by one.
+// Permits for the calls that this process has in flight. Scans leave some of them to small calls, more where there are more small calls.
+// A refusal of Stripe for concurrency halves the permits; they come back one by one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
 
-const leastMsBetweenCuts = 1_000;
-const msUntilPlaceReturns = 10_000;
+const minMsBetweenCuts = 1_000;
+const msUntilPermitReturns = 10_000;
 /**
- * A process's first call goes alone, until it has ended or for so long: connecting and warming up delay it, and calls right behind
- * it would arrive together with it, faster than the rate.
+ * The first call of a process goes alone, until it has ended or for this long. Connecting delays it: calls right behind it would arrive
+ * together with it, faster than the rate.
  */
-const mostMsAlone = 1_000;
+const maxMsAlone = 1_000;
 
 /**
- * Stripe may take its time with a list: what small calls have left then must do for many of them, one after the other. So they have one place
- * more than they took at once of late, up to half of all.
- * @param mostSmall places that small calls took at once of late
+ * Scans leave one permit more than small calls recently held at once, at most half. A page may take seconds; until then the small calls
+ * share what is left.
+ * @param mostSmall permits that small calls recently held at once
  */
-const leftToSmallOf = (places: number, mostSmall: number): number =>
-  Math.max(Math.min(3, Math.ceil(places / 4)), Math.min(mostSmall + 1, Math.floor(places / 2)));
-const forScansOf = (places: number, mostSmall = 0): number =>
-  Math.max(1, places - leftToSmallOf(places, mostSmall));
-/** How long what small calls took is remembered: some pages that take their time. */
+const forScansOf = (permits: number, mostSmall = 0): number => {
+  const forSmall = Math.max(
+    Math.min(3, Math.ceil(permits / 4)),
+    Math.min(mostSmall + 1, Math.floor(permits / 2)),
+  );
+  return Math.max(1, permits - forSmall);
+};
+/** What small calls held counts for this long: about the time of a few slow pages. */
 const smallRememberedMs = 1_000;
 
 export class InFlight {
   readonly #limit;
-  readonly #most: number;
-  /** Places taken, by calls at work and by those that are about to get their slot. */
-  readonly #taken: Record<CallPriority, number> = { small: 0, scan: 0 };
+  readonly #max: number;
+  /** Permits held, by calls at work and by calls that ask for their slot. */
+  readonly #held: Record<CallPriority, number> = { small: 0, scan: 0 };
   readonly #mostSmall: RecentMost;
-  #places: number;
+  #permits: number;
   #reducedAt = -Infinity;
-  /** Share of the places that the refusals which all replicas met leave to each; 0 to 1. */
+  /** Share of the permits that each replica may use, as Stripe's refusals left it; 0 to 1. */
   share = 1;
   #aloneUntil = Infinity;
 
   constructor(
-    most: number,
+    max: number,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.#most = most;
+    this.#max = max;
     this.#mostSmall = new RecentMost(smallRememberedMs, now);
-    this.#places = most;
-    this.#limit = pLimit(most);
+    this.#permits = max;
+    this.#limit = pLimit(max);
   }
 
-  /** Places that scans may take where there are few small calls. */
+  /** Permits that scans may hold where there are few small calls. */
   get forScans(): number {
-    return forScansOf(this.#placesNow());
+    return forScansOf(this.#permitsNow());
   }
 
-  /** Takes a place for a call of this priority; false where none is free. */
-  take(priority: CallPriority): boolean {
-    const places = this.now() < this.#aloneUntil ? 1 : this.#placesNow();
-    const { small, scan } = this.#taken;
+  /** Takes a permit for a call of this priority; false where none is free. */
+  acquire(priority: CallPriority): boolean {
+    const permits = this.now() < this.#aloneUntil ? 1 : this.#permitsNow();
+    const { small, scan } = this.#held;
     const isFree =
-      small + scan < places && (priority === 'small' || scan < forScansOf(places, this.#mostSmall.value));
-    if (isFree) this.#taken[priority] += 1;
-    if (isFree && priority === 'small') this.#mostSmall.saw(this.#taken.small);
+      small + scan < permits && (priority === 'small' || scan < forScansOf(permits, this.#mostSmall.value));
+    if (isFree) this.#held[priority] += 1;
+    if (isFree && priority === 'small') this.#mostSmall.record(this.#held.small);
     return isFree;
   }
 
-  giveBack(priority: CallPriority): void {
-    this.#taken[priority] -= 1;
+  release(priority: CallPriority): void {
+    this.#held[priority] -= 1;
   }
 
-  /** Runs a task that has a place. */
+  /** Runs a task that holds a permit. */
   async run<T>(task: () => Promise<T>): Promise<T> {
-    this.#aloneUntil = Math.min(this.#aloneUntil, this.now() + mostMsAlone);
+    this.#aloneUntil = Math.min(this.#aloneUntil, this.now() + maxMsAlone);
     try {
       return await this.#limit(task);
     } finally {
@@ -75,29 +78,29 @@ export class InFlight {
     }
   }
 
-  /** Halves the places, at most once a second. */
+  /** Halves the permits, at most once a second. */
   reduce(): void {
     const now = this.now();
-    if (now - this.#reducedAt < leastMsBetweenCuts) return;
-    this.#places = Math.max(1, Math.floor(this.#placesNow() / 2));
+    if (now - this.#reducedAt < minMsBetweenCuts) return;
+    this.#permits = Math.max(1, Math.floor(this.#permitsNow() / 2));
     this.#reducedAt = now;
   }
 
-  #placesNow(): number {
-    const returned = Math.floor((this.now() - this.#reducedAt) / msUntilPlaceReturns);
-    const shared = Math.max(1, Math.floor(this.#most * this.share));
-    return Math.min(this.#most, shared, this.#places + returned);
+  #permitsNow(): number {
+    const returned = Math.floor((this.now() - this.#reducedAt) / msUntilPermitReturns);
+    const shared = Math.max(1, Math.floor(this.#max * this.share));
+    return Math.min(this.#max, shared, this.#permits + returned);
   }
 }
 
-// The greatest of the values seen of late, in a memory of two numbers.
-export class RecentMost {
+/** The greatest recent value, kept in two numbers. */
+class RecentMost {
   #most = 0;
   #mostBefore = 0;
   #sinceMs = -Infinity;
 
   /**
-   * @param rememberedMs how long a value counts; it may do so twice as long
+   * @param rememberedMs how long a value counts; some count up to twice as long
    * @param now milliseconds, from any start
    */
   constructor(
@@ -105,18 +108,18 @@ export class RecentMost {
     private readonly now: () => number,
   ) {}
 
-  saw(value: number): void {
-    this.#turn();
+  record(value: number): void {
+    this.#expire();
     this.#most = Math.max(this.#most, value);
   }
 
-  /** 0 where none was seen. */
+  /** 0 where there was none. */
   get value(): number {
-    this.#turn();
+    this.#expire();
     return Math.max(this.#most, this.#mostBefore);
   }
 
-  #turn(): void {
+  #expire(): void {
     const passedMs = this.now() - this.#sinceMs;
     if (passedMs < this.rememberedMs) return;
     this.#mostBefore = passedMs < 2 * this.rememberedMs ? this.#most : 0;

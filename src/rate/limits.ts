@@ -1,5 +1,5 @@
-// What a key may do per second and at once: the settings, where `auto` depends on the key's mode. Well below Stripe's own limits
-// (https://docs.stripe.com/rate-limits), which the user's other traffic shares.
+// The limits of a key, per second and at once: the settings, where `auto` depends on the key's mode. The automatic values are well below
+// Stripe's own limits (https://docs.stripe.com/rate-limits), which the user's other traffic shares.
 import type { Config } from '../config/schema.js';
 
 export interface Limits {
@@ -17,13 +17,13 @@ const automatic = {
 } as const satisfies Record<string, Omit<Limits, 'maxInFlight'>>;
 
 /**
- * Places in flight for each call per second of an endpoint: enough to use up the rate while answers take half a second. At the
- * automatic rates that makes 8 live and 4 in a sandbox; who raises the rate gets more.
+ * Permits for each call per second of an endpoint: enough to use the whole rate while answers take half a second. The automatic rates give
+ * 8 in live mode and 4 in a sandbox; a higher rate gives more.
  */
 const inFlightPerRate = 0.8;
-const leastInFlight = 4;
+const minInFlight = 4;
 const inFlightUnlimited = 16;
-const mostInFlight = 256;
+const largestInFlight = 256;
 
 type LimitSettings = Pick<Config['stripe'], keyof Limits>;
 
@@ -45,10 +45,10 @@ function inFlightFor({ callsPerSecond, callsPerSecondPerEndpoint }: Omit<Limits,
   const limited = [callsPerSecond, callsPerSecondPerEndpoint].filter((rate) => rate > 0);
   if (limited.length === 0) return inFlightUnlimited;
   const most = Math.ceil(Math.min(...limited) * inFlightPerRate);
-  return Math.min(mostInFlight, Math.max(leastInFlight, most));
+  return Math.min(largestInFlight, Math.max(minInFlight, most));
 }
 
-/** Why Stripe limited a call: `Stripe-Rate-Limited-Reason` (https://docs.stripe.com/rate-limits), a lock, or no reason it told. */
+/** Why Stripe limited a call: `Stripe-Rate-Limited-Reason` (https://docs.stripe.com/rate-limits), a lock, or no known reason. */
 export const rateLimitReasons = [
   'global-rate',
   'endpoint-rate',

@@ -1,28 +1,22 @@
-// How many calls to list are worth having under way at once: as many as the rate lets go while one of them is answered, and some to spare.
+// How many list calls should be in flight at once: as many as the rate starts while one of them is answered, and some to spare.
 import type { Limits } from './limits.js';
+import type { RateLimiter } from './rate-limiter.js';
 
-interface FinishedCall {
-  readonly endpoint: string;
-  readonly outcome: string;
-  readonly seconds: number;
-}
-
-/** Answers do not come evenly: with 1.2 a tenth of the rate stays unused where latency varies; more than 1.7 gains nothing. */
+/** Latency varies: with 1.2 a tenth of the rate stays unused; more than 1.7 gains nothing. */
 const spareFactor = 1.7;
 const spareCalls = 4;
-/** Until it is known: what a page of 100 customers usually takes at Stripe. */
+/** Until it is known: the usual time of a page of 100 customers at Stripe. */
 const presumedSeconds = 0.3;
-/** The first calls open connections and find everything cold. */
+/** The first calls open connections and meet cold caches. */
 const coldCalls = 10;
-/** Of a new answer in the moving mean: the last twenty or so count. */
+/** Weight of a new answer in the moving mean: about the last twenty count. */
 const weight = 0.05;
 
-/** How long calls to one endpoint take: a moving mean. */
+/** Moving mean of the time that calls to one endpoint take. */
 export class ListPace {
   #answers = 0;
   #meanSeconds = presumedSeconds;
 
-  /** Takes note of an answer that took so long. */
   learn(seconds: number): void {
     this.#answers += 1;
     if (this.#answers > coldCalls) this.#meanSeconds += (seconds - this.#meanSeconds) * weight;
@@ -38,35 +32,28 @@ export class ListPace {
   }
 }
 
-/** What the limiter allows at present. */
-interface Allowed {
-  /** Undefined: unlimited. */
-  readonly callsPerSecond: number | undefined;
-  readonly inFlightForScans: number;
-}
-
-/** The paces of all endpoints that list. */
+/** The paces of all list endpoints. */
 export class ListPaces {
   readonly #limits: Limits;
-  readonly #allowed: Allowed;
+  readonly #limiter: RateLimiter;
   readonly #paces = new Map<string, ListPace>();
 
-  constructor(limits: Limits, allowed: Allowed) {
+  constructor(limits: Limits, limiter: RateLimiter) {
     this.#limits = limits;
-    this.#allowed = allowed;
+    this.#limiter = limiter;
   }
 
-  /** Of a refusal or a broken call one learns nothing about how long pages take. */
-  learn({ endpoint, outcome, seconds }: FinishedCall): void {
+  /** Only a success tells how long a page takes. */
+  learn({ endpoint, outcome, seconds }: { endpoint: string; outcome: string; seconds: number }): void {
     if (outcome === 'succeeded') this.#paces.get(endpoint)?.learn(seconds);
   }
 
-  /** How many calls to that endpoint are worth having under way now. */
+  /** How many calls to that endpoint should be in flight now. */
   atOnce(endpoint: string): number {
     const pace = this.#paces.get(endpoint) ?? new ListPace();
     this.#paces.set(endpoint, pace);
-    const rates = [this.#allowed.callsPerSecond ?? 0, this.#limits.callsPerSecondPerEndpoint];
+    const rates = [this.#limiter.callsPerSecond ?? 0, this.#limits.callsPerSecondPerEndpoint];
     const limited = rates.filter((rate) => rate > 0);
-    return pace.atOnce(limited.length === 0 ? 0 : Math.min(...limited), this.#allowed.inFlightForScans);
+    return pace.atOnce(limited.length === 0 ? 0 : Math.min(...limited), this.#limiter.inFlightForScans);
   }
 }

@@ -1,21 +1,22 @@
 // The calls of the calendar month, as this process adds to them and learns of them: what it hands over to be counted, and the fault that
-// scans meet when the allowance is used up. The count itself lies behind the port SlotStore, shared by all replicas.
+// scans meet when the allowance is used up. The count itself lies behind the port Budget, shared by all replicas.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
-import type { Month, Reads, SlotStore } from './slot-store.js';
-import type { Want } from './waiting-call.js';
+import type { Budget, Month } from './budget.js';
+import type { ReadsOfMonth } from './budget-month.js';
+import type { WaitingCall } from './waiting-call.js';
 
-/** Calls without a slot are counted together, at most so often. */
+/** Calls without a slot are counted together, at most this often. */
 const countEveryMs = 1_000;
-/** A scan that is held looks again after so long at the latest: the allowance may have been raised. */
-const longestHoldMs = 3_600_000;
+/** A held scan tries again after this long at the latest: the allowance may have been raised. */
+const maxHoldMs = 3_600_000;
 /** Members of a replica set do not change months in the same millisecond. */
 const afterMonthMs = 1_000;
 
-export interface MonthlyReadsOptions {
+interface MonthlyReadsOptions {
   /** Calls in a calendar month before scans are held; 0: any number. */
   readonly allowance: number;
-  readonly slots: Pick<SlotStore, 'count'>;
+  readonly budget: Pick<Budget, 'count'>;
   readonly logger: Logger;
 }
 
@@ -32,30 +33,28 @@ export class MonthlyReads {
     this.allowance = options.allowance;
   }
 
-  /** What goes with a question for slots. Where the answer is lost too many calls are counted: that is the safer side. */
-  hand(wants: readonly Want[]): Reads {
-    const firstScan = wants.findIndex(({ turn }) => turn.priority === 'scan');
+  /** What is sent along with a question for slots. If the answer is lost, too many calls are counted: the safe side. */
+  takeUnused(calls: readonly WaitingCall[]): ReadsOfMonth {
+    const firstScan = calls.findIndex(({ turn }) => turn.priority === 'scan');
     const unused = this.#unused;
     this.#unused = 0;
-    return { allowance: this.allowance, scansFrom: firstScan < 0 ? wants.length : firstScan, unused };
+    return { allowance: this.allowance, scansFrom: firstScan < 0 ? calls.length : firstScan, unused };
   }
 
   /** A slot was counted, and no call will be made with it. */
-  leaveUnused(): void {
+  addUnusedSlot(): void {
     this.#unused += 1;
   }
 
-  /** Calls were made without a slot. */
-  madeWithoutSlot(calls: number): void {
+  addCallsWithoutSlot(calls: number): void {
     this.#uncounted += calls;
-    this.#timer ??= setTimeout(() => void this.#count(), countEveryMs);
+    this.#timer ??= setTimeout(() => void this.flush(), countEveryMs);
   }
 
-  /** Tells what is new of the allowance. Returns what scans are refused with, where it is used up. */
-  learn(month: Month | undefined, now: number): Fault | undefined {
-    if (!month || this.allowance === 0) return undefined;
+  /** Logs news of the allowance. Returns what scans are refused with once it is used up. */
+  learn({ calls, endsAt, news }: Month, now: number): Fault | undefined {
     const { allowance } = this;
-    const { calls, endsAt, news } = month;
+    if (allowance === 0) return undefined;
     const told = { callsThisMonth: calls, monthlyReadAllowance: allowance, monthEndsAt: new Date(endsAt) };
     const { logger } = this.#options;
     if (news === 'nearly_used') logger.warn(told, "80 % of the month's calls to Stripe are used");
@@ -64,23 +63,19 @@ export class MonthlyReads {
     return new Fault(
       'read_allowance_used',
       `${calls} calls to Stripe were made this month, and stripe.monthlyReadAllowance is ${allowance}; scans go on when the month has ended (${new Date(endsAt).toISOString()}) or the allowance is raised`,
-      { kind: 'retryable', retryAfterMs: Math.min(longestHoldMs, Math.max(0, endsAt - now) + afterMonthMs) },
+      { retryAfterMs: Math.min(maxHoldMs, Math.max(0, endsAt - now) + afterMonthMs) },
     );
   }
 
   /** Counts what is not counted yet. Never rejects. */
-  async close(): Promise<void> {
-    await this.#count();
-  }
-
-  async #count(): Promise<void> {
+  async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.#counting;
     const calls = this.#uncounted;
     if (calls === 0) return;
     this.#uncounted = 0;
-    this.#counting = this.#options.slots.count(calls).catch((error: unknown) => {
+    this.#counting = this.#options.budget.count(calls).catch((error: unknown) => {
       this.#uncounted += calls;
       this.#options.logger.debug({ error: reportError(error) }, 'Calls of this month could not be counted');
     });

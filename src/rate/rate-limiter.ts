@@ -1,19 +1,20 @@
-// This process's side of the rate limiter: lets calls go one by one as there is a place in flight and a slot of the shared rate,
-// small calls before those of scans. The budget itself lies behind the port SlotStore, shared by all replicas.
+// This process's half of the rate limiter. Each call starts when it holds a permit of this process and a slot of the budget that all
+// replicas share. Small calls go before those of scans.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { backoffMs, withDeadline } from '../base/waiting.js';
 import { type ClockReading, readingOf } from '../mongo/clock.js';
 import type { CallPriority, SharedClock } from '../sync/ports.js';
 import { AnswerDelay, AskTimes } from './ask-times.js';
+import type { Budget } from './budget.js';
+import { horizonMs } from './budget-pipeline.js';
 import { InFlight } from './in-flight.js';
 import type { Limits, RateLimitReason } from './limits.js';
 import { MonthlyReads } from './monthly-reads.js';
-import type { SlotStore } from './slot-store.js';
-import { type GrantedSlot, type Turn, Want } from './waiting-call.js';
+import { type GrantedSlot, type Turn, WaitingCall } from './waiting-call.js';
 
 export interface LimiterObserver {
-  /** An attempt was let go after waiting this many seconds for a slot of the rate and a place in flight. */
+  /** An attempt started after waiting this many seconds for a permit and a slot. */
   slotWaited(seconds: number): void;
 }
 
@@ -21,7 +22,7 @@ export interface RateLimiterOptions {
   readonly limits: Limits;
   /** Calls in a calendar month before scans are held; 0, the default: any number. */
   readonly monthlyReadAllowance?: number | undefined;
-  readonly slots: SlotStore;
+  readonly budget: Budget;
   readonly clock: SharedClock;
   readonly observer: LimiterObserver;
   readonly logger: Logger;
@@ -29,36 +30,36 @@ export interface RateLimiterOptions {
   readonly random: () => number;
 }
 
-/** The SlotStore grants nothing further ahead: no more need be asked for at once. */
-const horizonMs = 100;
-const mostWantsAtOnce = 128;
-/** A slot that passed longer ago is not used. */
+const maxCallsPerAsk = 128;
+/** A slot expires this long after it was due. */
 const slotUsableMs = 50;
-/** While MongoDB's answers take longer than this, the next question does not wait for them: its slots would pass unused. */
+/** If MongoDB's answer takes longer than this, the next question does not wait for it: slots would expire unused. */
 const msBetweenOpenAsks = 40;
-const mostAsks = 4;
-/** An answer of MongoDB that takes longer counts as none; the slots in it stay unused. */
+const maxOpenAsks = 4;
+/** A later answer of MongoDB is ignored; its slots stay unused. */
 const askTimeoutMs = 5_000;
 const failedAskBackoff = { baseMs: 50, maxMs: 2_000 } as const;
 
 export class RateLimiter {
   readonly #options: RateLimiterOptions;
   readonly #inFlight: InFlight;
-  readonly #waiting: Record<CallPriority, Set<Want>> = { small: new Set(), scan: new Set() };
+  readonly #waiting: Record<CallPriority, Set<WaitingCall>> = { small: new Set(), scan: new Set() };
   readonly #askTimes: AskTimes;
   readonly #answerDelay = new AnswerDelay();
   readonly #reads: MonthlyReads;
-  /** Questions to MongoDB that are open. */
-  #asks = 0;
+  /** Open questions to MongoDB. */
+  #openAsks = 0;
   #lastAskAt = 0;
   /** When MongoDB last answered, of `performance.now()`. */
   #answeredAt = 0;
   #failedAsks = 0;
   #pausedUntil = 0;
-  #lookAgain: NodeJS.Timeout | undefined;
+  #nextDispatch: NodeJS.Timeout | undefined;
   #callsPerSecond: number;
+  /** The most that one question can be granted for an endpoint. */
+  readonly #maxSlotsPerEndpoint: number;
   #closed: Fault | undefined;
-  /** What is being told to the other replicas. */
+  /** Slowdowns that MongoDB has not confirmed yet. */
   readonly #slowing = new Set<Promise<unknown>>();
 
   constructor(options: RateLimiterOptions) {
@@ -66,22 +67,25 @@ export class RateLimiter {
     this.#inFlight = new InFlight(options.limits.maxInFlight);
     this.#askTimes = new AskTimes(options.random);
     this.#reads = new MonthlyReads({ ...options, allowance: options.monthlyReadAllowance ?? 0 });
-    this.#callsPerSecond = options.limits.callsPerSecond;
+    const { callsPerSecond, callsPerSecondPerEndpoint } = options.limits;
+    this.#callsPerSecond = callsPerSecond;
+    const rate = Math.min(callsPerSecond || Infinity, callsPerSecondPerEndpoint || Infinity);
+    this.#maxSlotsPerEndpoint = Math.ceil((rate * horizonMs) / 1_000) + 1;
   }
 
   /** Calls per second over all replicas, as Stripe's refusals left it when this process last took a slot; undefined: unlimited. */
   get callsPerSecond(): number | undefined {
-    return this.#callsPerSecond === 0 ? undefined : this.#callsPerSecond;
+    return this.#callsPerSecond || undefined;
   }
 
-  /** Calls of scans that may be under way at once, as Stripe's refusals left it. */
+  /** Calls of scans that may be in flight at once, as Stripe's refusals left it. */
   get inFlightForScans(): number {
     return this.#inFlight.forScans;
   }
 
   /**
-   * Runs the task, which makes one HTTP call, when its turn has come. It is given the reading of MongoDB's clock that came with the slot.
-   * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where there are no slots to be had and
+   * Runs the task, which makes one HTTP call, when its slot is due. The task is given the reading of MongoDB's clock that came with the slot.
+   * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where MongoDB gives no slots and
    *   `stripe_rate_limited` otherwise; for scans `read_allowance_used` while the month's allowance is used up; `shutdown` once closed;
    *   what the task throws
    */
@@ -90,160 +94,151 @@ export class RateLimiter {
     if (this.#closed) throw this.#closed;
     const { priority } = turn;
     const queuedAt = performance.now();
-    const want = new Want(turn, () => this.#lateFault(queuedAt));
-    this.#waiting[priority].add(want);
-    this.#look();
+    const call = new WaitingCall(turn, () => this.#lateFault(queuedAt));
+    this.#waiting[priority].add(call);
+    this.#dispatch();
     try {
-      const reading = await want.letGo;
-      this.#waiting[priority].delete(want);
+      const reading = await call.started;
+      this.#waiting[priority].delete(call);
       this.#options.observer.slotWaited((performance.now() - queuedAt) / 1_000);
       return await this.#inFlight.run(() => task(reading));
     } finally {
-      if (want.hasSlot) this.#leaveUnused(want);
-      this.#waiting[priority].delete(want);
-      this.#giveBack(want);
-      this.#look();
+      if (call.hasSlot) this.#leaveSlot(call);
+      this.#waiting[priority].delete(call);
+      this.#release(call);
+      this.#dispatch();
     }
   }
 
-  /** Stripe answered 429: slows down what the reason names for all replicas; the calls in flight of this process at once. */
+  /** Stripe answered 429: slows all replicas down in the scope that the reason names, this process's calls in flight at once. */
   refused(endpoint: string, reason: RateLimitReason, retryAfterMs = 0): void {
     const isConcurrency = reason === 'global-concurrency' || reason === 'endpoint-concurrency';
     const isLock = reason === 'resource-specific' || reason === 'lock-timeout';
     if (isConcurrency) this.#inFlight.reduce();
     if (isLock) return;
     if (!this.#takesSlots) {
-      // Nobody paces these calls: what can be done is to wait as long as Stripe asks for.
+      // These calls are not paced: only Stripe's Retry-After can be kept.
       this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + retryAfterMs);
       return;
     }
-    const scope = reason.startsWith('global-') ? {} : { endpoint };
     const slowdown = {
-      ...scope,
+      ...(!reason.startsWith('global-') && { endpoint }),
       cut: !isConcurrency,
       ...(isConcurrency && { fewerInFlight: true }),
       blockMs: retryAfterMs,
     };
-    const slowing = inTime(this.#options.slots.slowDown(slowdown))
+    const slowing = inTime(this.#options.budget.slowDown(slowdown))
       .catch((error: unknown) => {
-        // The call waits before it is repeated in any case, and the next refusal slows down again.
-        this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be lowered');
+        // The call backs off in any case, and the next refusal slows down again.
+        this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be reduced');
       })
       .finally(() => this.#slowing.delete(slowing));
     this.#slowing.add(slowing);
   }
 
-  /** Ends all that waits. Calls at work go on. */
+  /** Refuses all waiting calls. Calls in flight go on. */
   async close(): Promise<void> {
-    const closed = new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });
+    const closed = new Fault('shutdown', 'Calls to Stripe have ended');
     this.#closed = closed;
-    clearTimeout(this.#lookAgain);
-    for (const want of [...this.#waiting.small, ...this.#waiting.scan]) want.refuse(closed);
-    await Promise.all([...this.#slowing, inTime(this.#reads.close()).catch(() => undefined)]);
+    clearTimeout(this.#nextDispatch);
+    for (const call of [...this.#waiting.small, ...this.#waiting.scan]) call.refuse(closed);
+    await Promise.all([...this.#slowing, inTime(this.#reads.flush()).catch(() => undefined)]);
   }
 
-  /** Without a limit there is nothing to take, unless the month has one. */
+  /** Slots are taken only where the rate or the month is limited. */
   get #takesSlots(): boolean {
-    return !this.#isUnlimited || this.#reads.allowance > 0;
-  }
-
-  get #isUnlimited(): boolean {
     const { callsPerSecond, callsPerSecondPerEndpoint } = this.#options.limits;
-    return callsPerSecond === 0 && callsPerSecondPerEndpoint === 0;
+    return callsPerSecond > 0 || callsPerSecondPerEndpoint > 0 || this.#reads.allowance > 0;
   }
 
-  /** Asks for slots if there is anybody to ask for, otherwise sees to it that it is looked again in time. */
-  #look(): void {
-    if (this.#closed || this.#asks === mostAsks) return;
-    clearTimeout(this.#lookAgain);
+  /** Asks for the slots of the calls that may ask now, and sets the timer for the others. */
+  #dispatch(): void {
+    if (this.#closed || this.#openAsks === maxOpenAsks) return;
+    clearTimeout(this.#nextDispatch);
     if (this.#waiting.small.size + this.#waiting.scan.size === 0) return;
     const now = performance.now();
-    const notBefore = Math.max(this.#pausedUntil, this.#asks > 0 ? this.#lastAskAt + msBetweenOpenAsks : 0);
-    const wants = now < notBefore ? [] : this.#due(now);
-    if (wants.length > 0) void this.#ask(wants); // never rejects
-    const openUntil = this.#asks > 0 ? now + msBetweenOpenAsks : Infinity;
+    const notBefore = Math.max(
+      this.#pausedUntil,
+      this.#openAsks > 0 ? this.#lastAskAt + msBetweenOpenAsks : 0,
+    );
+    const calls = now < notBefore ? [] : this.#nextCalls(now);
+    if (calls.length > 0) void this.#ask(calls); // never rejects
+    const openUntil = this.#openAsks > 0 ? now + msBetweenOpenAsks : Infinity;
     const next = Math.min(notBefore > now ? notBefore : Infinity, openUntil, this.#askTimes.nextAfter(now));
-    this.#lookAgain = setTimeout(() => this.#look(), Math.ceil(next - now));
+    this.#nextDispatch = setTimeout(() => this.#dispatch(), Math.ceil(next - now));
   }
 
-  /** Who may ask now, with a place taken for each: the small ones first, of each endpoint no more than could be granted. */
-  #due(now: number): Want[] {
-    const wants: Want[] = [];
-    const most = this.#mostPerEndpoint();
+  /** The calls that may ask now, small ones first, each with a permit; of an endpoint no more than could be granted. */
+  #nextCalls(now: number): WaitingCall[] {
+    const calls: WaitingCall[] = [];
     const perEndpoint = new Map<string, number>();
     for (const priority of ['small', 'scan'] as const) {
-      for (const want of this.#waiting[priority]) {
-        const { endpoint } = want.turn;
+      for (const call of this.#waiting[priority]) {
+        const { endpoint } = call.turn;
         const asked = perEndpoint.get(endpoint) ?? 0;
-        if (want.hasPlace || asked >= most || !this.#askTimes.mayAsk(want.turn, now)) continue;
-        if (wants.length === mostWantsAtOnce || !this.#inFlight.take(priority)) break;
-        want.hasPlace = true;
+        const isTooMany = asked >= this.#maxSlotsPerEndpoint;
+        if (call.hasPermit || isTooMany || !this.#askTimes.mayAsk(call.turn, now)) continue;
+        if (calls.length === maxCallsPerAsk || !this.#inFlight.acquire(priority)) break;
+        call.hasPermit = true;
         perEndpoint.set(endpoint, asked + 1);
-        wants.push(want);
+        calls.push(call);
       }
     }
-    return wants;
+    return calls;
   }
 
   /** Its slot was counted, and no call is made with it. */
-  #leaveUnused(want: Want): void {
-    want.hasSlot = false;
-    this.#reads.leaveUnused();
+  #leaveSlot(call: WaitingCall): void {
+    call.hasSlot = false;
+    this.#reads.addUnusedSlot();
   }
 
-  #giveBack(want: Want): void {
-    if (want.hasPlace) this.#inFlight.giveBack(want.turn.priority);
-    want.hasPlace = false;
+  #release(call: WaitingCall): void {
+    if (call.hasPermit) this.#inFlight.release(call.turn.priority);
+    call.hasPermit = false;
   }
 
-  /** At most so many could be granted to one endpoint at once. */
-  #mostPerEndpoint(): number {
-    const { callsPerSecond, callsPerSecondPerEndpoint } = this.#options.limits;
-    const rate = Math.min(callsPerSecond || Infinity, callsPerSecondPerEndpoint || Infinity);
-    return Math.ceil((rate * horizonMs) / 1_000) + 1;
-  }
-
-  async #ask(wants: readonly Want[]): Promise<void> {
-    this.#asks += 1;
+  async #ask(calls: readonly WaitingCall[]): Promise<void> {
+    this.#openAsks += 1;
     this.#lastAskAt = performance.now();
     try {
-      if (this.#takesSlots) await this.#takeSlots(wants);
-      else await this.#grantAll(wants);
+      if (this.#takesSlots) await this.#takeSlots(calls);
+      else await this.#grantAll(calls);
       this.#answeredAt = performance.now();
-      if (this.#failedAsks > 0) this.#options.logger.info('Calls to Stripe go on: MongoDB answers again');
+      if (this.#failedAsks > 0) this.#options.logger.info('MongoDB answers again; calls to Stripe continue');
       this.#failedAsks = 0;
     } catch (error) {
-      for (const want of wants) this.#giveBack(want);
+      for (const call of calls) this.#release(call);
       this.#failedAsks += 1;
       const halfToAll = (): number => 0.5 + this.#options.random() / 2;
       this.#pausedUntil = performance.now() + backoffMs(failedAskBackoff, this.#failedAsks, halfToAll);
       if (this.#failedAsks === 1) {
         this.#options.logger.warn(
           { error: reportError(error) },
-          'Calls to Stripe wait: MongoDB does not answer',
+          'MongoDB does not answer; calls to Stripe are paused',
         );
       }
     } finally {
-      this.#asks -= 1;
-      this.#look();
+      this.#openAsks -= 1;
+      this.#dispatch();
     }
   }
 
-  /** No limit, no slots: only the reading of MongoDB's clock, which dates the answers. */
-  async #grantAll(wants: readonly Want[]): Promise<void> {
+  /** Without limits only MongoDB's clock is read, which dates the answers. */
+  async #grantAll(calls: readonly WaitingCall[]): Promise<void> {
     const { earliest, latest } = await inTime(this.#options.clock.interval());
     const at = performance.now();
     const reading = { earliest: earliest.getTime(), latest: latest.getTime(), at };
-    this.#reads.madeWithoutSlot(wants.filter(({ hasPlace }) => hasPlace).length);
-    for (const want of wants) this.#grant(want, { dueAt: at, usableUntil: Infinity, reading });
+    this.#reads.addCallsWithoutSlot(calls.filter(({ hasPermit }) => hasPermit).length);
+    for (const call of calls) this.#grant(call, { dueAt: at, usableUntil: Infinity, reading });
   }
 
-  async #takeSlots(wants: readonly Want[]): Promise<void> {
-    const { slots: store, limits } = this.#options;
+  async #takeSlots(calls: readonly WaitingCall[]): Promise<void> {
+    const { budget, limits } = this.#options;
     const askedAt = performance.now();
-    const endpoints = wants.map(({ turn }) => turn.endpoint);
-    const taken = await inTime(store.take(endpoints, limits, this.#reads.hand(wants)));
-    const { now, callsPerSecond, inFlightShare = 1, slots } = taken;
+    const endpoints = calls.map(({ turn }) => turn.endpoint);
+    const taken = await inTime(budget.take(endpoints, limits, this.#reads.takeUnused(calls)));
+    const { now, callsPerSecond, inFlightShare, slots } = taken;
     const answeredAt = performance.now();
     this.#callsPerSecond = callsPerSecond;
     this.#inFlight.share = inFlightShare;
@@ -251,43 +246,43 @@ export class RateLimiter {
     const lateMs = this.#answerDelay.learn(now, askedAt, answeredAt);
     const reading = readingOf(now, askedAt, answeredAt);
     const toOurs = (time: number): number => answeredAt - lateMs + time - now;
-    wants.forEach((want, index) => {
+    calls.forEach((call, index) => {
       const slot = slots[index];
       if (slot?.kind === 'granted') {
-        if (!want.hasPlace) this.#reads.leaveUnused(); // it was given up meanwhile
+        if (!call.hasPermit) this.#reads.addUnusedSlot(); // the call ended meanwhile
         const dueAt = toOurs(slot.at);
-        this.#grant(want, { dueAt, usableUntil: dueAt + slotUsableMs, reading });
+        this.#grant(call, { dueAt, usableUntil: dueAt + slotUsableMs, reading });
       } else {
-        this.#giveBack(want);
-        if (slot) this.#askTimes.postpone(want.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
+        this.#release(call);
+        if (slot) this.#askTimes.postpone(call.turn, toOurs(slot.askAt), toOurs(slot.at), answeredAt);
       }
     });
     const usedUp = this.#reads.learn(taken.month, now);
-    // Those with a place have a slot, or an answer of their own to come.
-    if (usedUp) for (const want of this.#waiting.scan) if (!want.hasPlace) want.refuse(usedUp);
+    // A scan with a permit has a slot, or waits for an answer of its own.
+    if (usedUp) for (const call of this.#waiting.scan) if (!call.hasPermit) call.refuse(usedUp);
   }
 
-  #grant(want: Want, slot: GrantedSlot): void {
-    want.grant(slot, () => {
-      this.#leaveUnused(want);
-      this.#giveBack(want);
-      this.#look();
+  #grant(call: WaitingCall, slot: GrantedSlot): void {
+    call.grant(slot, () => {
+      this.#leaveSlot(call);
+      this.#release(call);
+      this.#dispatch();
     });
   }
 
   #lateFault(queuedAt: number): Fault {
-    const hasNoAnswer = this.#asks > 0 && this.#answeredAt < queuedAt;
+    const hasNoAnswer = this.#openAsks > 0 && this.#answeredAt < queuedAt;
     const [code, why] =
       this.#failedAsks > 0 || hasNoAnswer
         ? (['mongodb_unavailable', 'MongoDB, which keeps the rate, does not answer'] as const)
         : (['stripe_rate_limited', 'other calls use up the rate limit'] as const);
-    return new Fault(code, `No call to Stripe was made in time: ${why}`, { kind: 'retryable' });
+    return new Fault(code, `No call to Stripe was made in time: ${why}`);
   }
 }
 
 /**
- * MongoDB's answer, which comes late or never while the server hangs: the limiter does not wait for its driver.
- * @throws Fault `mongodb_unavailable` once it is late; the answer may still take effect
+ * MongoDB's answer, which may never come while the server hangs: the limiter does not wait for its driver.
+ * @throws Fault `mongodb_unavailable` once it is late; the update may still take effect
  */
 const inTime = <T>(answer: Promise<T>): Promise<T> =>
   withDeadline(

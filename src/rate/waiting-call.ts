@@ -1,4 +1,4 @@
-// A call that waits for its turn, until it is let go, its signal aborts, its deadline passes or the limiter closes.
+// A call that waits for its slot, until it may start, its signal aborts, its deadline passes or the limiter closes.
 import type { ClockReading } from '../mongo/clock.js';
 import type { CallPriority } from '../sync/ports.js';
 
@@ -19,12 +19,12 @@ export interface GrantedSlot {
   readonly reading: ClockReading;
 }
 
-export class Want {
-  /** Fulfilled when the call is let go; rejects with the signal's reason or with what it was refused for. */
-  readonly letGo: Promise<ClockReading>;
-  /** Whether a place in flight is taken for it: from the time a slot is asked for until it is refused one, or is over. */
-  hasPlace = false;
-  /** Whether a slot is kept for it that it has not used yet. */
+export class WaitingCall {
+  /** Resolves when the call may start; rejects with the signal's reason or with what the call was refused for. */
+  readonly started: Promise<ClockReading>;
+  /** Whether it holds a permit: from the time a slot is asked for until none was granted, or the call is over. */
+  hasPermit = false;
+  /** Whether it has a slot that it has not used yet. */
   hasSlot = false;
   #isOver = false;
   #hasMissed = false;
@@ -33,28 +33,28 @@ export class Want {
   readonly #deadline: NodeJS.Timeout;
   #slot: NodeJS.Timeout | undefined;
 
-  /** @param whenLate gives the fault of its deadline */
+  /** @param lateFault makes the fault that it rejects with at its deadline */
   constructor(
     readonly turn: Turn,
-    whenLate: () => Error,
+    lateFault: () => Error,
   ) {
-    this.letGo = new Promise((resolve, reject) => {
+    this.started = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     const leftMs = Math.max(0, turn.deadlineAt - performance.now());
-    this.#deadline = setTimeout(() => this.refuse(whenLate()), leftMs);
+    this.#deadline = setTimeout(() => this.refuse(lateFault()), leftMs);
     turn.signal.addEventListener('abort', this.#abort, { once: true });
   }
 
   /**
-   * Has it go when its slot is due; until then it can still be refused. Where this process is busy until the slot can no longer be
-   * used, `onMissed` is called instead, once: calls that go late go together with later ones, faster than the rate.
+   * Starts the call when its slot is due; until then it can still be refused. Where this process was busy until the slot had expired,
+   * `onMissed` is called instead, once: late calls would start together with later ones, faster than the rate.
    */
   grant({ dueAt, usableUntil, reading }: GrantedSlot, onMissed: () => void): void {
     if (this.#isOver) return;
     this.hasSlot = true;
-    const go = (): void => {
+    const start = (): void => {
       if (performance.now() > usableUntil && !this.#hasMissed) {
         this.#hasMissed = true;
         onMissed();
@@ -65,8 +65,8 @@ export class Want {
       this.#resolve(reading);
     };
     const delayMs = Math.ceil(dueAt - performance.now());
-    if (delayMs > 0) this.#slot = setTimeout(go, delayMs);
-    else go();
+    if (delayMs > 0) this.#slot = setTimeout(start, delayMs);
+    else start();
   }
 
   refuse(reason: unknown): void {

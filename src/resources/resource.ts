@@ -17,7 +17,7 @@ export interface ListParams {
 
 /** Options of the SDK for one call; a declaration passes them on unchanged. */
 export interface SendOptions {
-  readonly authenticator: NonNullable<Stripe.RequestOptions['authenticator']>;
+  readonly headers: NonNullable<Stripe.RequestOptions['headers']>;
 }
 
 export interface Resource {

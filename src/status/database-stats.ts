@@ -4,7 +4,7 @@ import type { mongo } from 'mongoose';
 import { countObjects, type ObjectCounts } from '../mirror/mirror.js';
 import { persistently } from '../mongo/faults.js';
 import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
-import { readCallsThisMonth } from '../rate/budget.js';
+import { readBudget } from '../rate/budget.js';
 import { oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import { requestsCollectionName } from '../requests/request.js';
@@ -48,7 +48,7 @@ export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
         const held = await states.findOne({ _id: stateIds.scanHeld(object) });
         return Number(held?.['count'] ?? 0);
       }),
-      callsThisMonth: await readCallsThisMonth(states),
+      callsThisMonth: (await readBudget(states)).callsThisMonth,
       boundAt: (await readBinding(states))?.boundAt,
     };
   });

@@ -6,8 +6,7 @@ import { isUnauthorized } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
 import type { ObjectCounts } from '../mirror/mirror.js';
 import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
-import { callsThisMonth } from '../rate/budget-month.js';
-import { factorNow } from '../rate/budget-pipeline.js';
+import { type BudgetState, readBudget } from '../rate/budget.js';
 import { countDue, oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
 import type { RequestCollection } from '../requests/request.js';
@@ -99,7 +98,7 @@ export async function readStatus(source: StatusSource): Promise<Status> {
   const alive = replicas === notPermitted ? [] : replicas.filter(({ isAlive }) => isAlive);
   const [schedule, rate] = await Promise.all([
     part(async () => scheduleOf(alive, await states.findOne({ _id: stateIds.schedule('syncAll') }), at)),
-    part(async () => rateOf(alive, await readLimiter(states))),
+    part(async () => rateOf(alive, await readBudget(states))),
   ]);
   return {
     database,
@@ -168,22 +167,14 @@ function scheduleOf(alive: readonly Replica[], stored: mongo.Document | null, no
   };
 }
 
-async function readLimiter(states: mongo.Collection<StateDocument>): Promise<mongo.Document | null> {
-  const slowed = { $map: { input: { $objectToArray: '$endpoints' }, in: '$$this.v.slowedAt' } };
-  const slowedAt = { $max: [{ $max: slowed }, '$whole.slowedAt'] };
-  const projection = { share: factorNow('whole'), slowedAt, calls: callsThisMonth };
-  return states.findOne({ _id: stateIds.rateLimiter }, { projection });
-}
-
-function rateOf(alive: readonly Replica[], limiter: mongo.Document | null): Rate {
+function rateOf(alive: readonly Replica[], budget: BudgetState): Rate {
   const limits = alive[0]?.limits;
   const calls = alive.reduce((sum, { callsPerSecond }) => sum + callsPerSecond, 0);
   return {
     callsPerSecond: Number(calls.toFixed(1)),
     limit: limits?.callsPerSecond ?? null,
     limitPerEndpoint: limits?.callsPerSecondPerEndpoint ?? null,
-    share: Number(Number(limiter?.['share'] ?? 1).toFixed(2)),
-    slowedAt: typeof limiter?.['slowedAt'] === 'number' ? new Date(limiter['slowedAt']) : null,
-    callsThisMonth: Number(limiter?.['calls'] ?? 0),
+    ...budget,
+    share: Number(budget.share.toFixed(2)),
   };
 }

@@ -1,4 +1,4 @@
-// The only way to Stripe: waits for its turn, makes the call, judges what came, and tries again while that makes sense.
+// The only way to Stripe: waits for a slot, makes the call, judges its answer, and retries while that can help.
 import { setMaxListeners } from 'node:events';
 import type Stripe from 'stripe';
 import { Fault, isFault, reportError } from '../base/errors.js';
@@ -10,7 +10,7 @@ import type { RateLimiter } from '../rate/rate-limiter.js';
 import type { SendOptions } from '../resources/resource.js';
 import type { Answer, CallOptions } from '../sync/ports.js';
 import { type Failure, failureOf, judge, type Refusal, type Verdict } from './classify.js';
-import { Attempt, type Exchange, type StripeClient } from './exchange.js';
+import type { Exchange, StripeClient } from './exchange.js';
 import type { ApiKey } from './key.js';
 import type { CallOutcome, StripeObserver } from './observer.js';
 
@@ -26,13 +26,13 @@ export interface Call<T> {
   /** A label such as `GET /v1/customers/{id}`. */
   readonly endpoint: string;
   readonly send: (stripe: Stripe, options: SendOptions) => Promise<unknown>;
-  /** Throws InvalidAnswer where the body is not what the reference promises: the call is then repeated. */
+  /** Throws InvalidAnswer where the body does not follow Stripe's reference; the call is then retried. */
   readonly read: (reply: Reply) => T;
   /** Reads a refusal that is an answer; undefined where it is a fault. */
   readonly readRefusal?: (refusal: Refusal, answer: Answer) => T | undefined;
 }
 
-/** The answer is not what the reference promises; `message` says in what respect, without quoting it. */
+/** The answer does not follow Stripe's reference; `message` says in which respect, without quoting it. */
 export class InvalidAnswer extends Error {
   override readonly name = 'InvalidAnswer';
 }
@@ -41,20 +41,20 @@ export interface CallerOptions {
   readonly client: StripeClient;
   readonly limiter: RateLimiter;
   readonly settings: Pick<Config['stripe'], 'attemptTimeoutMs' | 'callDeadlineMs'>;
-  readonly observer: StripeObserver;
+  readonly observer: Pick<StripeObserver, 'callFinished' | 'rateLimited'>;
   readonly logger: Logger;
   /** 0 to 1, as Math.random. */
   readonly random: () => number;
   /** Stripe answered 401 or 403. */
-  readonly onKeyRefused?: (key: ApiKey) => void;
+  readonly onKeyRefused: (key: ApiKey) => void;
 }
 
-/** With less time left another attempt would hide the reason of the one before. */
-const leastMsForAttempt = 1_000;
+/** With less time left another attempt would only hide the reason of the one before. */
+const minMsForAttempt = 1_000;
 
 export class Caller {
   readonly #options: CallerOptions;
-  readonly #atWork = new Set<AbortController>();
+  readonly #inProgress = new Set<AbortController>();
   #isClosed = false;
 
   constructor(options: CallerOptions) {
@@ -62,7 +62,7 @@ export class Caller {
   }
 
   /**
-   * Makes the call with the key that is in use at each attempt.
+   * Makes the call, with the key that is in use at each attempt.
    * @throws a Fault; the signal's reason on abort
    */
   async call<T>(call: Call<T>, options: CallOptions, keyInUse: () => ApiKey): Promise<T> {
@@ -71,8 +71,8 @@ export class Caller {
     const onAbort = (): void => ending.abort(signal.reason);
     signal.throwIfAborted();
     if (this.#isClosed) throw closedFault();
-    this.#atWork.add(ending);
-    // One listener a call: with many calls at work on one signal Node would take that for a leak.
+    this.#inProgress.add(ending);
+    // One listener a call: with many calls on one signal Node would warn of a leak.
     setMaxListeners(0, signal);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
@@ -81,77 +81,74 @@ export class Caller {
       throw ending.signal.aborted ? ending.signal.reason : error;
     } finally {
       signal.removeEventListener('abort', onAbort);
-      this.#atWork.delete(ending);
+      this.#inProgress.delete(ending);
     }
   }
 
   /** Ends all calls; they reject with the retryable Fault `shutdown`. */
   close(): void {
     this.#isClosed = true;
-    for (const ending of this.#atWork) ending.abort(closedFault());
+    for (const ending of this.#inProgress) ending.abort(closedFault());
   }
 
   #withRetries<T>(call: Call<T>, options: CallOptions, keyInUse: () => ApiKey): Promise<T> {
-    const { settings, random, logger } = this.#options;
+    const { limiter, settings, random, logger } = this.#options;
+    const { endpoint } = call;
+    const { priority, signal } = options;
     const deadlineAt = performance.now() + settings.callDeadlineMs;
-    return withRetries(() => this.#try(call, options, deadlineAt, keyInUse), {
-      deadlineAt: deadlineAt - Math.min(settings.attemptTimeoutMs, leastMsForAttempt),
+    const tryOnce = async (): Promise<Tried<T>> => {
+      const heldBack = keyInUse().gate.heldBack(endpoint);
+      if (heldBack) throw heldBack;
+      return limiter.schedule({ endpoint, priority, signal, deadlineAt }, (reading) =>
+        this.#attempt(call, keyInUse(), options, { reading, deadlineAt }),
+      );
+    };
+    return withRetries(tryOnce, {
+      deadlineAt: deadlineAt - Math.min(settings.attemptTimeoutMs, minMsForAttempt),
       now: () => performance.now(),
       random,
       sleep: async (ms) => {
-        await pause(ms, options.signal);
-        options.signal.throwIfAborted();
+        await pause(ms, signal);
+        signal.throwIfAborted();
       },
       onRetry: ({ fault }, attempt, waitMs) =>
         logger.debug(
-          { endpoint: call.endpoint, error: reportError(fault), attempt, waitMs: Math.round(waitMs) },
-          'Stripe is called again',
+          { endpoint, error: reportError(fault), attempt, waitMs: Math.round(waitMs) },
+          'A call to Stripe failed, waiting to retry',
         ),
     });
   }
 
-  async #try<T>(
-    call: Call<T>,
-    { priority, signal, isTrial = false }: CallOptions,
-    deadlineAt: number,
-    keyInUse: () => ApiKey,
-  ): Promise<Tried<T>> {
-    const { limiter } = this.#options;
-    const heldBack = keyInUse().gate.heldBack(call.endpoint);
-    if (heldBack) throw heldBack;
-    const { endpoint } = call;
-    return limiter.schedule({ endpoint, priority, signal, deadlineAt }, (reading) =>
-      this.#attempt(call, keyInUse(), { reading, signal, deadlineAt, isTrial }),
-    );
-  }
   async #attempt<T>(
     call: Call<T>,
     key: ApiKey,
-    { reading, signal, deadlineAt, isTrial }: Circumstances,
+    { signal, isTrial = false }: CallOptions,
+    { reading, deadlineAt }: { readonly reading: ClockReading; readonly deadlineAt: number },
   ): Promise<Tried<T>> {
     const { client, settings, observer } = this.#options;
-    // Once more: the key may have been refused while this call waited.
-    const heldBack = key.gate.enter(call.endpoint);
+    const { endpoint } = call;
+    // Checked again: the key may have been refused while this call waited.
+    const heldBack = key.gate.enter(endpoint);
     if (heldBack) throw heldBack;
     const startedAt = performance.now();
     const leftMs = Math.max(1, Math.ceil(deadlineAt - startedAt));
-    const exchange = await Attempt.run((options) => call.send(client.stripe, options), {
+    const exchange = await client.exchange((options) => call.send(client.stripe, options), {
       key: key.value,
       timeoutMs: Math.min(settings.attemptTimeoutMs, leftMs),
       signal,
     });
     const receivedAtMs = performance.now();
     const observed = observedBetween(reading, startedAt, receivedAtMs);
-    const read = readExchange(call, exchange, { observed, receivedAtMs });
-    const outcome = read.kind === 'done' ? read.outcome : read.verdict.outcome;
-    observer.callFinished({ endpoint: call.endpoint, outcome, seconds: (receivedAtMs - startedAt) / 1_000 });
-    if (read.kind === 'done') key.gate.succeeded(call.endpoint);
-    else this.#consider(read.verdict, call.endpoint, key, isTrial);
-    return read;
+    const tried = readExchange(call, exchange, { observed, receivedAtMs });
+    const { outcome } = tried.kind === 'done' ? tried : tried.verdict;
+    observer.callFinished({ endpoint, outcome, seconds: (receivedAtMs - startedAt) / 1_000 });
+    if (tried.kind === 'done') key.gate.succeeded(endpoint);
+    else this.#report(tried.verdict, endpoint, key, isTrial);
+    return tried;
   }
 
-  /** Passes on what a failure means to those that it concerns besides the call. */
-  #consider(
+  /** Tells the limiter, the key and the metrics of a failure that concerns more than this call. */
+  #report(
     { fault, outcome, rateLimitReason }: Verdict,
     endpoint: string,
     key: ApiKey,
@@ -165,24 +162,13 @@ export class Caller {
     if (outcome === 'key_refused' || outcome === 'permission_denied') {
       const isNews = key.gate.refused(endpoint, fault);
       if (isNews && !isTrial) logger.error({ endpoint, error: reportError(fault) }, 'Stripe refuses the key');
-      onKeyRefused?.(key);
+      onKeyRefused(key);
     }
   }
 }
 
-interface Circumstances {
-  readonly reading: ClockReading;
-  readonly signal: AbortSignal;
-  readonly deadlineAt: number;
-  readonly isTrial: boolean;
-}
-
-type Read<T> =
-  | { readonly kind: 'done'; readonly value: T; readonly outcome: CallOutcome }
-  | { readonly kind: 'failed'; readonly verdict: Verdict };
-
-function readExchange<T>(call: Call<T>, exchange: Exchange, answer: Answer): Read<T> {
-  const failed = (failure: Failure): Read<T> => ({ kind: 'failed', verdict: judge(failure, call.endpoint) });
+function readExchange<T>(call: Call<T>, exchange: Exchange, answer: Answer): Tried<T> {
+  const failed = (failure: Failure): Tried<T> => ({ kind: 'failed', verdict: judge(failure, call.endpoint) });
   const failure = failureOf(exchange);
   if (failure?.kind === 'refused') {
     const value = call.readRefusal?.(failure, answer);
@@ -199,21 +185,20 @@ function readExchange<T>(call: Call<T>, exchange: Exchange, answer: Answer): Rea
   }
 }
 
-/** The `Date` header; where a proxy dropped it, MongoDB's clock has to do. */
-function stripeTimeOf({ headers }: Exchange, { observed }: Answer): number {
-  const { date } = headers;
+/** The `Date` header; where a proxy dropped it, MongoDB's clock. */
+function stripeTimeOf({ headers: { date } }: Exchange, { observed }: Answer): number {
   const time = typeof date === 'string' ? Date.parse(date) : Number.NaN;
   return Math.floor((Number.isFinite(time) ? time : observed.from.getTime()) / 1_000);
 }
 
-const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended', { kind: 'retryable' });
+const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended');
 
-// The one retry loop around calls to Stripe: exponential back-off with full jitter, Stripe's own wishes first, and an end.
-/** Waits between attempts of a call; Stripe's own wish may be longer. */
+/** Waits between attempts of a call; Stripe may ask for longer ones. */
 export const callBackoff: Backoff = { baseMs: 500, maxMs: 20_000 };
 
 export type Tried<T> =
-  { readonly kind: 'done'; readonly value: T } | { readonly kind: 'failed'; readonly verdict: Verdict };
+  | { readonly kind: 'done'; readonly value: T; readonly outcome: CallOutcome }
+  | { readonly kind: 'failed'; readonly verdict: Verdict };
 
 export interface RetryOptions {
   /** Time of `now` at which no further attempt is begun. */
@@ -226,7 +211,11 @@ export interface RetryOptions {
   readonly onRetry: (verdict: Verdict, attempt: number, waitMs: number) => void;
 }
 
-/** Tries until it is done, must not be repeated, or would have to wait beyond the deadline. @throws the last verdict's Fault */
+/**
+ * The one retry loop around calls to Stripe: exponential backoff with full jitter, never sooner than Stripe asks. It ends when an attempt
+ * is done or must not be repeated, or when the next one would begin after the deadline.
+ * @throws the last verdict's Fault
+ */
 export async function withRetries<T>(
   tryOnce: () => Promise<Tried<T>>,
   { deadlineAt, now, random, sleep, onRetry }: RetryOptions,

@@ -1,10 +1,11 @@
-// What a failed call means: for its own retries, for the request behind it (a Fault), for the rate and for the metrics. Decided
-// here and nowhere else. Messages are ours; of Stripe's answer only codes and ids are told.
+// What a failed call means: for its retries, for the request behind it (a Fault), for the rate and for the metrics. Only this file decides.
+// Messages are ours: of Stripe's answer they hold only codes and ids, no headers, bodies or texts.
 import Stripe from 'stripe';
 import { Fault, type FaultCode, type FaultKind } from '../base/errors.js';
 import { type RateLimitReason, rateLimitReasons } from '../rate/limits.js';
-import { type AnswerHeaders, type Exchange, isSuccess } from './exchange.js';
+import { type AnswerHeaders, type Exchange, type ExchangeFailure, isSuccess } from './exchange.js';
 import type { CallOutcome } from './observer.js';
+import type { ProxyFailure } from './proxy.js';
 
 export interface Verdict {
   readonly fault: Fault;
@@ -15,7 +16,31 @@ export interface Verdict {
   readonly rateLimitReason?: RateLimitReason | undefined;
 }
 
-/** What went wrong in an exchange; undefined where it was answered with success. */
+/** An answer with a status that is not of success. */
+export interface Refusal {
+  readonly kind: 'refused';
+  readonly status: number;
+  /** Class of the SDK's error, such as StripeInvalidRequestError; undefined where the body was not an error of Stripe. */
+  readonly type: string | undefined;
+  /** https://docs.stripe.com/error-codes */
+  readonly code: string | undefined;
+  readonly param: string | undefined;
+  readonly requestId: string | undefined;
+  /** `Stripe-Should-Retry` */
+  readonly shouldRetry: boolean | undefined;
+  readonly retryAfterMs: number | undefined;
+  readonly rateLimitReason: RateLimitReason | undefined;
+}
+
+export type Failure =
+  | ExchangeFailure
+  | Refusal
+  /** A success whose body does not follow Stripe's reference; `what` says in which respect. */
+  | { readonly kind: 'invalid'; readonly what: string }
+  /** The SDK threw before anything was sent. */
+  | { readonly kind: 'unexpected'; readonly name: string };
+
+/** Why an exchange failed; undefined where it succeeded. */
 export function failureOf({ status, headers, failure, error }: Exchange): Failure | undefined {
   const hasAnswer = status !== undefined && (failure === undefined || failure.kind === 'no_json');
   if (hasAnswer && !isSuccess(status)) return refusalOf(status, headers, error);
@@ -47,7 +72,7 @@ function refusalOf(status: number, headers: AnswerHeaders, thrown: unknown): Ref
   };
 }
 
-/** Names and ids of Stripe's vocabulary; anything else might quote what was sent. */
+/** Names and ids of Stripe's vocabulary; any other text might quote what was sent. */
 const word = (value: unknown): string | undefined =>
   typeof value === 'string' && /^[A-Za-z0-9_.[\]-]{1,64}$/.test(value) ? value : undefined;
 
@@ -70,55 +95,53 @@ export function judge(failure: Failure, endpoint: string): Verdict {
     case 'refused':
       return judgeRefusal(failure, endpoint);
     case 'timeout':
-      return passing(
-        'timeout',
-        'stripe_unavailable',
-        `Stripe did not finish its answer within ${failure.afterMs} ms`,
-      );
+      return unavailable('timeout', `Stripe did not complete its answer within ${failure.afterMs} ms`);
     case 'connection':
-      return passing(
-        'connection_failed',
-        'stripe_unavailable',
-        `The connection to Stripe failed (${failure.code ?? 'closed'})${isUntrusted(failure.code) ? trustHint : ''}`,
-      );
+      return unavailable('connection_failed', connectionMessage(failure.code));
     case 'proxy':
       return judgeProxy(failure);
     case 'broken_off':
-      return passing('invalid_response', 'stripe_unavailable', "Stripe's answer broke off");
+      return unavailable('invalid_response', 'The connection to Stripe ended in the middle of the answer');
     case 'no_json':
-      return passing('invalid_response', 'stripe_invalid_response', "Stripe's answer is not JSON");
+      return invalid("Stripe's answer is not JSON");
     case 'invalid':
-      return passing(
-        'invalid_response',
-        'stripe_invalid_response',
-        `Stripe's answer to ${endpoint} is not what its reference promises: ${failure.what}`,
-      );
+      return invalid(`Stripe's answer to ${endpoint} does not follow its reference: ${failure.what}`);
     case 'aborted':
-      return { ...passing('aborted', 'cancelled', 'The call to Stripe was aborted'), isRetried: false };
+      return { ...transient('aborted', 'cancelled', 'The call to Stripe was aborted'), isRetried: false };
     case 'unexpected':
       return {
-        ...passing('connection_failed', 'internal', `Unexpected ${failure.name} while calling Stripe`),
+        ...transient('connection_failed', 'internal', `Unexpected ${failure.name} while calling Stripe`),
         isRetried: false,
       };
   }
 }
 
-function passing(outcome: CallOutcome, code: FaultCode, message: string): Verdict {
-  return { outcome, isRetried: true, fault: new Fault(code, message, { kind: 'retryable' }) };
+/** A failure that may pass within the call's own retries. */
+const transient = (outcome: CallOutcome, code: FaultCode, message: string): Verdict => ({
+  outcome,
+  isRetried: true,
+  fault: new Fault(code, message, { kind: 'retryable' }),
+});
+
+const unavailable = (outcome: CallOutcome, message: string): Verdict =>
+  transient(outcome, 'stripe_unavailable', message);
+const invalid = (message: string): Verdict =>
+  transient('invalid_response', 'stripe_invalid_response', message);
+
+function connectionMessage(code = 'closed'): string {
+  // Codes of OpenSSL for a certificate that no known authority has signed.
+  const isUntrusted = /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))_/.test(code);
+  const hint =
+    '; where a proxy opens TLS, NODE_EXTRA_CA_CERTS must name the file of its certificate authority';
+  return `The connection to Stripe failed (${code})${isUntrusted ? hint : ''}`;
 }
 
-/** Codes of OpenSSL for a certificate that no known authority vouches for. */
-const isUntrusted = (code = ''): boolean => /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(GET|VERIFY))_/.test(code);
-const trustHint =
-  '; where a proxy opens TLS, NODE_EXTRA_CA_CERTS must name the file of its certificate authority';
-
-/** What keeps calls from Stripe is told as such; what a retry in a moment cannot mend is left to the request's next attempt. */
+/** Names the proxy. What a retry cannot mend within the call is left to the request's next attempt. */
 function judgeProxy({ proxy, status, code, afterMs }: ProxyFailure): Verdict {
-  const failed = (what: string): Verdict =>
-    passing('connection_failed', 'stripe_unavailable', `The proxy ${proxy} ${what}`);
+  const failed = (what: string): Verdict => unavailable('connection_failed', `The proxy ${proxy} ${what}`);
   if (status === 407) {
     const message =
-      'refused the credentials, or wants some (status 407); HTTPS_PROXY gives them: http://user:password@host:port';
+      'refused the credentials, or needs some (status 407); set them in HTTPS_PROXY: http://user:password@host:port';
     return { ...failed(message), isRetried: false };
   }
   if (status !== undefined) {
@@ -134,14 +157,14 @@ function judgeProxy({ proxy, status, code, afterMs }: ProxyFailure): Verdict {
 
 function judgeRefusal(refusal: Refusal, endpoint: string): Verdict {
   const { outcome, code, kind, message } = meaningOf(refusal, endpoint);
-  const isRetried = refusal.shouldRetry ?? kind === 'passing';
+  const isRetried = refusal.shouldRetry ?? kind === 'transient';
   return {
     outcome,
     isRetried,
     rateLimitReason: refusal.rateLimitReason,
     fault: new Fault(code, message, {
-      // What Stripe asks not to repeat at once may still pass by the request's next attempt, minutes later.
-      kind: kind === 'passing' || isRetried ? 'retryable' : kind,
+      // What Stripe asks not to repeat at once may succeed in the request's next attempt, minutes later.
+      kind: kind === 'transient' || isRetried ? 'retryable' : kind,
       ...(refusal.retryAfterMs !== undefined && { retryAfterMs: refusal.retryAfterMs }),
       requestId: refusal.requestId,
       statusCode: refusal.status,
@@ -154,112 +177,48 @@ function judgeRefusal(refusal: Refusal, endpoint: string): Verdict {
 interface Meaning {
   readonly outcome: CallOutcome;
   readonly code: FaultCode;
-  /** `passing`: the call itself is repeated. `retryable`: it is not, but the request may be tried again. */
-  readonly kind: FaultKind | 'passing';
+  /** `transient`: the call itself is repeated. `retryable`: it is not, but the request may be tried again. */
+  readonly kind: FaultKind | 'transient';
   readonly message: string;
 }
 
-function meaningOf(refusal: Refusal, endpoint: string): Meaning {
-  const { status, type, code } = refusal;
-  if (refusal.rateLimitReason !== undefined) {
-    return {
-      outcome: 'rate_limited',
-      code: 'stripe_rate_limited',
-      kind: 'passing',
-      message: `Stripe limited the calls (${refusal.rateLimitReason})`,
-    };
+function meaningOf({ status, type, code, rateLimitReason }: Refusal, endpoint: string): Meaning {
+  const means = (
+    outcome: CallOutcome,
+    faultCode: FaultCode,
+    kind: Meaning['kind'],
+    message: string,
+  ): Meaning => ({ outcome, code: faultCode, kind, message });
+  if (rateLimitReason !== undefined) {
+    const message = `Stripe limited the calls (${rateLimitReason})`;
+    return means('rate_limited', 'stripe_rate_limited', 'transient', message);
   }
   if (status >= 500 || status === 409) {
-    return {
-      outcome: status === 409 ? 'rejected' : 'server_error',
-      code: 'stripe_unavailable',
-      kind: 'passing',
-      message: `Stripe failed with status ${status}`,
-    };
+    const outcome = status === 409 ? 'rejected' : 'server_error';
+    return means(outcome, 'stripe_unavailable', 'transient', `Stripe failed with status ${status}`);
   }
   if (type === undefined) {
-    return {
-      outcome: 'invalid_response',
-      code: 'stripe_invalid_response',
-      kind: 'passing',
-      message: `An answer with status ${status} is not Stripe's; is a proxy in the way?`,
-    };
+    const message = `An answer with status ${status} did not come from Stripe; is a proxy in the way?`;
+    return means('invalid_response', 'stripe_invalid_response', 'transient', message);
   }
   if (status === 401) {
-    return { outcome: 'key_refused', code: 'stripe_key_refused', kind: 'retryable', message: keyRefused };
+    const message =
+      'STRIPE_API_KEY was refused by Stripe; it was rolled, revoked or mistyped: create one in the Stripe Dashboard under Developers, API keys, and set it';
+    return means('key_refused', 'stripe_key_refused', 'retryable', message);
   }
   if (status === 403) {
-    return {
-      outcome: 'permission_denied',
-      code: 'stripe_permission_denied',
-      kind: 'terminal',
-      message: `STRIPE_API_KEY may not call ${endpoint}; give the restricted key read access to it in the Stripe Dashboard`,
-    };
+    const message = `STRIPE_API_KEY may not call ${endpoint}; give the restricted key read access to it in the Stripe Dashboard`;
+    return means('permission_denied', 'stripe_permission_denied', 'terminal', message);
   }
-  return {
-    outcome: code === 'resource_missing' ? 'not_found' : 'rejected',
-    code: 'stripe_rejected',
-    kind: 'terminal',
-    message: `Stripe rejected ${endpoint} with status ${status}${code === undefined ? '' : ` (${code})`}`,
-  };
+  const outcome = code === 'resource_missing' ? 'not_found' : 'rejected';
+  const message = `Stripe rejected ${endpoint} with status ${status}${code === undefined ? '' : ` (${code})`}`;
+  return means(outcome, 'stripe_rejected', 'terminal', message);
 }
 
-const keyRefused =
-  'STRIPE_API_KEY was refused by Stripe; it was rolled, revoked or mistyped: create one in the Stripe Dashboard under Developers, API keys, and set it anew';
-
-/** Tells the class of the SDK's error, for those who read the code, and nothing else of it. */
+/** Has the name of the SDK's error, for developers, and nothing else of it. */
 class StripeRefusal extends Error {
   constructor(type: string) {
     super('Stripe refused the call');
     this.name = type;
   }
 }
-
-// How a call to Stripe can fail, reduced to what may be told: no headers, no bodies, no messages of Stripe's.
-/** What ended an exchange before there was an answer. */
-export type ExchangeFailure =
-  | { readonly kind: 'aborted' }
-  | { readonly kind: 'timeout'; readonly afterMs: number }
-  /** Refused, reset, not resolved, not trusted; `code` is Node's, such as ECONNREFUSED. */
-  | { readonly kind: 'connection'; readonly code: string | undefined }
-  | ProxyFailure
-  /** The connection ended in the middle of the answer. */
-  | { readonly kind: 'broken_off' }
-  | { readonly kind: 'no_json' };
-
-/** The proxy on the way to Stripe opened no tunnel. */
-export interface ProxyFailure {
-  readonly kind: 'proxy';
-  /** Its address, without credentials. */
-  readonly proxy: string;
-  /** What it answered instead. */
-  readonly status?: number;
-  /** Node's, where it could not be reached or hung up. */
-  readonly code?: string | undefined;
-  /** It said nothing for so long. */
-  readonly afterMs?: number;
-}
-
-/** An answer that refuses: any status that is not of success. */
-export interface Refusal {
-  readonly kind: 'refused';
-  readonly status: number;
-  /** Class of the SDK's error, such as StripeInvalidRequestError; absent where the body was not Stripe's error. */
-  readonly type: string | undefined;
-  /** https://docs.stripe.com/error-codes */
-  readonly code: string | undefined;
-  readonly param: string | undefined;
-  readonly requestId: string | undefined;
-  /** `Stripe-Should-Retry` */
-  readonly shouldRetry: boolean | undefined;
-  readonly retryAfterMs: number | undefined;
-  readonly rateLimitReason: RateLimitReason | undefined;
-}
-
-export type Failure =
-  | ExchangeFailure
-  | Refusal
-  /** Success, but the body is not what the reference promises; `what` says in what respect. */
-  | { readonly kind: 'invalid'; readonly what: string }
-  /** The SDK threw something before anything was sent. */
-  | { readonly kind: 'unexpected'; readonly name: string };

@@ -1,19 +1,19 @@
-// Everything towards Stripe put together: one client, one limiter, one key ring, and readers of them.
+// Composes everything towards Stripe: one client, one limiter, one key ring, and the readers that use them.
 import type { Logger } from '../base/logger.js';
 import type { Config } from '../config/schema.js';
 import { limitsFor } from '../rate/limits.js';
 import { ListPaces } from '../rate/list-pace.js';
 import { RateLimiter } from '../rate/rate-limiter.js';
-import type { SlotStore } from '../rate/slot-store.js';
+import type { Budget } from '../rate/budget.js';
 import type { Resource } from '../resources/resource.js';
 import type { CallOptions, SharedClock, Source } from '../sync/ports.js';
 import { type Call, Caller } from './caller.js';
-import { createClient } from './exchange.js';
+import { StripeClient } from './exchange.js';
 import { ApiKey, type KeyRefusal, KeyRing, refusalsOf } from './key.js';
 import type { StripeObserver } from './observer.js';
-import { type AccountAnswer, accountReader, createStripeSource } from './source.js';
+import { type AccountAnswer, createStripeSource, readAccount } from './source.js';
 
-/** Reads Stripe with one key: the one in use, or one that is being tried out. */
+/** Reads Stripe with one key: the one in use, or a new one on trial. */
 export interface StripeReader {
   readonly livemode: boolean;
   source(resource: Resource): Source;
@@ -26,7 +26,7 @@ export interface StripeGateway extends StripeReader {
   effectiveRate(): number | undefined;
   /** Calls per second over all replicas that the settings allow; 0: unlimited. */
   readonly configuredRate: number;
-  /** All the reasons for which the key in use, or a new one that was found, is refused at present. */
+  /** Why the key in use, or a new one that was found, is refused at present. */
   keyRefusals(): readonly KeyRefusal[];
   /** Ends all calls with the retryable Fault `shutdown` and destroys all connections. */
   close(): Promise<void>;
@@ -34,30 +34,30 @@ export interface StripeGateway extends StripeReader {
 
 export interface GatewayOptions {
   readonly config: Config['stripe'];
-  /** Reads the key again where it comes from a file; throws while that holds nothing usable. */
+  /** Reads the key's file; throws while that holds nothing usable. Absent: the key never changes. */
   readonly readKey?: (() => string | Promise<string>) | undefined;
-  /** Tries a new key out before it is used, for account and mode; rejects to refuse it. */
+  /** Checks account and mode of a new key before it is used; rejects to refuse it. */
   readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;
-  readonly slots: SlotStore;
+  readonly budget: Budget;
   readonly clock: SharedClock;
   readonly observer: StripeObserver;
   readonly logger: Logger;
   /** 0 to 1; Math.random by default. */
   readonly random?: () => number;
-  /** How often the key's file is looked at, milliseconds; 30,000 by default. */
-  readonly keyLookEveryMs?: number;
+  /** How often the key's file is read, milliseconds; 30,000 by default. */
+  readonly keyReadEveryMs?: number;
 }
 
-/** @throws Fault `invalid_config` where the key, or a proxy that the environment names, is none */
+/** @throws Fault `invalid_config` where the key, or a proxy that the environment names, cannot be used */
 export function createStripeGateway(options: GatewayOptions): StripeGateway {
-  const { config, slots, clock, observer, logger, random = Math.random } = options;
+  const { config, budget, clock, observer, logger, random = Math.random } = options;
   const initial = new ApiKey(config.apiKey);
   const { livemode } = initial;
-  const client = createClient(config);
+  const client = new StripeClient(config);
   if (client.proxy !== undefined) logger.info({ proxy: client.proxy }, 'Stripe is called through a proxy');
   const limits = limitsFor(config, livemode);
   const { monthlyReadAllowance } = config;
-  const limiter = new RateLimiter({ limits, monthlyReadAllowance, slots, clock, observer, logger, random });
+  const limiter = new RateLimiter({ limits, monthlyReadAllowance, budget, clock, observer, logger, random });
   const paces = new ListPaces(limits, limiter);
   const caller = new Caller({
     client,
@@ -69,12 +69,11 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
         observer.callFinished(call);
       },
       rateLimited: (reason) => observer.rateLimited(reason),
-      slotWaited: (seconds) => observer.slotWaited(seconds),
     },
     logger,
     random,
     onKeyRefused: (key) => {
-      if (key === keys.current) keys.lookSoon();
+      if (key === keys.current) keys.readSoon();
     },
   });
 
@@ -88,23 +87,19 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
         const listsAtOnce = (): number => paces.atOnce(resource.list.endpoint);
         return createStripeSource({ resource, livemode: mode, apiVersion, call, listsAtOnce });
       },
-      account: accountReader(call),
+      account: (how) => call(readAccount, how),
     };
   };
 
   const keys = new KeyRing({
     initial,
     read: options.readKey,
-    verify: (candidate, signal) =>
-      options.verifyKey(
-        readerOf(() => candidate),
-        signal,
-      ),
+    verify: (candidate, signal) => {
+      const reader = readerOf(() => candidate);
+      return options.verifyKey(reader, signal);
+    },
+    everyMs: options.keyReadEveryMs,
     logger,
-    ...(options.keyLookEveryMs !== undefined && {
-      everyMs: options.keyLookEveryMs,
-      leastMsBetweenLooks: Math.min(20_000, options.keyLookEveryMs),
-    }),
   });
 
   return {

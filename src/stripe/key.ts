@@ -1,10 +1,10 @@
-// The API key in use. One that comes from a file is looked at again, so that rotating it needs no restart; a new key is used only
-// after the given check has found that it belongs to the same account and mode.
+// The API key in use. A key file is read again and again, so that rotating the key needs no restart. A new key is used only after the
+// given check has found that it belongs to the same account and mode.
 import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
 
-/** A key that nothing prints by accident: neither inspecting nor serializing shows it. */
+/** A key that neither inspecting nor serializing shows. */
 export class ApiKey {
   readonly #value: string;
   readonly livemode: boolean;
@@ -14,8 +14,8 @@ export class ApiKey {
   constructor(value: string) {
     const mode = /^(?:sk|rk)_(test|live)_/.exec(value)?.[1];
     if (mode === undefined) {
-      const allowed = 'a key that starts with sk_test_, sk_live_, rk_test_ or rk_live_';
-      throw new Fault('invalid_config', `STRIPE_API_KEY must be ${allowed}`, { kind: 'fatal' });
+      const allowed = 'sk_test_, sk_live_, rk_test_ or rk_live_';
+      throw new Fault('invalid_config', `STRIPE_API_KEY must be a key that starts with ${allowed}`);
     }
     this.#value = value;
     this.livemode = mode === 'live';
@@ -30,14 +30,15 @@ export interface KeyRingOptions {
   readonly initial: ApiKey;
   /** Reads the key's file; throws while that holds nothing usable. Absent: the key never changes. */
   readonly read?: (() => string | Promise<string>) | undefined;
-  /** Tries a new key out; rejects to refuse it. */
+  /** Checks a new key; rejects to refuse it. */
   readonly verify: (candidate: ApiKey, signal: AbortSignal) => Promise<void>;
   readonly logger: Logger;
-  /** How often the file is looked at, milliseconds. */
-  readonly everyMs?: number;
-  /** A refusal of the key in use has it looked at sooner, but no sooner than this after the last look. */
-  readonly leastMsBetweenLooks?: number;
+  /** How often the file is read, milliseconds; 30,000 by default. */
+  readonly everyMs?: number | undefined;
 }
+
+/** A refusal of the key in use has the file read sooner, but no sooner than this after the last time. */
+const minMsBetweenReads = 20_000;
 
 /** A new key that was refused is not tried again for this long, unless it changes. */
 const refusedForMs = 300_000;
@@ -47,7 +48,7 @@ export class KeyRing {
   readonly #closing = new AbortController();
   readonly #watching: Promise<void>;
   #current: ApiKey;
-  #lookNow = new AbortController();
+  #readNow = new AbortController();
   #isReadable = true;
   #refused: { readonly value: string; readonly until: number } | undefined;
   #refusalOfNew: Fault['code'] | undefined;
@@ -62,37 +63,37 @@ export class KeyRing {
     return this.#current;
   }
 
-  /** Why the key that was found last is not used; undefined where it is, or is not decided on yet. */
+  /** Why the key that was found last is not used; undefined where it is used or not decided on yet. */
   get refusalOfNew(): Fault['code'] | undefined {
     return this.#refusalOfNew;
   }
 
-  /** Stripe refused the key in use: a new one may be there already. */
-  lookSoon(): void {
-    this.#lookNow.abort();
+  /** Stripe refused the key in use: the file may hold a new one already. */
+  readSoon(): void {
+    this.#readNow.abort();
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    this.#lookNow.abort();
+    this.#readNow.abort();
     await this.#watching;
   }
 
   async #watch(read: () => string | Promise<string>): Promise<void> {
-    const { everyMs = 30_000, leastMsBetweenLooks = 20_000 } = this.#options;
+    const { everyMs = 30_000 } = this.#options;
     const { signal } = this.#closing;
-    let mayLookAt = performance.now();
+    let nextReadAt = performance.now();
     for (;;) {
-      await pause(everyMs, this.#lookNow.signal);
-      await pause(Math.min(everyMs, mayLookAt - performance.now()), signal);
+      await pause(everyMs, this.#readNow.signal);
+      await pause(Math.min(everyMs, nextReadAt - performance.now()), signal);
       if (signal.aborted) return;
-      this.#lookNow = new AbortController();
-      mayLookAt = performance.now() + leastMsBetweenLooks;
-      await this.#look(read, signal);
+      this.#readNow = new AbortController();
+      nextReadAt = performance.now() + Math.min(minMsBetweenReads, everyMs);
+      await this.#readAgain(read, signal);
     }
   }
 
-  async #look(read: () => string | Promise<string>, signal: AbortSignal): Promise<void> {
+  async #readAgain(read: () => string | Promise<string>, signal: AbortSignal): Promise<void> {
     const { logger } = this.#options;
     try {
       const value = await read();
@@ -100,7 +101,8 @@ export class KeyRing {
       if (value === this.#current.value) this.#refusalOfNew = undefined;
       else await this.#consider(value, signal);
     } catch (error) {
-      if (this.#isReadable) logger.warn({ error: reportError(error) }, 'The Stripe key cannot be read again');
+      if (this.#isReadable)
+        logger.warn({ error: reportError(error) }, 'The file of the Stripe key cannot be read');
       this.#isReadable = false;
     }
   }
@@ -134,20 +136,19 @@ function requireSameMode(candidate: ApiKey, current: ApiKey): void {
   const [got, expected] = candidate.livemode ? ['live', 'test'] : ['test', 'live'];
   throw new Fault(
     'wrong_mode',
-    `The new STRIPE_API_KEY is a ${got}-mode key, the mirror is of ${expected} mode`,
-    {
-      kind: 'fatal',
-    },
+    `The new STRIPE_API_KEY is a ${got}-mode key, but the mirror is of ${expected} mode`,
   );
 }
 
-// Holds calls back that a refused key would only have refused again: after a 401 all of them, after a 403 those to its endpoint.
-// One call in 20 seconds finds out whether it is over.
 /** Three calls a minute. */
 const msBetweenTrials = 20_000;
 
 const everything = '*';
 
+/**
+ * Holds calls back that would only be refused again: after a 401 all of them, after a 403 those to its endpoint. One call in 20 seconds
+ * tries whether the key is accepted again.
+ */
 export class KeyGate {
   readonly #closed = new Map<string, { fault: Fault; nextTrialAt: number }>();
   readonly #now: () => number;
@@ -157,7 +158,7 @@ export class KeyGate {
     this.#now = now;
   }
 
-  /** What Stripe refuses the key for at present, once each. */
+  /** What Stripe refuses the key for at present, each once. */
   get refusals(): readonly Fault['code'][] {
     return [...new Set([...this.#closed.values()].map(({ fault }) => fault.code))];
   }
@@ -172,7 +173,7 @@ export class KeyGate {
     return undefined;
   }
 
-  /** As `heldBack`, but whoever gets through takes the trial and makes the call. */
+  /** As `heldBack`, but a call that is let through counts as the trial and must be made. */
   enter(endpoint: string): Fault | undefined {
     const fault = this.heldBack(endpoint);
     if (fault) return fault;
@@ -205,8 +206,7 @@ const heldBackFault = (fault: Fault, waitMs: number): Fault =>
     ...(fault.kind === 'retryable' && { retryAfterMs: Math.ceil(waitMs) }),
   });
 
-// Why Stripe's key is refused, in the closed list that is measured.
-/** The first two are of the key in use, the others of a new one that is therefore not used. */
+/** Why a key is refused: the closed list of the metric. The first two are of the key in use, the others of a new key. */
 export const keyRefusals = [
   'key_refused',
   'permission_denied',
@@ -217,7 +217,7 @@ export const keyRefusals = [
 
 export type KeyRefusal = (typeof keyRefusals)[number];
 
-/** @param inUse what Stripe refuses the key in use for, @param ofNew why a new one that was found is not used */
+/** @param inUse what Stripe refuses the key in use for, @param ofNew why a new key is not used */
 export function refusalsOf(inUse: readonly FaultCode[], ofNew: FaultCode | undefined): readonly KeyRefusal[] {
   const ofKey = inUse.map((code) =>
     code === 'stripe_permission_denied' ? 'permission_denied' : 'key_refused',

@@ -1,14 +1,14 @@
-// What calls to Stripe tell those who measure them. All labels are closed lists.
+// The events of calls to Stripe that metrics are made of. All labels are closed lists.
 import type { RateLimitReason } from '../rate/limits.js';
 import type { LimiterObserver } from '../rate/rate-limiter.js';
 
-/** Beside the endpoints of resources, the one that tells whose account a key is of. */
+/** The one endpoint that is not of a resource: it tells the account of a key. */
 export const accountEndpoint = 'GET /v1/account';
 
 /** How one attempt of a call ended. */
 export const callOutcomes = [
   'succeeded',
-  /** The object or cursor is not there; an answer like any other. */
+  /** The object or cursor does not exist; also an answer. */
   'not_found',
   'rate_limited',
   'key_refused',
@@ -18,14 +18,14 @@ export const callOutcomes = [
   'server_error',
   'timeout',
   'connection_failed',
-  /** Broken off, no JSON, or not what the reference promises. */
+  /** Incomplete, no JSON, or not as Stripe's reference says. */
   'invalid_response',
   'aborted',
 ] as const;
 export type CallOutcome = (typeof callOutcomes)[number];
 
 export interface StripeObserver extends LimiterObserver {
-  /** One attempt ended, this many seconds after it was let go. `endpoint` is a label such as `GET /v1/customers/{id}`. */
+  /** One attempt ended, this many seconds after it started. `endpoint` is a label such as `GET /v1/customers/{id}`. */
   callFinished(call: {
     readonly endpoint: string;
     readonly outcome: CallOutcome;

@@ -1,16 +1,27 @@
-// The egress proxy between this service and Stripe, as the environment names it, and tunnels through it. What a proxy answers is
-// never handed on as if Stripe had said it, and its credentials are in no message and on no property that printing shows.
+// The egress proxy on the way to Stripe, as the environment names it, and tunnels through it. What a proxy answers is never taken for an
+// answer of Stripe. Its credentials are in no message and on no property that printing shows.
 import http from 'node:http';
 import https from 'node:https';
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import { getProxyForUrl } from 'proxy-from-env';
 import { Fault } from '../base/errors.js';
-import type { ProxyFailure } from './classify.js';
 
-/** What is left of a tunnel that did not come to be. */
 export type Tunnel =
-  | { readonly kind: 'open'; readonly socket: Duplex }
+  | { readonly kind: 'open'; readonly socket: Socket }
   | { readonly kind: 'failed'; readonly failure: ProxyFailure };
+
+/** The proxy opened no tunnel. */
+export interface ProxyFailure {
+  readonly kind: 'proxy';
+  /** Its address, without credentials. */
+  readonly proxy: string;
+  /** The status of its answer. */
+  readonly status?: number;
+  /** Node's code, where it could not be reached or closed the connection. */
+  readonly code?: string | undefined;
+  /** It gave no answer within this time. */
+  readonly afterMs?: number;
+}
 
 export class Proxy {
   /** Scheme, host and port; no credentials. */
@@ -26,7 +37,6 @@ export class Proxy {
       throw new Fault(
         'invalid_config',
         'HTTPS_PROXY (or https_proxy, ALL_PROXY, all_proxy) must be the address of an HTTP proxy such as http://user:password@proxy.example.com:3128, credentials percent-encoded',
-        { kind: 'fatal' },
       );
     }
     this.address = `${url.protocol}//${url.host}`;
@@ -35,16 +45,17 @@ export class Proxy {
   }
 
   /**
-   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also after what it returns was destroyed.
+   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also where what it returns was destroyed.
    */
   open(authority: string, callBack: (tunnel: Tunnel) => void): { destroy(): unknown } {
     const { protocol, hostname, port } = this.#url;
+    const isTls = protocol === 'https:';
     const fail = (failure: { status?: number; code?: string | undefined }): void =>
       callBack({ kind: 'failed', failure: { kind: 'proxy', proxy: this.address, ...failure } });
-    const request = (protocol === 'https:' ? https : http).request({
+    const request = (isTls ? https : http).request({
       method: 'CONNECT',
       host: hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: port === '' ? (protocol === 'https:' ? 443 : 80) : port,
+      port: port || (isTls ? 443 : 80),
       path: authority,
       headers: {
         host: authority,
@@ -53,11 +64,11 @@ export class Proxy {
       agent: false,
     });
     request.once('error', (error: NodeJS.ErrnoException) => fail({ code: error.code }));
-    // Of CONNECT every answer comes this way, whatever its status.
+    // Every answer to CONNECT comes as this event, whatever its status.
     request.once('connect', ({ statusCode = 0 }, socket, early) => {
-      // Whoever talks TLS through it hears of its errors; without a listener they would end the process.
+      // TLS over the tunnel reports its errors; without a listener they would end the process.
       socket.on('error', () => undefined);
-      // A server of TLS never speaks first.
+      // A TLS server never speaks first.
       if (statusCode >= 200 && statusCode < 300 && early.length === 0) {
         callBack({ kind: 'open', socket });
         return;
@@ -71,7 +82,8 @@ export class Proxy {
 }
 
 /**
- * The proxy for calls to this URL, by HTTPS_PROXY or ALL_PROXY and NO_PROXY, lower case first. None for plain HTTP: only a simulator speaks that.
+ * The proxy for calls to this URL, by HTTPS_PROXY or ALL_PROXY and NO_PROXY, lower case first. None for plain HTTP, which only a simulator
+ * speaks.
  * @throws a fatal Fault `invalid_config` where the address is not of an HTTP proxy
  */
 export function proxyFor(url: URL): Proxy | undefined {

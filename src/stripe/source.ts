@@ -1,4 +1,4 @@
-// One kind of object at Stripe as the sync reads it: checks ids before they are sent and answers before they are believed.
+// One kind of Stripe object as the sync reads it: checks ids before they are sent and answers before they are believed.
 import { Fault } from '../base/errors.js';
 import type { ListParams, Resource } from '../resources/resource.js';
 import {
@@ -24,18 +24,11 @@ export interface SourceOptions {
   readonly listsAtOnce: () => number;
 }
 
-export function createStripeSource({
-  resource,
-  livemode,
-  apiVersion,
-  call,
-  listsAtOnce,
-}: SourceOptions): Source {
+export function createStripeSource({ resource, call, ...told }: SourceOptions): Source {
+  const { livemode } = told;
   return {
     object: resource.object,
-    livemode,
-    apiVersion,
-    listsAtOnce,
+    ...told,
 
     async list(query, options) {
       const params = listParams(query);
@@ -67,11 +60,8 @@ export function createStripeSource({
 }
 
 function requireId(id: unknown): asserts id is StripeId {
-  if (!isStripeId(id)) {
-    throw new Fault('invalid_id', 'An id of Stripe has 1 to 255 letters, digits, _ and -', {
-      kind: 'terminal',
-    });
-  }
+  if (isStripeId(id)) return;
+  throw new Fault('invalid_id', 'A Stripe id has 1 to 255 letters, digits, _ and -');
 }
 
 function listParams({ limit, startingAfter, gte, lt }: ListQuery): ListParams {
@@ -90,9 +80,8 @@ function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnsw
   const { data, has_more: hasMore } = body;
   if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
   const objects = data.filter((entry) => isObjectOf(entry, resource));
-  // Without a cursor to go on from the same page would be asked for for ever.
-  if (hasMore && objects.length === 0)
-    throw new InvalidAnswer('a page without a usable entry that says there is more');
+  // Without a cursor the same page would be asked for again and again.
+  if (hasMore && objects.length === 0) throw new InvalidAnswer('has_more on a page without a usable entry');
   for (const object of objects) requireMode(object, livemode);
   return {
     kind: 'page',
@@ -119,7 +108,7 @@ function readObject(
 }
 
 function readMissing({ status, code }: Refusal, answer: Answer, id: StripeId): RetrieveAnswer | undefined {
-  // A 404 without this code is of a URL that Stripe does not know.
+  // A 404 without this code means that Stripe does not know the URL.
   return status === 404 && code === 'resource_missing'
     ? { kind: 'not_in_account', id, ...answer }
     : undefined;
@@ -131,36 +120,27 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isObjectOf = (value: unknown, resource: Resource): value is StripeObject =>
   isRecord(value) && isStripeId(value['id']) && value['object'] === resource.object;
 
-/** Data of the other mode must never get into the mirror, nor be taken as proof of anything. */
+/** Data of the other mode must not get into the mirror or prove anything. */
 function requireMode(object: StripeObject, livemode: boolean): void {
   const mode = object['livemode'];
   if (typeof mode !== 'boolean' || mode === livemode) return;
   const [got, expected] = livemode ? ['test', 'live'] : ['live', 'test'];
-  throw new Fault('wrong_mode', `Stripe returned ${object.id} of ${got} mode to a ${expected}-mode key`, {
-    kind: 'fatal',
-  });
+  throw new Fault('wrong_mode', `Stripe returned ${object.id} of ${got} mode to a ${expected}-mode key`);
 }
 
-// Which account a key belongs to, as far as it may know.
-/** `not_permitted`: restricted keys usually may not read the account. */
+/** The account of a key. `not_permitted`: restricted keys usually may not read the account. */
 export type AccountAnswer =
   { readonly kind: 'account'; readonly id: string } | { readonly kind: 'not_permitted' };
 
 /** https://docs.stripe.com/api/accounts/retrieve; of the account only its id is kept. */
-const readAccount: Call<AccountAnswer> = {
+export const readAccount: Call<AccountAnswer> = {
   endpoint: accountEndpoint,
   send: (stripe, options) => stripe.accounts.retrieveCurrent({}, options),
   read: ({ body }) => {
-    const id = typeof body === 'object' && body !== null && 'id' in body ? body.id : undefined;
-    if (typeof id !== 'string' || !/^acct_[A-Za-z0-9]+$/.test(id))
-      throw new InvalidAnswer('no id of an account');
+    const id = isRecord(body) ? body['id'] : undefined;
+    if (typeof id !== 'string' || !/^acct_[A-Za-z0-9]+$/.test(id)) throw new InvalidAnswer('no account id');
     return { kind: 'account', id };
   },
   readRefusal: ({ status, type }) =>
     status === 403 && type === 'StripePermissionError' ? { kind: 'not_permitted' } : undefined,
 };
-
-export const accountReader =
-  (call: <T>(call: Call<T>, options: CallOptions) => Promise<T>) =>
-  (options: CallOptions): Promise<AccountAnswer> =>
-    call(readAccount, options);

@@ -195,7 +195,7 @@ test("a new key file with another account's key is refused while the daemon runs
     {},
     {
       readKey: () => file,
-      keyLookEveryMs: 20,
+      keyReadEveryMs: 20,
       verifyKey: async (candidate, signal) => {
         await checkBinding({
           source: candidate.source(customer),

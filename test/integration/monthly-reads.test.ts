@@ -2,8 +2,7 @@
 import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { stateOf } from '../../src/mongo/sync-state.js';
-import { noReads } from '../../src/rate/budget-month.js';
-import { createLimiterState, readCallsThisMonth, type SlotAnswer } from '../../src/rate/budget.js';
+import { createBudget, readBudget, type TakenSlots } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { openScanBench } from '../support/scan.js';
@@ -18,11 +17,12 @@ const states = stateOf(database.db);
 async function replica() {
   const client = await mongo.MongoClient.connect(database.uri);
   atEnd(() => client.close());
-  return createLimiterState(stateOf(client.db()));
+  return createBudget(stateOf(client.db()));
 }
 
+const callsThisMonth = async (of = states): Promise<number> => (await readBudget(of)).callsThisMonth;
 const wants = (count: number): string[] => Array.from({ length: count }, () => list);
-const grantedIn = ({ slots }: SlotAnswer): boolean[] => slots.map(({ kind }) => kind === 'granted');
+const grantedIn = ({ slots }: TakenSlots): boolean[] => slots.map(({ kind }) => kind === 'granted');
 /** Makes what was counted so far last month's. */
 const monthEnds = (of = states) =>
   of.updateOne({ _id: 'rate-limiter' }, [
@@ -38,12 +38,12 @@ beforeEach(() => states.deleteMany({}));
 describe('the calls of a calendar month', () => {
   test('are counted over all replicas, with and without slots, and outlive them', async () => {
     const replicas = await Promise.all([replica(), replica(), replica()]);
-    expect(await readCallsThisMonth(states)).toBe(0);
+    expect(await callsThisMonth()).toBe(0);
 
     await Promise.all(replicas.map((each) => each.take(wants(4), unlimited)));
     await Promise.all(replicas.map((each) => each.count(5)));
 
-    expect(await readCallsThisMonth(states)).toBe(27);
+    expect(await callsThisMonth()).toBe(27);
     const { month } = await (await replica()).take(wants(1), unlimited);
     expect(month.calls).toBe(28);
   });
@@ -52,14 +52,16 @@ describe('the calls of a calendar month', () => {
     const state = await replica();
     const paced = { callsPerSecond: 50, callsPerSecondPerEndpoint: 0 };
     const grantedTo = async (unused: number): Promise<number> =>
-      grantedIn(await state.take(wants(20), paced, { ...noReads, unused })).filter(Boolean).length;
+      grantedIn(await state.take(wants(20), paced, { allowance: 0, scansFrom: Infinity, unused })).filter(
+        Boolean,
+      ).length;
 
     const granted = [await grantedTo(0), await grantedTo(2)];
 
     expect(granted[0]).toBe(5);
-    expect(await readCallsThisMonth(states)).toBe(5 + granted[1]! - 2);
+    expect(await callsThisMonth()).toBe(5 + granted[1]! - 2);
     await grantedTo(1_000);
-    expect(await readCallsThisMonth(states)).toBe(0);
+    expect(await callsThisMonth()).toBe(0);
   });
 
   test("begin anew with the month of MongoDB's clock, also where nobody has called since", async () => {
@@ -70,9 +72,9 @@ describe('the calls of a calendar month', () => {
 
     await monthEnds();
 
-    expect(await readCallsThisMonth(states)).toBe(0);
+    expect(await callsThisMonth()).toBe(0);
     await state.count(2);
-    expect(await readCallsThisMonth(states)).toBe(2);
+    expect(await callsThisMonth()).toBe(2);
   });
 
   test.each([
@@ -87,7 +89,7 @@ describe('the calls of a calendar month', () => {
 
     const calls = Object.values(bench.simulator.stats.calls).reduce((sum, count) => sum + count, 0);
     expect(calls).toBeGreaterThanOrEqual(20);
-    expect(await readCallsThisMonth(stateOf(own.db))).toBe(calls);
+    expect(await callsThisMonth(stateOf(own.db))).toBe(calls);
   });
 });
 

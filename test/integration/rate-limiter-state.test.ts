@@ -3,7 +3,7 @@ import { mongo } from 'mongoose';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
-import { createLimiterState, type SlotAnswer } from '../../src/rate/budget.js';
+import { createBudget, type TakenSlots } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
@@ -22,11 +22,11 @@ const ageCut = (ms: number) =>
 async function replica() {
   const client = await mongo.MongoClient.connect(database.uri);
   atEnd(() => client.close());
-  return createLimiterState(stateOf(client.db()));
+  return createBudget(stateOf(client.db()));
 }
 
 /** Milliseconds from asking to each slot that was granted. */
-const granted = (answer: SlotAnswer): number[] =>
+const granted = (answer: TakenSlots): number[] =>
   answer.slots.filter((slot) => slot.kind === 'granted').map(({ at }) => Math.round(at - answer.now));
 
 beforeEach(() => states.deleteMany({}));

@@ -4,8 +4,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
-import { createLimiterState } from '../../src/rate/budget.js';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import { createBudget } from '../../src/rate/budget.js';
+import type { Budget } from '../../src/rate/budget.js';
 import type { CallPriority, StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
@@ -32,8 +32,8 @@ beforeEach(async () => {
 /** A gateway with a MongoDB client of its own, as in another process. */
 async function replica(settings: Partial<StripeConfig>): Promise<TestGateway> {
   const client = await mongo.MongoClient.connect(database.uri, { writeConcern: { w: 'majority' } });
-  const state = createLimiterState(stateOf(client.db()));
-  const slots: SlotStore = {
+  const state = createBudget(stateOf(client.db()));
+  const budget: Budget = {
     slowDown: (slowdown) => state.slowDown(slowdown),
     count: (calls) => state.count(calls),
     take: async (wants, rates, reads) => {
@@ -42,7 +42,7 @@ async function replica(settings: Partial<StripeConfig>): Promise<TestGateway> {
       return answer;
     },
   };
-  const gateway = startGateway(simulator, settings, { slots, clock: createMongoClock(client.db()) });
+  const gateway = startGateway(simulator, settings, { budget, clock: createMongoClock(client.db()) });
   atEnd(async () => {
     await gateway.gateway.close();
     await client.close();

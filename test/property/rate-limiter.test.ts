@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { stateOf } from '../../src/mongo/sync-state.js';
-import { createLimiterState, type Slot } from '../../src/rate/budget.js';
+import { createBudget, type Slot } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
 import { mostPerSecond, SlotModel } from '../support/slot-model.js';
@@ -78,7 +78,7 @@ describe('grants never exceed the rate in any second', () => {
       Array.from({ length: 4 }, async () => {
         const client = await mongo.MongoClient.connect(database.uri);
         atEnd(() => client.close());
-        return createLimiterState(stateOf(client.db()));
+        return createBudget(stateOf(client.db()));
       }),
     );
     await fc.assert(
@@ -107,7 +107,7 @@ describe('grants never exceed the rate in any second', () => {
 test('MongoDB grants, slows down and recovers exactly as the model does', { timeout: 60_000 }, async () => {
   const database = freshDatabase();
   const states = stateOf(database.db);
-  const state = createLimiterState(states);
+  const state = createBudget(states);
   const anyStep = fc.oneof(
     { weight: 4, arbitrary: fc.record({ wants: anyWants }) },
     {

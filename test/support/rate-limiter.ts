@@ -1,9 +1,14 @@
 // The limiter of one process, with a budget in memory, and calls that wait for their turn in it.
 import { RateLimiter, type RateLimiterOptions } from '../../src/rate/rate-limiter.js';
-import type { Turn } from '../../src/rate/waiting-call.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
-import { freeSlots, localClock, recordingLogger, recordingObserver } from './stripe-gateway.js';
+import {
+  freeBudget,
+  localClock,
+  recordingLogger,
+  recordingObserver,
+  unrestricted,
+} from './stripe-gateway.js';
 
 export const list = 'GET /v1/customers';
 export const retrieve = 'GET /v1/customers/{id}';
@@ -13,7 +18,7 @@ export const unlimited = { callsPerSecond: 0, callsPerSecondPerEndpoint: 0, maxI
 export function limiter(options: Partial<RateLimiterOptions> = {}): RateLimiter {
   const made = new RateLimiter({
     limits: unlimited,
-    slots: freeSlots,
+    budget: freeBudget,
     clock: localClock,
     observer: recordingObserver(),
     logger: recordingLogger().logger,
@@ -27,7 +32,7 @@ export function limiter(options: Partial<RateLimiterOptions> = {}): RateLimiter 
 export const turn = (
   priority: CallPriority,
   options: { endpoint?: string; signal?: AbortSignal; waitMs?: number } = {},
-): Turn => ({
+): Parameters<RateLimiter['schedule']>[0] => ({
   endpoint: options.endpoint ?? list,
   priority,
   signal: options.signal ?? new AbortController().signal,
@@ -50,6 +55,7 @@ export function openTasks() {
 export function slotsDue(wants: readonly string[], aheadMs: number) {
   const now = Date.now();
   return {
+    ...unrestricted,
     now,
     callsPerSecond: 50,
     slots: wants.map(() => ({ kind: 'granted', at: now + aheadMs }) as const),

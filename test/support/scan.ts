@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/config/load.js';
 import { createScanState } from '../../src/mirror/scan-state.js';
 import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
-import { createLimiterState } from '../../src/rate/budget.js';
+import { createBudget } from '../../src/rate/budget.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway } from '../../src/stripe/gateway.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
@@ -102,7 +102,7 @@ export async function openScanBench(
   const gateway = createStripeGateway({
     config: config.stripe,
     verifyKey: () => Promise.resolve(),
-    slots: createLimiterState(stateOf(opened.db)),
+    budget: createBudget(stateOf(opened.db)),
     clock,
     observer: { callFinished: () => undefined, rateLimited: () => undefined, slotWaited: () => undefined },
     logger: pino({ level: 'silent' }),

@@ -1,6 +1,6 @@
 // The rate limiter's budget once more in plain code, for tests: what MongoDB's pipelines must do, and a limiter without MongoDB.
-import type { Slot } from '../../src/rate/budget.js';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import type { Budget, Slot } from '../../src/rate/budget.js';
+import { unrestricted } from './stripe-gateway.js';
 
 interface Scope {
   due: number;
@@ -87,7 +87,7 @@ const interval = (rate: number, scope: Scope, now: number): number =>
   1_000 / rate / factorOf(scope, now) + 0.001;
 
 /** A limiter's budget in this process, on this machine's clock; keeps when it granted what. */
-export function memorySlots(): SlotStore & { granted: { endpoint: string; at: number }[] } {
+export function memoryBudget(): Budget & { granted: { endpoint: string; at: number }[] } {
   const model = new SlotModel();
   const granted: { endpoint: string; at: number }[] = [];
   return {
@@ -98,7 +98,7 @@ export function memorySlots(): SlotStore & { granted: { endpoint: string; at: nu
       taken.slots.forEach((slot, index) => {
         if (slot.kind === 'granted') granted.push({ endpoint: wants[index] ?? '', at: slot.at });
       });
-      return { now, ...taken };
+      return { ...unrestricted, now, ...taken };
     },
     slowDown: async (slowdown) => model.slowDown(Date.now(), slowdown),
     count: async () => {},

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import type { Logger } from '../../src/base/logger.js';
 import type { Config } from '../../src/config/schema.js';
 import type { RateLimitReason } from '../../src/rate/limits.js';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import type { Budget } from '../../src/rate/budget.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway, type GatewayOptions, type StripeGateway } from '../../src/stripe/gateway.js';
 import type { CallOutcome, StripeObserver } from '../../src/stripe/observer.js';
@@ -35,11 +35,19 @@ export const localClock: SharedClock = {
   interval: async () => ({ earliest: new Date(), latest: new Date() }),
 };
 
+/** What a budget answers besides the slots where nothing was refused and the month has no allowance. */
+export const unrestricted = { inFlightShare: 1, month: { calls: 0, endsAt: Infinity } } as const;
+
 /** Grants every slot at once. */
-export const freeSlots: SlotStore = {
-  take: async (wants, { callsPerSecond }) => {
+export const freeBudget: Budget = {
+  take: async (endpoints, { callsPerSecond }) => {
     const now = Date.now();
-    return { now, callsPerSecond, slots: wants.map(() => ({ kind: 'granted', at: now })) };
+    return {
+      ...unrestricted,
+      now,
+      callsPerSecond,
+      slots: endpoints.map(() => ({ kind: 'granted', at: now })),
+    };
   },
   slowDown: async () => {},
   count: async () => {},
@@ -89,7 +97,7 @@ export function startGateway(
   const { logger, lines } = recordingLogger();
   const gateway = createStripeGateway({
     config: stripeConfig(simulator, settings),
-    slots: freeSlots,
+    budget: freeBudget,
     clock: localClock,
     verifyKey: async () => {},
     observer,

@@ -6,7 +6,7 @@ import { inspect } from 'node:util';
 import type Stripe from 'stripe';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { startSimulator, type StripeSimulator } from 'stripe-simulator';
-import { Attempt, createClient, type StripeClient } from '../../src/stripe/exchange.js';
+import { StripeClient } from '../../src/stripe/exchange.js';
 import { atEnd } from '../support/cleanup.js';
 
 let simulator: StripeSimulator;
@@ -15,12 +15,12 @@ let client: StripeClient;
 beforeEach(async () => {
   simulator = await startSimulator();
   atEnd(() => simulator.close());
-  client = createClient({ apiBase: simulator.url, apiVersion: '2026-10-28.endive', attemptTimeoutMs: 1_000 });
+  client = new StripeClient({ apiBase: simulator.url, apiVersion: '2026-10-28.endive' });
   atEnd(() => client.close());
 });
 
-const attempt = (send: (options: Stripe.RequestOptions) => Promise<unknown>) =>
-  Attempt.run(send, { key: simulator.key, timeoutMs: 1_000, signal: new AbortController().signal });
+const attempt = (send: (options: Stripe.RequestOptions) => Promise<unknown>, by = client) =>
+  by.exchange(send, { key: simulator.key, timeoutMs: 1_000, signal: new AbortController().signal });
 
 describe('the SDK', () => {
   test('makes one request an attempt, whatever else it is asked for', async () => {
@@ -74,15 +74,14 @@ describe('the SDK', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     atEnd(() => void server.close());
     const { port } = server.address() as AddressInfo;
-    const own = createClient({
+    const own = new StripeClient({
       apiBase: `http://127.0.0.1:${port}`,
       apiVersion: '2024-06-20',
-      attemptTimeoutMs: 1_000,
     });
     atEnd(() => own.close());
 
-    await attempt((options) => own.stripe.customers.list({}, options));
-    await attempt((options) => own.stripe.customers.list({}, options));
+    await attempt((options) => own.stripe.customers.list({}, options), own);
+    await attempt((options) => own.stripe.customers.list({}, options), own);
 
     expect(heard).toHaveLength(2);
     for (const headers of heard) {

@@ -189,7 +189,7 @@ describe('an abort', () => {
     const { customers } = startGateway(
       simulator,
       { callsPerSecond: 1 },
-      { slots: { take: () => new Promise(() => {}), slowDown: async () => {}, count: async () => {} } },
+      { budget: { take: () => new Promise(() => {}), slowDown: async () => {}, count: async () => {} } },
     );
 
     const call = customers.list({ limit: 1 }, { ...calm, signal: aborting.signal });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { InFlight } from '../../src/rate/in-flight.js';
 import type { CallPriority } from '../../src/sync/ports.js';
 import { limiter, openTasks, slotsDue, turn, unlimited } from '../support/rate-limiter.js';
-import { freeSlots } from '../support/stripe-gateway.js';
+import { freeBudget } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
 
 describe('places in flight', () => {
@@ -66,7 +66,7 @@ describe('places in flight', () => {
     /** How many more calls of the priority get a place. */
     const fill = (places: InFlight, priority: CallPriority): number => {
       let taken = 0;
-      while (places.take(priority)) taken += 1;
+      while (places.acquire(priority)) taken += 1;
       return taken;
     };
 
@@ -87,8 +87,8 @@ describe('places in flight', () => {
       [20, 6, 13],
     ])('of %i places beside %i small calls scans take %i', async (most, small, scans) => {
       const places = await opened(most);
-      for (let count = 0; count < small; count += 1) places.take('small');
-      for (let count = 0; count < small; count += 1) places.giveBack('small');
+      for (let count = 0; count < small; count += 1) places.acquire('small');
+      for (let count = 0; count < small; count += 1) places.release('small');
 
       expect(fill(places, 'scan')).toBe(scans);
     });
@@ -96,7 +96,7 @@ describe('places in flight', () => {
     test.each([1, 2, 3, 4, 8, 20])('of %i places scans keep half, and never none', async (most) => {
       const places = await opened(most);
       const small = fill(places, 'small');
-      for (let count = 0; count < small; count += 1) places.giveBack('small');
+      for (let count = 0; count < small; count += 1) places.release('small');
 
       expect(small).toBe(most);
       expect(fill(places, 'scan')).toBe(Math.max(1, Math.ceil(most / 2)));
@@ -105,8 +105,8 @@ describe('places in flight', () => {
     test('and given back to scans where none came for two seconds', async () => {
       let nowMs = 0;
       const places = await opened(8, () => nowMs);
-      for (let count = 0; count < 4; count += 1) places.take('small');
-      for (let count = 0; count < 4; count += 1) places.giveBack('small');
+      for (let count = 0; count < 4; count += 1) places.acquire('small');
+      for (let count = 0; count < 4; count += 1) places.release('small');
       nowMs = 999;
       const soon = fill(places, 'scan');
       nowMs = 2_000;
@@ -136,7 +136,7 @@ describe('places in flight', () => {
     let aheadMs = 60_000;
     const made = limiter({
       limits: { ...unlimited, callsPerSecond: 50, maxInFlight: 2 },
-      slots: { ...freeSlots, take: async (wants) => slotsDue(wants, aheadMs) },
+      budget: { ...freeBudget, take: async (wants) => slotsDue(wants, aheadMs) },
     });
     const aborting = new AbortController();
     const aborted = [1, 2].map(() => made.schedule(turn('small', aborting), async () => {}));

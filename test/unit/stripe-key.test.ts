@@ -130,7 +130,7 @@ describe('a key in use', () => {
       {},
       {
         readKey: () => file,
-        keyLookEveryMs: 20,
+        keyReadEveryMs: 20,
         verifyKey: async (candidate, signal) => {
           verified.push(await candidate.account({ priority: 'small', signal }));
         },
@@ -183,7 +183,7 @@ describe('a key in use', () => {
           reads += 1;
           return file;
         },
-        keyLookEveryMs: 10,
+        keyReadEveryMs: 10,
         verifyKey: () => {
           trials += 1;
           return Promise.reject(fault);
@@ -211,7 +211,7 @@ describe('a key in use', () => {
       {},
       {
         readKey: () => file,
-        keyLookEveryMs: 10,
+        keyReadEveryMs: 10,
         verifyKey: async () => {
           trials += 1;
           if (trials < 5) throw new Fault('stripe_unavailable', 'Stripe failed', { kind: 'retryable' });
@@ -238,7 +238,7 @@ describe('a key in use', () => {
           reads += 1;
           throw new Error(`ENOENT ${newKey}`);
         },
-        keyLookEveryMs: 10,
+        keyReadEveryMs: 10,
       },
     );
 

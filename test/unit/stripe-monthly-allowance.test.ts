@@ -1,22 +1,24 @@
 // What becomes of calls when the allowance of the month is used up.
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import type { Budget } from '../../src/rate/budget.js';
 import { limiter, slotsDue, turn } from '../support/rate-limiter.js';
-import { freeSlots, recordingLogger } from '../support/stripe-gateway.js';
+import { freeBudget, recordingLogger, unrestricted } from '../support/stripe-gateway.js';
 
 describe('an allowance of calls a month that is used up', () => {
   const allowance = 10;
   let calls = allowance;
   const endsInMs = 500_000;
   /** As MongoDB answers: nothing for scans once it is used up. */
-  const take: SlotStore['take'] = async (wants, _, reads) => {
+  const take: Budget['take'] = async (wants, _, reads) => {
     const now = Date.now();
+    const { allowance: most = 0, scansFrom = 0 } = reads ?? {};
     return {
+      ...unrestricted,
       now,
       callsPerSecond: 0,
       month: { calls, endsAt: now + endsInMs },
       slots: wants.map((_want, index) =>
-        calls >= reads.allowance && index >= reads.scansFrom
+        calls >= most && index >= scansFrom
           ? { kind: 'later', at: now, askAt: now }
           : { kind: 'granted', at: now },
       ),
@@ -28,7 +30,7 @@ describe('an allowance of calls a month that is used up', () => {
   });
 
   test('refuses scans, with the time until the month ends, and lets small calls go', async () => {
-    const made = limiter({ slots: { ...freeSlots, take }, monthlyReadAllowance: allowance });
+    const made = limiter({ budget: { ...freeBudget, take }, monthlyReadAllowance: allowance });
 
     const scans = [1, 2, 3].map(() => made.schedule(turn('scan'), async () => 'went'));
     const small = await made.schedule(turn('small'), async () => 'went');
@@ -44,7 +46,7 @@ describe('an allowance of calls a month that is used up', () => {
   });
 
   test('is asked for again by the next scan, as it may have been raised elsewhere', async () => {
-    const made = limiter({ slots: { ...freeSlots, take }, monthlyReadAllowance: allowance });
+    const made = limiter({ budget: { ...freeBudget, take }, monthlyReadAllowance: allowance });
     await expect(made.schedule(turn('scan'), async () => {})).rejects.toMatchObject({
       code: 'read_allowance_used',
     });
@@ -61,8 +63,8 @@ describe('an allowance of calls a month that is used up', () => {
     const { logger, lines } = recordingLogger();
     const made = limiter({
       logger,
-      slots: {
-        ...freeSlots,
+      budget: {
+        ...freeBudget,
         take: async (wants) => ({ ...slotsDue(wants, 0), month: { calls, endsAt: Date.now(), news } }),
       },
       monthlyReadAllowance: allowance,
@@ -78,8 +80,8 @@ describe('an allowance of calls a month that is used up', () => {
   test('is nothing to ask for where there is none: calls are counted together, at the latest at the end', async () => {
     const counted: number[] = [];
     const made = limiter({
-      slots: {
-        ...freeSlots,
+      budget: {
+        ...freeBudget,
         take: () => Promise.reject(new Error('not to be asked')),
         count: async (count) => void counted.push(count),
       },

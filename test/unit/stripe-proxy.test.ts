@@ -1,7 +1,7 @@
 // What a proxy on the way to Stripe may do wrong: every call ends as a fault that names the proxy, and nothing of it is left open.
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createClient } from '../../src/stripe/exchange.js';
+import { StripeClient } from '../../src/stripe/exchange.js';
 import type { StripeId } from '../../src/sync/ports.js';
 import { freePort } from '../support/process.js';
 import { type ProxyConduct, startProxy, type TestProxy } from '../support/proxy.js';
@@ -130,10 +130,9 @@ test('gives its credentials decoded, asks for Stripe by name, and tells them nob
 
   const authorization = `Basic ${Buffer.from('canary@corp:p:w%rd').toString('base64')}`;
   expect(proxy.asked[0]).toEqual({ authority: 'api.stripe.example:443', authorization });
-  const client = createClient({
+  const client = new StripeClient({
     apiBase: stripe.url,
     apiVersion: '2026-10-28.endive',
-    attemptTimeoutMs: 1_000,
   });
   expect(client.proxy).toBe(proxy.url);
   const told = [...started.lines, (fault as Error).message, inspect(client, { depth: 20, showHidden: true })];
@@ -146,7 +145,7 @@ test('gives its credentials decoded, asks for Stripe by name, and tells them nob
 
 describe('the environment', () => {
   const proxyBy = (apiBase = stripe.url): string | undefined => {
-    const client = createClient({ apiBase, apiVersion: '2026-10-28.endive', attemptTimeoutMs: 1_000 });
+    const client = new StripeClient({ apiBase, apiVersion: '2026-10-28.endive' });
     client.close();
     return client.proxy;
   };

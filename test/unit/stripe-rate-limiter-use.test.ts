@@ -2,8 +2,8 @@
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { RateLimiter } from '../../src/rate/rate-limiter.js';
-import type { SlotStore } from '../../src/rate/slot-store.js';
-import { memorySlots, mostPerSecond } from '../support/slot-model.js';
+import type { Budget } from '../../src/rate/budget.js';
+import { memoryBudget, mostPerSecond } from '../support/slot-model.js';
 import { localClock } from '../support/stripe-gateway.js';
 
 const seconds = 20;
@@ -32,13 +32,13 @@ function randomOf(seed: number): () => number {
 function remoteSlots(
   random: () => number,
   { heldUp }: { heldUp: number },
-): SlotStore & Pick<ReturnType<typeof memorySlots>, 'granted'> {
-  const slots = memorySlots();
+): Budget & Pick<ReturnType<typeof memoryBudget>, 'granted'> {
+  const budget = memoryBudget();
   return {
-    ...slots,
+    ...budget,
     take: async (...asked) => {
       await passing(1 + random() * 4);
-      const answer = await slots.take(...asked);
+      const answer = await budget.take(...asked);
       await passing(1 + random() * 4 + (random() * 100 < heldUp ? 70 : 0));
       return answer;
     },
@@ -55,14 +55,14 @@ test.each([
   'at %i calls a second %i processes, with %i in 100 answers held up, get at least 98 in 100 of it, and no second holds more',
   async (rate, processes, heldUp) => {
     const random = randomOf(rate * 10 + processes);
-    const slots = remoteSlots(random, { heldUp });
+    const budget = remoteSlots(random, { heldUp });
     const limits = { callsPerSecond: rate, callsPerSecondPerEndpoint: rate, maxInFlight: 256 / processes };
     const limiters = Array.from(
       { length: processes },
       () =>
         new RateLimiter({
           limits,
-          slots,
+          budget,
           clock: localClock,
           observer: { slotWaited: () => {} },
           logger: pino({ level: 'silent' }),
@@ -100,7 +100,7 @@ test.each([
     expect(counted.length).toBeGreaterThanOrEqual(0.98 * rate * seconds);
     // A slot may be used up to 50 ms late.
     expect(mostPerSecond(wentAt)).toBeLessThanOrEqual(rate * 1.05 + 1);
-    expect(mostPerSecond(slots.granted.map(({ at }) => at))).toBeLessThanOrEqual(rate);
+    expect(mostPerSecond(budget.granted.map(({ at }) => at))).toBeLessThanOrEqual(rate);
     await Promise.all(limiters.map((limiter) => limiter.close()));
   },
 );

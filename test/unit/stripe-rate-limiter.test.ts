@@ -1,17 +1,17 @@
 // This process's side of the limiter: who goes first, and what happens without slots.
 import { describe, expect, test, vi } from 'vitest';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import type { Budget } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
 import { limiter, openTasks, retrieve, slotsDue, turn, unlimited } from '../support/rate-limiter.js';
-import { memorySlots, mostPerSecond } from '../support/slot-model.js';
-import { freeSlots, recordingLogger } from '../support/stripe-gateway.js';
+import { memoryBudget, mostPerSecond } from '../support/slot-model.js';
+import { freeBudget, recordingLogger, unrestricted } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
 
 describe('slots', () => {
   test('let nobody go before their time', async () => {
-    const slots = memorySlots();
+    const budget = memoryBudget();
     const made = limiter({
-      slots,
+      budget,
       limits: { callsPerSecond: 100, callsPerSecondPerEndpoint: 0, maxInFlight: 30 },
     });
     const goneAt: number[] = [];
@@ -20,18 +20,18 @@ describe('slots', () => {
       Array.from({ length: 60 }, () => made.schedule(turn('scan'), async () => void goneAt.push(Date.now()))),
     );
 
-    const dueAt = slots.granted.map(({ at }) => at).sort((a, b) => a - b);
+    const dueAt = budget.granted.map(({ at }) => at).sort((a, b) => a - b);
     goneAt.forEach((time, index) => expect(time).toBeGreaterThanOrEqual(Math.floor(dueAt[index]!) - 1));
     expect(mostPerSecond(dueAt)).toBeLessThanOrEqual(100);
   });
 
   test('that passed while the process was busy are not used, once: late calls would go all at once', async () => {
     let asks = 0;
-    const take: SlotStore['take'] = async (wants) => {
+    const take: Budget['take'] = async (wants) => {
       asks += 1;
       return slotsDue(wants, 20);
     };
-    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 50 } });
+    const made = limiter({ budget: { ...freeBudget, take }, limits: { ...unlimited, callsPerSecond: 50 } });
 
     await made.schedule(turn('small'), async () => {});
     const call = made.schedule(turn('small'), async () => performance.now());
@@ -48,13 +48,13 @@ describe('slots', () => {
     atEnd(() => void vi.useRealTimers());
     let answer = (): void => {};
     let asks = 0;
-    const take: SlotStore['take'] = async (wants) => {
+    const take: Budget['take'] = async (wants) => {
       asks += 1;
       const slots = slotsDue(wants, 90);
       await new Promise<void>((resolve) => (answer = resolve));
       return slots;
     };
-    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 50 } });
+    const made = limiter({ budget: { ...freeBudget, take }, limits: { ...unlimited, callsPerSecond: 50 } });
     const call = async (answerAfterMs: number): Promise<number> => {
       const from = performance.now();
       const gone = made.schedule(turn('small'), async () => performance.now() - from);
@@ -74,7 +74,7 @@ describe('slots', () => {
 
   test('are taken by small calls before scans that waited longer', async () => {
     const made = limiter({
-      slots: memorySlots(),
+      budget: memoryBudget(),
       limits: { callsPerSecond: 25, callsPerSecondPerEndpoint: 0, maxInFlight: 30 },
     });
     const order: string[] = [];
@@ -93,15 +93,15 @@ describe('slots', () => {
 
   test('are only asked for by calls that have a place', async () => {
     const asked: number[] = [];
-    const slots: SlotStore = {
-      ...freeSlots,
+    const budget: Budget = {
+      ...freeBudget,
       take: (wants, rates, reads) => {
         asked.push(wants.length);
-        return freeSlots.take(wants, rates, reads);
+        return freeBudget.take(wants, rates, reads);
       },
     };
     const made = limiter({
-      slots,
+      budget,
       limits: { callsPerSecond: 1_000, callsPerSecondPerEndpoint: 0, maxInFlight: 5 },
     });
     const scans = openTasks();
@@ -116,7 +116,7 @@ describe('slots', () => {
 
   test('are not asked for without a limit; the clock alone dates the calls', async () => {
     const take = () => Promise.reject(new Error('not to be asked'));
-    const made = limiter({ slots: { ...freeSlots, take } });
+    const made = limiter({ budget: { ...freeBudget, take } });
     const before = Date.now();
 
     const reading = await made.schedule(turn('small'), async (given) => given);
@@ -128,14 +128,14 @@ describe('slots', () => {
   test('that cannot be had while MongoDB is away are waited for, and that is said once', async () => {
     let isAway = true;
     let asks = 0;
-    const take: SlotStore['take'] = (wants, rates, reads) => {
+    const take: Budget['take'] = (wants, rates, reads) => {
       asks += 1;
-      return isAway ? Promise.reject(new Error('connection lost')) : freeSlots.take(wants, rates, reads);
+      return isAway ? Promise.reject(new Error('connection lost')) : freeBudget.take(wants, rates, reads);
     };
     const { logger, lines } = recordingLogger();
     const made = limiter({
       logger,
-      slots: { ...freeSlots, take },
+      budget: { ...freeBudget, take },
       limits: { ...unlimited, callsPerSecond: 10 },
     });
 
@@ -146,17 +146,17 @@ describe('slots', () => {
 
     expect(await call).toBe('answered');
     expect(lines.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([
-      'Calls to Stripe wait: MongoDB does not answer',
-      'Calls to Stripe go on: MongoDB answers again',
+      'MongoDB does not answer; calls to Stripe are paused',
+      'MongoDB answers again; calls to Stripe continue',
     ]);
   });
 
-  test.each<[string, SlotStore['take'], string]>([
+  test.each<[string, Budget['take'], string]>([
     ['MongoDB is away', () => Promise.reject(new Error('connection lost')), 'mongodb_unavailable'],
     ['MongoDB does not answer', () => new Promise(() => {}), 'mongodb_unavailable'],
     ['others take them all', async (wants) => laterSlots(wants), 'stripe_rate_limited'],
   ])('that %s for end the wait at its deadline', async (_why, take, code) => {
-    const made = limiter({ slots: { ...freeSlots, take }, limits: { ...unlimited, callsPerSecond: 10 } });
+    const made = limiter({ budget: { ...freeBudget, take }, limits: { ...unlimited, callsPerSecond: 10 } });
 
     await expect(made.schedule(turn('small', { waitMs: 1_100 }), async () => {})).rejects.toMatchObject({
       code,
@@ -166,7 +166,7 @@ describe('slots', () => {
 
   test('are waited for no longer once it is closed', async () => {
     const made = limiter({
-      slots: { ...freeSlots, take: () => new Promise(() => {}) },
+      budget: { ...freeBudget, take: () => new Promise(() => {}) },
       limits: { ...unlimited, callsPerSecond: 1 },
     });
     const call = made.schedule(turn('small'), async () => {});
@@ -182,6 +182,7 @@ describe('slots', () => {
 function laterSlots(wants: readonly string[]) {
   const now = Date.now();
   return {
+    ...unrestricted,
     now,
     callsPerSecond: 10,
     slots: wants.map(() => ({ kind: 'later', at: now + 150, askAt: now + 50 }) as const),

@@ -27,7 +27,7 @@ function loopOn(verdicts: Verdict[], { deadlineAt = Infinity, random = () => 1 }
   const result = withRetries(
     async () => {
       const verdict = verdicts.shift();
-      return verdict ? { kind: 'failed', verdict } : { kind: 'done', value: 'page' };
+      return verdict ? { kind: 'failed', verdict } : { kind: 'done', value: 'page', outcome: 'succeeded' };
     },
     {
       deadlineAt,

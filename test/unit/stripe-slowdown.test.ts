@@ -1,14 +1,14 @@
 // How this process slows down when Stripe refuses a call, by the reason, and tells the others.
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { RateLimitReason } from '../../src/rate/limits.js';
-import type { SlotStore } from '../../src/rate/slot-store.js';
+import type { Budget } from '../../src/rate/budget.js';
 import { limiter, list, openTasks, slotsDue, turn } from '../support/rate-limiter.js';
-import { freeSlots, recordingLogger } from '../support/stripe-gateway.js';
+import { freeBudget, recordingLogger } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
 
 describe('a refusal by Stripe', () => {
   const slowed: unknown[] = [];
-  const slots: SlotStore = { ...freeSlots, slowDown: async (slowdown) => void slowed.push(slowdown) };
+  const budget: Budget = { ...freeBudget, slowDown: async (slowdown) => void slowed.push(slowdown) };
   const limits = { callsPerSecond: 1_000, callsPerSecondPerEndpoint: 0, maxInFlight: 8 };
 
   beforeEach(() => {
@@ -26,7 +26,7 @@ describe('a refusal by Stripe', () => {
     ['resource-specific', 2_000, []],
     ['lock-timeout', 2_000, []],
   ])('for %s with Retry-After of %i ms slows down what it names', async (reason, retryAfterMs, expected) => {
-    const made = limiter({ slots, limits });
+    const made = limiter({ budget, limits });
 
     made.refused(list, reason, retryAfterMs);
     await made.close();
@@ -35,7 +35,7 @@ describe('a refusal by Stripe', () => {
   });
 
   test('for concurrency halves the places of this process, not below one', async () => {
-    const made = limiter({ slots, limits });
+    const made = limiter({ budget, limits });
     const small = openTasks();
     made.refused(list, 'endpoint-concurrency');
     made.refused(list, 'endpoint-concurrency');
@@ -51,7 +51,7 @@ describe('a refusal by Stripe', () => {
 
   test('for concurrency that another replica met lowers the places of this process too', async () => {
     const made = limiter({
-      slots: { ...slots, take: async (wants) => ({ ...slotsDue(wants, 0), inFlightShare: 0.5 }) },
+      budget: { ...budget, take: async (wants) => ({ ...slotsDue(wants, 0), inFlightShare: 0.5 }) },
       limits,
     });
     const small = openTasks();
@@ -81,13 +81,13 @@ describe('a refusal by Stripe', () => {
     const { logger, lines } = recordingLogger();
     const made = limiter({
       logger,
-      slots: { ...slots, slowDown: () => Promise.reject(new Error('connection lost')) },
+      budget: { ...budget, slowDown: () => Promise.reject(new Error('connection lost')) },
       limits,
     });
 
     made.refused(list, 'global-rate');
     await made.close();
 
-    expect(lines).toEqual([expect.stringContaining('The rate of calls could not be lowered')]);
+    expect(lines).toEqual([expect.stringContaining('The rate of calls could not be reduced')]);
   });
 });
