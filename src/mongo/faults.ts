@@ -88,6 +88,9 @@ export const serverCodes = {
   duplicateKey: 11_000,
   /** Change streams on a standalone server. */
   needsReplicaSet: 40_573,
+  invalidResumeToken: 260,
+  changeStreamFatalError: 280,
+  changeStreamHistoryLost: 286,
 } as const;
 
 /**

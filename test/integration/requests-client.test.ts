@@ -149,6 +149,22 @@ describe('waiting for requests to end', () => {
     await until(async () => (await openStreams()) === 0, { what: 'the change stream to close' });
   });
 
+  it('leaves no change stream behind when the client is closed as soon as the request has ended', async () => {
+    await until(async () => (await openStreams()) === 0, { what: 'the streams of other tests to close' });
+    for (let round = 0; round < 20; round += 1) {
+      const { db, client } = await service();
+      const [id] = (await lab.insert({ command: 'syncAll' })) as [mongo.ObjectId];
+      const result = requests.result(db, id);
+      await end(id);
+      await result;
+      // A busy process: answers of the server that have come are not seen before the close.
+      for (const busyFrom = performance.now(); performance.now() - busyFrom < 30;);
+      await client.close();
+    }
+
+    await until(async () => (await openStreams()) === 0, { what: 'the change streams to close' });
+  });
+
   it('looks at most every 25 ms at what it is asked to wait for, and finds what had ended before', async () => {
     const { db, client } = await service(database.uri, { monitorCommands: true });
     const ids = await lab.insert(...Array.from({ length: 102 }, () => ({ command: 'syncAll' })));

@@ -29,7 +29,7 @@ async function openFeed(lab: RequestsLab): Promise<FeedEvent[]> {
 const opened = (events: readonly FeedEvent[]): number =>
   events.filter(({ kind }) => kind === 'opened').length;
 
-test('the driver tells the last event of an answer from the others, which followGathered rests on', async () => {
+test('the driver tells the last event of an answer from the others, which following rests on', async () => {
   const lab = requestsLab(freshDatabase());
   const stream = lab.requests.watch([], { maxAwaitTimeMS: 100 });
   atEnd(() => stream.close());

@@ -3,7 +3,8 @@
 import { mongo } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { backoffMs, endWaits, pause } from '../../base/waiting.js';
-import { hasCode, isPassing, toMongoFault } from '../../mongo/faults.js';
+import { ChangeStreamFollower } from '../../mongo/change-stream.js';
+import { isPassing, toMongoFault } from '../../mongo/faults.js';
 import {
   type EndStatus,
   endStatuses,
@@ -11,7 +12,6 @@ import {
   requestsCollectionName,
   type SyncRequestDocument,
 } from '../request.js';
-import { followGathered } from '../worker/wake-ups.js';
 import type { RequestsCollection, RequestsDatabase } from './database.js';
 
 /** A request that has ended, as it is stored. */
@@ -65,10 +65,6 @@ interface Looked {
   readonly ended?: EndedRequest;
 }
 
-/** A standalone server, or a user without the right: what no second try would change. */
-const isFinal = (error: unknown): boolean =>
-  hasCode(error, 'needsReplicaSet') || hasCode(error, 'unauthorized');
-
 /** Of any version of the driver; EJSON would refuse those of another one. */
 const isObjectId = (id: unknown): id is { toHexString(): string } =>
   typeof id === 'object' && id !== null && 'toHexString' in id;
@@ -88,7 +84,7 @@ export class EndWatcher {
   #lookedMs = -Infinity;
   readonly #closing = new AbortController();
   #news = new AbortController();
-  #isTold = false;
+  #ends: ChangeStreamFollower<EndOfRequest> | undefined;
   #isStarted = false;
 
   constructor(
@@ -135,7 +131,6 @@ export class EndWatcher {
     this.#isStarted = true;
     this.db.client?.on('topologyClosed', this.#onClosed);
     void this.#read();
-    void this.#follow();
   }
 
   readonly #onClosed = (): void => this.#fail(clientClosed());
@@ -143,6 +138,7 @@ export class EndWatcher {
   #endIfIdle(): void {
     if (this.#awaited.size > 0 || this.#closing.signal.aborted) return;
     this.#closing.abort();
+    this.#ends?.close();
     clearTimeout(this.#alarm);
     this.db.client?.off('topologyClosed', this.#onClosed);
     this.onIdle();
@@ -163,7 +159,7 @@ export class EndWatcher {
 
   /** At once where little happens, otherwise with others. */
   #lookFirst(key: string): void {
-    if (!this.#isTold || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
+    if (!this.#ends?.isOpen || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
     else {
       this.#fresh.add(key);
       this.#alarm ??= setTimeout(() => this.#look(), firstLookMs);
@@ -194,11 +190,14 @@ export class EndWatcher {
         const fault = clientFault(error, 'reading a request');
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
+      // Only for those that had not ended before: a caller who has its answer may close its client, and the server would keep a stream that is
+      // just being opened.
+      if (this.#awaited.size > 0) this.#followEnds();
       if (failures > 0) await pause(backoffMs({ baseMs: 200, maxMs: longestPauseMs }, failures), signal);
       else if (keys.length > 0) await pause(gatherMs, signal);
       if (failures === 0 && this.#due.size === 0) {
         const quiet = await pause(
-          this.#isTold ? pollMs.withStream : pollMs.without,
+          this.#ends?.isOpen ? pollMs.withStream : pollMs.without,
           signal,
           this.#news.signal,
         );
@@ -240,29 +239,13 @@ export class EndWatcher {
 
   // The change stream
 
-  /** Follows one stream after the other until nobody waits. Where there can be none the poll does it alone. */
-  async #follow(): Promise<void> {
-    const { signal } = this.#closing;
-    for (let failures = 0; !signal.aborted;) {
-      const openedMs = performance.now();
-      const error = await this.#followOne().catch((thrown: unknown) => thrown);
-      this.#isTold = false;
-      if (isFinal(error)) return;
-      failures = performance.now() - openedMs > longestPauseMs ? 1 : failures + 1;
-      await pause(backoffMs({ baseMs: 1_000, maxMs: longestPauseMs }, failures), signal);
-    }
-  }
-
-  /** Follows one stream to its end. @throws the error that ended it */
-  async #followOne(): Promise<void> {
-    const stream = this.#collection.watch(pipeline, { maxAwaitTimeMS: 1_000, batchSize: 1_000 });
-    await followGathered<EndOfRequest>(stream, {
-      signal: this.#closing.signal,
+  /** Where there can be none the poll does it alone. */
+  #followEnds(): void {
+    this.#ends ??= new ChangeStreamFollower<EndOfRequest>({
+      collection: () => this.#collection,
+      pipeline,
       gatherMs,
-      onOpened: () => {
-        this.#isTold = true;
-        this.#look(...this.#awaited.keys());
-      },
+      onOpened: () => this.#look(...this.#awaited.keys()),
       onEvent: ({ documentKey }) => {
         const key = keyOf(documentKey._id);
         if (this.#awaited.has(key)) this.#look(key);

@@ -245,7 +245,8 @@ export class RequestWorker {
   /** Resolves when nothing of this worker is under way any more. */
   async #settle(): Promise<void> {
     const { small, scan } = this.#lanes;
-    await Promise.all([this.#feed?.close(), this.#polling, small.close(), scan.close()]);
+    this.#feed?.close();
+    await Promise.all([this.#polling, small.close(), scan.close()]);
     this.#bench.shutDown('scan');
     await Promise.all([this.#sweeping, small.idle(), scan.idle(), ...this.#errands]);
   }

@@ -1,15 +1,18 @@
 // Following a change stream: nothing waits while little happens, and what comes in one answer is never waited for.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type FollowedStream, followGathered } from '../../src/requests/worker/wake-ups.js';
+import { ChangeStreamFollower, type FollowedStream } from '../../src/mongo/change-stream.js';
 
 const gatherMs = 1_000;
 
+interface Numbered {
+  readonly _id: { readonly id: number };
+}
+
 /** A stream whose answers the test gives; after the last event of one its token is the server's, as the driver has it. */
-function answering(answers: readonly (readonly number[])[]) {
+function answering(answers: readonly (readonly number[])[], onOver: () => void): FollowedStream {
   const events = answers.flatMap((ids) =>
     ids.map((id, index) => ({ event: { _id: { id } }, isLast: index === ids.length - 1 })),
   );
-  const stop = new AbortController();
   const stream: FollowedStream & { resumeToken: unknown } = {
     closed: false,
     resumeToken: undefined,
@@ -17,27 +20,26 @@ function answering(answers: readonly (readonly number[])[]) {
     once: () => undefined,
     tryNext: () => {
       const next = events.shift();
-      if (!next) stop.abort();
+      if (!next) onOver();
       else stream.resumeToken = next.isLast ? { server: true } : next.event._id;
       return Promise.resolve(next?.event ?? null);
     },
     close: () => Promise.resolve(),
   };
-  return { stream, signal: stop.signal };
+  return stream;
 }
 
 async function follow(answers: readonly (readonly number[])[]): Promise<Map<number, number>> {
   const startedMs = performance.now();
   const toldAt = new Map<number, number>();
-  const { stream, signal } = answering(answers);
-  const following = followGathered<{ _id: { id: number } }>(stream, {
-    signal,
+  const stream = answering(answers, () => follower.close());
+  const follower = new ChangeStreamFollower<Numbered>({
+    collection: () => ({ watch: () => stream }),
+    pipeline: [],
     gatherMs,
-    onOpened: () => undefined,
     onEvent: ({ _id: { id } }) => void toldAt.set(id, performance.now() - startedMs),
   });
   await vi.runAllTimersAsync();
-  await following;
   return toldAt;
 }
 
