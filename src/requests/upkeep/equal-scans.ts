@@ -41,7 +41,7 @@ const mostJoined = 1_000;
 /** Items of a result that are copied to those that ended with it. */
 const copiedItems = 100;
 
-export class Coalescing {
+export class EqualScans {
   constructor(
     private readonly connection: Connection,
     private readonly keep: Retention,

@@ -1,5 +1,5 @@
-// One guarded update after the other on whatever a filter finds, told to whoever measures. Every replica does the same at the same time:
-// of two that update a request one finds it changed.
+// Guarded updates: each repeats the filter that found the request. Every replica does the same at the same time, and of two that update one
+// request the second finds it changed.
 import { type Connection, mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -9,10 +9,10 @@ import type { Filter, Pipeline } from '../expressions.js';
 import { commandLabel, type RequestsObserver } from '../observer.js';
 import { isEndStatus, type RequestId, requestsOf, type StoredError, type StoredRequest } from '../request.js';
 
-/** Requests looked at in one go; a chore goes on until there are fewer. */
+/** Requests found at once; an update goes on until there are fewer. */
 const batchSize = 100;
 
-export class Chores {
+export class GuardedUpdates {
   readonly #refusals: Refusals;
 
   constructor(
@@ -32,7 +32,10 @@ export class Chores {
     let count = 0;
     for (;;) {
       const found = await this.requests
-        .find(this.#exceptRefused(filter), { projection: { _id: 1 }, limit: batchSize, singleBatch: true })
+        .find(
+          { $and: [filter, { _id: { $nin: this.#refusals.ids() } }] },
+          { projection: { _id: 1 }, limit: batchSize, singleBatch: true },
+        )
         .toArray();
       let changed = 0;
       for (const { _id } of found) {
@@ -57,10 +60,11 @@ export class Chores {
   /** To be told of a request that an update has ended. */
   ended({ command, status, error }: mongo.BSON.Document): void {
     if (!isEndStatus(status)) return;
-    // What fails here was given its error by a chore.
+    // What fails here was given its error by the update.
     const code = status === 'failed' ? (error as StoredError).code : undefined;
+    const label = commandLabel(command);
     this.observer.requestEnded({
-      command: commandLabel(command),
+      command: label,
       status,
       code,
       seconds: undefined,
@@ -71,11 +75,6 @@ export class Chores {
 
   get requests(): mongo.Collection<StoredRequest> {
     return requestsOf(this.connection);
-  }
-
-  #exceptRefused(filter: Filter): Filter {
-    const ids = this.#refusals.ids();
-    return ids.length === 0 ? filter : { $and: [filter, { _id: { $nin: ids } }] };
   }
 }
 

@@ -23,8 +23,8 @@ import {
 import { commandLabel, type RequestsObserver } from '../observer.js';
 import { endStatuses, type StoredError } from '../request.js';
 import type { RequestsSettings } from '../steps.js';
-import { Chores } from './guarded-updates.js';
-import { OddRequests } from './unusable-requests.js';
+import { GuardedUpdates } from './guarded-updates.js';
+import { UnusableRequests } from './unusable-requests.js';
 
 const lost: ErrorReport = {
   code: 'lease_lost',
@@ -33,9 +33,9 @@ const lost: ErrorReport = {
 
 const isCancelled: Filter = { ...isPending, cancel: true };
 
-export class Housekeeping {
-  readonly #chores: Chores;
-  readonly #odd: OddRequests;
+export class Sweeper {
+  readonly #chores: GuardedUpdates;
+  readonly #odd: UnusableRequests;
 
   constructor(
     connection: Connection,
@@ -43,8 +43,8 @@ export class Housekeeping {
     private readonly logger: Logger,
     observer: RequestsObserver,
   ) {
-    this.#chores = new Chores(connection, logger, observer);
-    this.#odd = new OddRequests(this.#chores, settings, logger);
+    this.#chores = new GuardedUpdates(connection, logger, observer);
+    this.#odd = new UnusableRequests(this.#chores, settings, logger);
   }
 
   /**
@@ -54,13 +54,13 @@ export class Housekeeping {
   async sweep(signal: AbortSignal): Promise<number> {
     const recovered = await this.recover(signal);
     await this.endCancelled(signal);
-    await this.failOdd(signal);
+    await this.failUnusable(signal);
     await this.#forgetCancels(signal);
     return recovered;
   }
 
   /** Fails what no claim takes. */
-  async failOdd(signal: AbortSignal, only: Filter = {}): Promise<number> {
+  async failUnusable(signal: AbortSignal, only: Filter = {}): Promise<number> {
     return this.#odd.fail(signal, only);
   }
 

@@ -31,7 +31,7 @@ import {
 } from '../expressions.js';
 import { commandLabel } from '../observer.js';
 import { type RequestId, requestStatuses, type StoredError } from '../request.js';
-import type { Chores } from './guarded-updates.js';
+import type { GuardedUpdates } from './guarded-updates.js';
 
 /** A list of words counts as a word to `$type`. No version has a command that is longer than a command may be. */
 const isNoWord: Filter = {
@@ -64,9 +64,9 @@ const isNonsense: readonly Filter[] = [
 /** Another version's, perhaps. */
 const mayBeAnothers: readonly Filter[] = [{ ...hasOddStatus, ...mayBeDaemons }, hasOddCommand];
 
-export class OddRequests {
+export class UnusableRequests {
   constructor(
-    private readonly chores: Chores,
+    private readonly chores: GuardedUpdates,
     private readonly keep: Retention,
     private readonly logger: Logger,
   ) {}
