@@ -239,6 +239,17 @@ export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Do
   $replaceWith: { $mergeObjects: ['$$ROOT', fields] },
 });
 
+/** Ends a request that nobody holds. */
+export const endWith = (
+  status: EndStatus,
+  keep: Retention,
+  fields: Record<string, Expression> = {},
+): Pipeline => [
+  withoutEnd,
+  replaceFields({ status, createdAt, finishedAt: '$$NOW', expireAt: expireAt(status, keep), ...fields }),
+  { $unset: [...leaseOver, 'cancel'] },
+];
+
 /** The field where it is at most that large, otherwise a word that tells its size. */
 function bounded(field: string, bytes: number): Expression {
   const size = bytesOf(`$${field}`);

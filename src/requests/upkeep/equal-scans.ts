@@ -5,16 +5,13 @@ import type { Logger } from '../../base/logger.js';
 import { databaseOf } from '../../mongo/connection.js';
 import { stateIds, stateOf } from '../../mongo/sync-state.js';
 import {
-  createdAt,
-  expireAt,
+  endWith,
   type Filter,
   isDue,
   isPending,
-  leaseOver,
   literal,
   replaceFields,
   type Retention,
-  withoutEnd,
 } from '../expressions.js';
 import type { RequestsObserver } from '../observer.js';
 import { maxAttemptsLimit, type RequestId, requestsOf, type StoredRequest } from '../request.js';
@@ -118,16 +115,7 @@ export class EqualScans {
 
   async #end(waiting: Filter, id: RequestId, result: mongo.BSON.Document): Promise<void> {
     const { modifiedCount: count } = await this.#requests.updateMany({ ...waiting, cancel: { $ne: true } }, [
-      withoutEnd,
-      replaceFields({
-        status: 'coalesced',
-        coalescedInto: literal(id),
-        result: literal(result),
-        createdAt,
-        finishedAt: '$$NOW',
-        expireAt: expireAt('coalesced', this.keep),
-      }),
-      { $unset: [...leaseOver, 'cancel'] },
+      ...endWith('coalesced', this.keep, { coalescedInto: literal(id), result: literal(result) }),
     ]);
     if (count === 0) return;
     this.logger.info({ requestId: id, count }, 'Equal requests ended with this one');

@@ -12,6 +12,9 @@ import { isEndStatus, type RequestId, requestsOf, type StoredError, type StoredR
 /** Requests found at once; an update goes on until there are fewer. */
 const batchSize = 100;
 
+/** The update of one request; undefined where it no longer needs one. */
+export type UpdateOf = (guard: Filter) => Promise<Pipeline | undefined>;
+
 export class GuardedUpdates {
   readonly #refusals: Refusals;
 
@@ -23,24 +26,31 @@ export class GuardedUpdates {
     this.#refusals = new Refusals(logger);
   }
 
-  /** Runs `step` on each request found; counts those it says yes to. One that MongoDB refuses to update is passed over. */
-  async each(
-    filter: Filter,
+  /**
+   * Updates each request that matches both filters, and counts them. One that MongoDB refuses to update is passed over.
+   * @param guard is what the update rests on, and is checked again with it
+   * @param onUpdated is given id, command, status and error code of the request after the update
+   */
+  async all(
+    guard: Filter,
+    only: Filter,
+    update: Pipeline | UpdateOf,
     signal: AbortSignal,
-    step: (id: RequestId) => Promise<boolean>,
+    onUpdated: (request: mongo.BSON.Document) => void = () => undefined,
   ): Promise<number> {
-    let count = 0;
-    for (;;) {
-      const found = await this.requests
-        .find(
-          { $and: [filter, { _id: { $nin: this.#refusals.ids() } }] },
-          { projection: { _id: 1 }, limit: batchSize, singleBatch: true },
-        )
-        .toArray();
+    const options = { projection: { _id: 1 }, limit: batchSize, singleBatch: true };
+    for (let count = 0; ;) {
+      const except = { _id: { $nin: this.#refusals.ids() } };
+      const found = await this.requests.find({ $and: [guard, only, except] }, options).toArray();
       let changed = 0;
       for (const { _id } of found) {
-        if (signal.aborted) return count;
-        if (await this.#refusals.unless(_id, () => step(_id))) changed += 1;
+        if (signal.aborted) return count + changed;
+        const updated = await this.#refusals.unless(_id, () =>
+          this.#one({ _id: { $eq: _id }, ...guard }, update),
+        );
+        if (!updated) continue;
+        changed += 1;
+        onUpdated(updated);
       }
       count += changed;
       // Without a change the same ones would be found again.
@@ -49,9 +59,11 @@ export class GuardedUpdates {
   }
 
   /** The request after the update; null where it does not match any more. */
-  async update(filter: Filter, pipeline: Pipeline): Promise<mongo.BSON.Document | null> {
+  async #one(guard: Filter, update: Pipeline | UpdateOf): Promise<mongo.BSON.Document | null> {
+    const pipeline = typeof update === 'function' ? await update(guard) : update;
+    if (!pipeline) return null;
     const known = { $cond: [{ $in: ['$command', commandNames] }, '$command', 'unknown'] };
-    return this.requests.findOneAndUpdate(filter, pipeline, {
+    return this.requests.findOneAndUpdate(guard, pipeline, {
       returnDocument: 'after',
       projection: { status: 1, command: known, 'error.code': 1 },
     });
