@@ -2,7 +2,7 @@
 import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { persistently } from '../mongo/faults.js';
-import { describeValue } from '../requests/commands.js';
+import { describeValue } from '../requests/parse.js';
 import { maxTextLength, type RequestId } from '../requests/request.js';
 import { isStripeId } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';

@@ -1,9 +1,8 @@
 // Pieces of aggregation pipelines that read a request and write it. They run in MongoDB, by its clock, and take no field's type for
 // granted: anybody may have written anything. Constants go in as $literal, for a text that begins with $ would be code.
 import type { mongo } from 'mongoose';
-import type { Config } from '../config/schema.js';
-import { maxLeaseMs } from '../config/schema.js';
-import { readableBytes, type ReadableField, readableFields } from './commands.js';
+import { type Config, maxLeaseMs } from '../config/schema.js';
+import { readableBytes, type ReadableField, readableFields } from './parse.js';
 import {
   type EndStatus,
   historyLength,

@@ -5,7 +5,7 @@ import { mongoTime } from '../mongo/clock.js';
 import { databaseOf } from '../mongo/connection.js';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
 import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
-import { newRequest } from '../requests/commands.js';
+import { newRequest } from '../requests/parse.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 
 /** A slot that was decided, and by whom. `requestId` is null where it was skipped. */

@@ -92,7 +92,8 @@ export function heldRunner(): TestRunner {
 
 /** Runs that do what the function says; by default they succeed at once. */
 export function quickRunner(
-  work: (command: SyncCommand, context: CommandContext) => Promise<SyncResult> | SyncResult = () => resultOf(),
+  work: (command: SyncCommand, context: CommandContext) => Promise<SyncResult> | SyncResult = () =>
+    resultOf(),
 ): TestRunner {
   const runs: Run[] = [];
   return {

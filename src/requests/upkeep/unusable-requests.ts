@@ -1,16 +1,7 @@
 // Requests that no claim takes: nonsense fails at once, what a newer version may know is given its time first.
 import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
-import {
-  commandFault,
-  commandNames,
-  describeValue,
-  type FieldSizes,
-  oversizeOf,
-  parseRequest,
-  readableBytes,
-  statusFault,
-} from '../commands.js';
+import { commandNames } from '../commands.js';
 import {
   bytesOf,
   createdAt,
@@ -29,6 +20,15 @@ import {
   unknownSince,
 } from '../expressions.js';
 import { commandLabel } from '../observer.js';
+import {
+  commandFault,
+  describeValue,
+  type FieldSizes,
+  oversizeOf,
+  parseRequest,
+  readableBytes,
+  statusFault,
+} from '../parse.js';
 import { requestStatuses, type StoredError } from '../request.js';
 import type { GuardedUpdates } from './guarded-updates.js';
 
