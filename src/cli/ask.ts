@@ -3,7 +3,7 @@ import { isFault } from '../base/errors.js';
 import { serviceName } from '../base/version.js';
 import { duplicateFields } from '../mongo/faults.js';
 import { insertionFault } from '../requests/client/client.js';
-import { newRequest, type NewRequest, splitBatch } from '../requests/commands.js';
+import { newRequest, type NewRequest, splitBatch } from '../requests/parse.js';
 import { type CommandInput, maxEntries } from '../requests/request.js';
 import { inputName, parseBatch, readInput } from './batch-input.js';
 import { type ExitCode, exitCodes, UsageFault } from './faults.js';

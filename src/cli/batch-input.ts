@@ -1,7 +1,7 @@
 // Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one
 // object per line (NDJSON). Faults name the place and never the content, which is personal data.
 import { createReadStream } from 'node:fs';
-import { describeType } from '../requests/commands.js';
+import { describeType } from '../requests/parse.js';
 import { isStripeId } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';
 

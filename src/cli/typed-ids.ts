@@ -1,7 +1,7 @@
 // Ids of customers and of requests as they are typed.
 import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
-import { describeValue } from '../requests/commands.js';
+import { describeValue } from '../requests/parse.js';
 import { maxTextLength, type RequestId } from '../requests/request.js';
 import { isStripeId } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';

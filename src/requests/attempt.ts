@@ -1,4 +1,4 @@
-// One attempt of one request: the lease is held, progress and wishes to cancel travel, and what became of it is written.
+// One attempt at one request: it holds the lease, writes progress, notices a wish to cancel, and writes the verdict.
 import { Fault, isFault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { endWaits, pause } from '../base/waiting.js';
@@ -7,58 +7,57 @@ import type { Claimed } from './claims.js';
 import { laneOf, type SyncCommand } from './commands.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import type { RequestId, StoredProgress } from './request.js';
-import type { Holding, RequestQueue } from './steps.js';
-import { judge, type RunOutcome, type Verdict } from './verdict.js';
+import type { Holding, RequestSteps } from './steps.js';
+import { type AttemptOutcome, judge, type Verdict } from './verdict.js';
 
 export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
 
-/** Something else that must be held while the request runs: the right to scan. */
-export interface Hold {
+/** A second lease that the attempt must hold: the right to scan. */
+export interface SecondLease {
+  /** `performance.now()` until which it certainly holds. */
   readonly untilMs: number;
   /** False when it is lost. */
   renew(): Promise<boolean>;
 }
 
-export interface RunDependencies {
-  readonly queue: RequestQueue;
+export interface AttemptDependencies {
+  readonly steps: RequestSteps;
   readonly runner: CommandRunner;
   readonly logger: Logger;
   readonly observer: RequestsObserver;
   readonly random: () => number;
-  /** Aborted when even writing what became of a request must end. */
-  readonly giveUp: AbortSignal;
+  /** Aborted when even writing the verdict must end. */
+  readonly givingUp: AbortSignal;
 }
 
 /** How an attempt ended: the request has a final status, waits again, or is somebody else's. */
-export type RunEnd =
-  | { readonly kind: 'ended' }
+export type AttemptEnd =
+  /** `releasedScans`: equal scans that waited for this one now wait for themselves. */
+  | { readonly kind: 'ended'; readonly releasedScans?: boolean }
   | { readonly kind: 'waits'; readonly delayMs: number; readonly fatal: Fault | undefined }
   | { readonly kind: 'lost' };
 
-/** What is written of a run; of one that is somebody else's nothing is. */
-type Written = Exclude<Verdict, { kind: 'lost' }>;
-
 const progressEveryMs = 1_000;
 
-export class RequestRun {
+export class Attempt {
   readonly #abort = new AbortController();
   readonly #meter = new ProgressMeter();
   readonly #logger: Logger;
   #attempt: number;
   #leaseUntilMs: number;
-  /** Apart from the signal: a run that ends for another reason, and writes until it has, may still lose its lease. */
+  /** Apart from the signal: an attempt that is being stopped for another reason may still lose its lease. */
   #loss: Fault | undefined;
   #hasNews = false;
   #isCheckpointNew = false;
 
   constructor(
     private readonly claimed: ValidClaim,
-    private readonly dependencies: RunDependencies,
-    private readonly hold?: Hold,
+    private readonly dependencies: AttemptDependencies,
+    private readonly secondLease?: SecondLease,
   ) {
     const { claim, command } = claimed;
     this.#attempt = claim.attempt;
-    this.#leaseUntilMs = Math.min(claim.leaseUntilMs, hold?.untilMs ?? Infinity);
+    this.#leaseUntilMs = Math.min(claim.leaseUntilMs, secondLease?.untilMs ?? Infinity);
     this.#logger = dependencies.logger.child({
       requestId: claim.id,
       command: command.command,
@@ -66,18 +65,18 @@ export class RequestRun {
     });
   }
 
-  /** Stops it at its next checkpoint: it ends `cancelled`. */
+  /** Stops the attempt at its next checkpoint: the request ends `cancelled`. */
   cancel(): void {
-    this.#stop(new Fault('cancelled', 'Cancelled by request', { kind: 'terminal' }));
+    this.#abort.abort(new Fault('cancelled', 'Cancelled by request'));
   }
 
-  /** Stops it at its next checkpoint: it waits again for another process. */
-  shutDown(): void {
-    this.#stop(new Fault('shutdown', 'The process that ran it was stopped', { kind: 'retryable' }));
+  /** Stops the attempt at its next checkpoint: the request waits for another process. */
+  release(): void {
+    this.#abort.abort(new Fault('shutdown', 'The process that ran it was stopped'));
   }
 
-  /** Runs it and writes what became of it. Never throws: what cannot be written is found again when the lease has run out. */
-  async run(): Promise<RunEnd> {
+  /** Runs the command and writes the verdict. Never throws: what cannot be written is found again when the lease has run out. */
+  async make(): Promise<AttemptEnd> {
     const { runner } = this.dependencies;
     const stop = new AbortController();
     const watch = this.#watchLease(stop.signal);
@@ -86,7 +85,7 @@ export class RequestRun {
     const isOneOfMany = laneOf[this.claimed.command.command] === 'small' && this.#attempt === 1;
     this.#logger[isOneOfMany ? 'debug' : 'info']('Request started');
     const startedMs = performance.now();
-    let outcome: RunOutcome;
+    let outcome: AttemptOutcome;
     try {
       outcome = { result: await runner.run(this.claimed.command, this.#context()) };
     } catch (error) {
@@ -99,7 +98,7 @@ export class RequestRun {
     return end;
   }
 
-  #context(): RunContext {
+  #context(): CommandContext {
     const { claim, command, dryRun } = this.claimed;
     return {
       requestId: claim.id,
@@ -123,13 +122,9 @@ export class RequestRun {
     };
   }
 
-  #stop(reason: Fault): void {
-    this.#abort.abort(reason);
-  }
-
   #lose(message: string): void {
-    this.#loss ??= new Fault('lease_lost', message, { kind: 'retryable' });
-    this.#stop(this.#loss);
+    this.#loss ??= new Fault('lease_lost', message);
+    this.#abort.abort(this.#loss);
   }
 
   #assertHeld(): void {
@@ -139,7 +134,7 @@ export class RequestRun {
 
   /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { leaseMs } = this.dependencies.queue.settings;
+    const { leaseMs } = this.dependencies.steps.settings;
     const everyMs = leaseMs / 3;
     const newsEveryMs = Math.min(progressEveryMs, everyMs);
     // The lease has run since the claim was sent, and a slow claim has used up some of it.
@@ -159,24 +154,24 @@ export class RequestRun {
   }
 
   async #renew(sentMs: number): Promise<void> {
-    const { queue } = this.dependencies;
+    const { steps } = this.dependencies;
     const progress = this.#hasNews ? this.#meter.current(sentMs) : undefined;
     const attempts = this.#isCheckpointNew ? this.#attempt : undefined;
     this.#hasNews = false;
-    const [holding, isHoldKept] = await Promise.all([
-      queue.renew(this.claimed.claim, { progress, attempts }),
-      this.hold?.renew() ?? true,
+    const [holding, isSecondHeld] = await Promise.all([
+      steps.renew(this.claimed.claim, { progress, attempts }),
+      this.secondLease?.renew() ?? true,
     ]);
-    if (holding === 'lost' || !isHoldKept) {
+    if (holding === 'lost' || !isSecondHeld) {
       this.#lose('The request was taken over, set back or removed while it ran');
       return;
     }
     if (attempts !== undefined) this.#isCheckpointNew = false;
-    this.#leaseUntilMs = sentMs + queue.settings.leaseMs;
+    this.#leaseUntilMs = sentMs + steps.settings.leaseMs;
     if (holding === 'cancel') this.cancel();
   }
 
-  /** Gives the run up when its lease has run out by our own monotonic clock: from then on somebody else may hold it. */
+  /** Gives the attempt up when its lease has run out by our own monotonic clock: from then on somebody else may hold it. */
   async #watchLease(signal: AbortSignal): Promise<void> {
     for (;;) {
       const leftMs = this.#leaseUntilMs - performance.now();
@@ -188,9 +183,9 @@ export class RequestRun {
     }
   }
 
-  async #conclude(outcome: RunOutcome, seconds: number): Promise<RunEnd> {
-    const { queue, random } = this.dependencies;
-    const { retryBaseMs, retryMaxMs } = queue.settings;
+  async #conclude(outcome: AttemptOutcome, seconds: number): Promise<AttemptEnd> {
+    const { steps, random } = this.dependencies;
+    const { retryBaseMs, retryMaxMs } = steps.settings;
     if (this.claimed.command.command === 'syncAll') this.dependencies.observer.scanProgressed(undefined);
     const verdict = judge({
       command: this.claimed.command,
@@ -206,74 +201,55 @@ export class RequestRun {
       if (verdict.kind === 'lost' || (await this.#write(verdict)) === 'lost') return this.#lost();
       return this.#tell(verdict, seconds);
     } catch (error) {
-      this.#logger.error({ err: error }, 'What became of the request could not be written');
+      this.#logger.error({ err: error }, 'The verdict on the request could not be written');
       return { kind: 'lost' };
     }
   }
 
-  async #write(verdict: Written): Promise<Holding> {
-    const { queue, giveUp } = this.dependencies;
+  async #write(verdict: Exclude<Verdict, { kind: 'lost' }>): Promise<Holding> {
+    const { steps, givingUp } = this.dependencies;
     const { claim } = this.claimed;
-    switch (verdict.kind) {
-      case 'finish':
-        return queue.finish(claim, this.#attempt, verdict.ending, giveUp);
-      case 'retry':
-        return queue.retry(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
-      case 'release':
-        return queue.release(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
-      case 'hold':
-        return queue.hold(claim, this.#attempt, verdict.error, verdict.delayMs, giveUp);
-    }
+    return verdict.kind === 'finish'
+      ? steps.finish(claim, this.#attempt, verdict.ending, givingUp)
+      : steps.requeue(claim, this.#attempt, verdict, givingUp);
   }
 
-  #tell(verdict: Written, seconds: number): RunEnd {
-    switch (verdict.kind) {
-      case 'finish': {
-        const { status, result, error } = verdict.ending;
-        const command = commandLabel(this.claimed.command.command);
-        this.dependencies.observer.requestEnded({
-          command,
-          status,
-          code: error?.code,
-          seconds,
-          result,
-          count: 1,
-        });
-        const counts = result && { ...result, items: undefined };
-        const level = status === 'failed' ? 'warn' : 'info';
-        this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
-        return { kind: 'ended' };
-      }
-      case 'retry':
-        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request will be tried again');
-        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
-      case 'release':
-        this.#logger.info({ error: verdict.error }, 'Request released');
-        return { kind: 'waits', delayMs: verdict.delayMs, fatal: verdict.fatal };
-      case 'hold':
-        this.#logger.warn({ delayMs: verdict.delayMs, error: verdict.error }, 'Request held');
-        return { kind: 'waits', delayMs: verdict.delayMs, fatal: undefined };
+  #tell(verdict: Exclude<Verdict, { kind: 'lost' }>, seconds: number): AttemptEnd {
+    if (verdict.kind === 'finish') {
+      const { status, result, error } = verdict.ending;
+      const command = commandLabel(this.claimed.command.command);
+      const code = error?.code;
+      this.dependencies.observer.requestEnded({ command, status, code, seconds, result, count: 1 });
+      const counts = result && { ...result, items: undefined };
+      const level = status === 'failed' ? 'warn' : 'info';
+      this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
+      return { kind: 'ended' };
     }
+    const { kind, error, delayMs } = verdict;
+    if (kind === 'release') this.#logger.info({ error }, 'Request released');
+    else if (kind === 'retry') this.#logger.warn({ delayMs, error }, 'Request will be tried again');
+    else this.#logger.warn({ delayMs, error }, 'Request held');
+    return { kind: 'waits', delayMs, fatal: kind === 'release' ? verdict.fatal : undefined };
   }
 
-  #lost(): RunEnd {
+  #lost(): AttemptEnd {
     this.#logger.warn('Request lost to another holder, nothing written');
     return { kind: 'lost' };
   }
 
   /** An error that nobody classified is a defect: its stack is worth a line. */
-  #logThrown(outcome: RunOutcome): void {
+  #logThrown(outcome: AttemptOutcome): void {
     if ('error' in outcome && !isFault(outcome.error))
       this.#logger.error({ err: outcome.error }, 'Unexpected error');
   }
 }
 
-/** Runs are aborted with a Fault and nothing else. */
+/** Attempts are aborted with a Fault and nothing else. */
 const abortReason = (signal: AbortSignal): Fault | undefined =>
   signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
 
 // What the worker asks of whoever does the commands' work. daemon.ts joins the two.
-export interface RunContext {
+export interface CommandContext {
   readonly requestId: RequestId;
   /** 1, 2, … */
   readonly attempt: number;
@@ -304,10 +280,10 @@ export interface CommandRunner {
    * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails), fatal (nothing will work in this
    * process); on abort the signal's reason. What was done until then may be attached with `withResult`.
    */
-  run(command: SyncCommand, context: RunContext): Promise<SyncResult>;
+  run(command: SyncCommand, context: CommandContext): Promise<SyncResult>;
 }
 
-// Turns a run's reports into the progress that a person reads: how fast lately, and how long still.
+// Turns the reports of an attempt into the progress that a person reads: how fast lately, and how long still.
 interface Report {
   readonly atMs: number;
   readonly done: number;
@@ -319,7 +295,7 @@ const windowMs = 30_000;
 /** Speed of a shorter time says nothing. */
 const shortestMs = 500;
 
-/** Keeps the reports of one run. A resumed scan begins with what was done before, which is no speed of this run. */
+/** Keeps the reports of one attempt. A resumed scan begins with what was done before, which is no speed of this attempt. */
 export class ProgressMeter {
   #reports: Report[] = [];
   #latest: Progress | undefined;
@@ -356,7 +332,7 @@ export class ProgressMeter {
   }
 }
 
-/** 0 to 1: the run's own ratio, otherwise that of the counts. */
+/** 0 to 1: the command's own ratio, otherwise that of the counts. */
 function ratioOf({ done, estimated, ratio }: Progress): number | undefined {
   const known = ratio ?? (estimated !== undefined && estimated > 0 ? done / estimated : undefined);
   return known === undefined || Number.isNaN(known) ? undefined : Math.min(1, Math.max(0, known));

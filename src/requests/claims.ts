@@ -3,7 +3,7 @@
 import { type Connection, mongo } from 'mongoose';
 import { GroupCommit } from '../base/group-commit.js';
 import { isTooLarge, persistently } from '../mongo/faults.js';
-import { type FieldSizes, oversizeOf, parseRequest, statusFault, type SyncCommand } from './commands.js';
+import type { SyncCommand } from './commands.js';
 import {
   attemptsSoFar,
   createdAt,
@@ -21,6 +21,7 @@ import {
   soundHistory,
   withoutEnd,
 } from './expressions.js';
+import { type FieldSizes, oversizeOf, parseRequest, statusFault } from './parse.js';
 import { type RequestId, requestsOf, type StoredRequest } from './request.js';
 import { keyOf } from './upkeep/guarded-updates.js';
 

@@ -1,9 +1,8 @@
 // Pieces of aggregation pipelines that read a request and write it. They run in MongoDB, by its clock, and take no field's type for
 // granted: anybody may have written anything. Constants go in as $literal, for a text that begins with $ would be code.
 import type { mongo } from 'mongoose';
-import type { Config } from '../config/schema.js';
-import { maxLeaseMs } from '../config/schema.js';
-import { readableBytes, type ReadableField, readableFields } from './commands.js';
+import { type Config, maxLeaseMs } from '../config/schema.js';
+import { readableBytes, type ReadableField, readableFields } from './parse.js';
 import {
   type EndStatus,
   historyLength,
@@ -238,6 +237,17 @@ export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt', '
 export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Document => ({
   $replaceWith: { $mergeObjects: ['$$ROOT', fields] },
 });
+
+/** Ends a request that nobody holds. */
+export const endWith = (
+  status: EndStatus,
+  keep: Retention,
+  fields: Record<string, Expression> = {},
+): Pipeline => [
+  withoutEnd,
+  replaceFields({ status, createdAt, finishedAt: '$$NOW', expireAt: expireAt(status, keep), ...fields }),
+  { $unset: [...leaseOver, 'cancel'] },
+];
 
 /** The field where it is at most that large, otherwise a word that tells its size. */
 function bounded(field: string, bytes: number): Expression {

@@ -7,8 +7,8 @@ import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync
 import { type Filter, leaseEnd, literal } from './expressions.js';
 import type { RequestId } from './request.js';
 
-/** The right to scan, held by this process. */
-export interface ScanRight {
+/** The scan lease, held by this process. */
+export interface HeldScanLease {
   readonly fence: number;
   /** `performance.now()` until which it certainly holds. */
   readonly untilMs: number;
@@ -25,7 +25,7 @@ export class ScanLease {
   ) {}
 
   /** Takes the right if nobody holds it, by MongoDB's clock. */
-  async acquire(): Promise<ScanRight | undefined> {
+  async acquire(): Promise<HeldScanLease | undefined> {
     const right = await this.#take();
     if (right || (await this.#state.findOne({ _id: this.#id }, { projection: { _id: 1 } }))) return right;
     // The first scan ever: an upsert could not compare with the clock ($expr is not allowed there).
@@ -33,7 +33,7 @@ export class ScanLease {
     return this.#take();
   }
 
-  async #take(): Promise<ScanRight | undefined> {
+  async #take(): Promise<HeldScanLease | undefined> {
     const sentAtMs = performance.now();
     const isFree: Filter = { $expr: { $not: [{ $gt: ['$expiresAt', '$$NOW'] }] } };
     const found = await this.#state.findOneAndUpdate(
@@ -63,7 +63,7 @@ export class ScanLease {
   }
 
   /** Holds it for another `leaseMs`; false when it is another's. */
-  async renew({ fence }: ScanRight, requestId: RequestId | null): Promise<boolean> {
+  async renew({ fence }: HeldScanLease, requestId: RequestId | null): Promise<boolean> {
     const { matchedCount } = await this.#state.updateOne(this.#held(fence), [
       { $set: { expiresAt: leaseEnd(this.leaseMs), requestId: literal(requestId) } },
     ]);
@@ -71,7 +71,7 @@ export class ScanLease {
   }
 
   /** Gives it back. Where MongoDB does not answer it runs out by itself. */
-  async release({ fence }: ScanRight, signal?: AbortSignal): Promise<void> {
+  async release({ fence }: HeldScanLease, signal?: AbortSignal): Promise<void> {
     await persistently(
       'releasing the right to scan',
       () =>
@@ -135,7 +135,7 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
   };
 };
 
-async function acquire(lease: ScanLease, signal: AbortSignal): Promise<ScanRight> {
+async function acquire(lease: ScanLease, signal: AbortSignal): Promise<HeldScanLease> {
   for (;;) {
     signal.throwIfAborted();
     const right = await lease.acquire().catch((error: unknown) => {
@@ -149,7 +149,7 @@ async function acquire(lease: ScanLease, signal: AbortSignal): Promise<ScanRight
 /** Renews until `done`; a renewal that fails is tried again. */
 async function renew(
   lease: ScanLease,
-  right: ScanRight,
+  right: HeldScanLease,
   held: { untilMs: number },
   leaseMs: number,
   done: AbortSignal,
@@ -169,4 +169,4 @@ async function watch(held: { readonly untilMs: number }, done: AbortSignal): Pro
   } while (await pause(held.untilMs - performance.now(), done));
 }
 
-const leaseLost = (): Fault => new Fault('lease_lost', 'The lease on scans was lost', { kind: 'retryable' });
+const leaseLost = (): Fault => new Fault('lease_lost', 'The lease on scans was lost');

@@ -41,6 +41,17 @@ export interface Ending {
   readonly batch?: readonly string[] | undefined;
 }
 
+/** Why a request waits again. */
+export interface Requeue {
+  /**
+   * `retry`: the attempt counts. `release`: it does not. `hold`: it does not, and until the next claim `error` of the request says what it
+   * waits for.
+   */
+  readonly kind: 'retry' | 'release' | 'hold';
+  readonly error: ErrorReport;
+  readonly delayMs: number;
+}
+
 /** How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however late it comes. */
 const persistWithinMs = 60_000;
 
@@ -51,7 +62,7 @@ interface End {
   readonly signal: AbortSignal | undefined;
 }
 
-export class RequestQueue {
+export class RequestSteps {
   readonly #ends = new GroupCommit<End, Holding>((ends) => this.#endAll(ends));
 
   constructor(
@@ -70,7 +81,7 @@ export class RequestQueue {
     return found.map(({ _id }) => _id);
   }
 
-  /** Holds the claim for another `leaseMs`, and writes how far the run is. Not repeated: the next one is soon. */
+  /** Holds the claim for another `leaseMs`, and writes how far the attempt is. Not repeated: the next one is soon. */
   async renew(
     claim: Claim,
     changes: {
@@ -131,60 +142,24 @@ export class RequestQueue {
     return ends.map((end) => (matched === ends.length ? 'held' : byItself(end)));
   }
 
-  /** Sets it back to pending, due after `delayMs`. */
-  async retry(
+  /** Sets it back to pending, due after `delayMs`; 0 leaves `runAt` alone. */
+  async requeue(
     claim: Claim,
     attempt: number,
-    error: ErrorReport,
-    delayMs: number,
+    { kind, error, delayMs }: Requeue,
     signal?: AbortSignal,
   ): Promise<Holding> {
-    const pipeline = this.#backToPending(attempt, attempt, error, delayMs);
-    return this.#persist('setting a request back', claim, pipeline, isWaiting, signal);
-  }
-
-  /** Sets it back to pending as if this attempt had not been. `delayMs` 0 leaves `runAt` alone. */
-  async release(
-    claim: Claim,
-    attempt: number,
-    error: ErrorReport,
-    delayMs: number,
-    signal?: AbortSignal,
-  ): Promise<Holding> {
-    const pipeline = this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs);
-    return this.#persist('releasing a request', claim, pipeline, isWaiting, signal);
-  }
-
-  /** As `release`, and `error` of the request says what it waits for until it is claimed again. */
-  async hold(
-    claim: Claim,
-    attempt: number,
-    error: ErrorReport,
-    delayMs: number,
-    signal?: AbortSignal,
-  ): Promise<Holding> {
-    const pipeline = [
-      ...this.#backToPending(attempt, Math.max(0, attempt - 1), error, delayMs),
-      replaceFields({ error: literal(error) }),
-    ];
-    return this.#persist('holding a request', claim, pipeline, isWaiting, signal);
-  }
-
-  #backToPending(
-    attempt: number,
-    attemptsLeftCounted: number,
-    error: ErrorReport,
-    delayMs: number,
-  ): Pipeline {
-    return [
+    const pipeline: Pipeline = [
       replaceFields({
         status: 'pending',
-        attempts: attemptsLeftCounted,
+        attempts: kind === 'retry' ? attempt : Math.max(0, attempt - 1),
         history: historyWith({ attempt, owner: literal(this.owner), error }),
         ...(delayMs > 0 && { runAt: { $add: ['$$NOW', delayMs] } }),
+        ...(kind === 'hold' && { error: literal(error) }),
       }),
       { $unset: leaseOver },
     ];
+    return this.#persist('requeueing a request', claim, pipeline, isWaiting, signal);
   }
 
   /** The step itself, repeated; when it no longer matches, whether that is because it was done before. */

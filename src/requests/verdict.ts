@@ -1,32 +1,25 @@
-// Decides what becomes of a request when its run is over. Pure.
+// Decides what becomes of a request when an attempt is over. Pure: time and chance are given.
 import { type ErrorReport, type Fault, isFault, isRetryable, reportError } from '../base/errors.js';
 import { type Backoff, backoffMs } from '../base/waiting.js';
 import { partialResultOf, statusOf, type SyncResult } from '../sync/outcome.js';
 import type { SyncCommand } from './commands.js';
-import type { Ending } from './steps.js';
+import type { Ending, Requeue } from './steps.js';
 
-/** How a run ended: with a result, or by throwing. */
-export type RunOutcome = { readonly result: SyncResult } | { readonly error: unknown };
+/** How an attempt ended: with a result, or by throwing. */
+export type AttemptOutcome = { readonly result: SyncResult } | { readonly error: unknown };
 
 export type Verdict =
   | { readonly kind: 'finish'; readonly ending: Ending }
-  | { readonly kind: 'retry'; readonly error: ErrorReport; readonly delayMs: number }
-  /** Back to pending as if the attempt had not been; `fatal` is to be told upward. */
-  | {
-      readonly kind: 'release';
-      readonly error: ErrorReport;
-      readonly delayMs: number;
-      readonly fatal: Fault | undefined;
-    }
-  /** Released until there is something to be had again, with the reason on the request: that may take weeks. */
-  | { readonly kind: 'hold'; readonly error: ErrorReport; readonly delayMs: number }
+  | (Requeue & { readonly kind: 'retry' | 'hold' })
+  /** `fatal` is to be told upward. */
+  | (Requeue & { readonly kind: 'release'; readonly fatal: Fault | undefined })
   /** Somebody else's by now: nothing is written. */
   | { readonly kind: 'lost' };
 
-export interface RunFacts {
+export interface AttemptFacts {
   readonly command: SyncCommand;
-  readonly outcome: RunOutcome;
-  /** Why the run was aborted, if it was. */
+  readonly outcome: AttemptOutcome;
+  /** Why the attempt was aborted, if it was. */
   readonly abortedBy: Fault | undefined;
   readonly attempt: number;
   readonly maxAttempts: number;
@@ -40,7 +33,7 @@ const fatalRestMs = 30_000;
 const holdMs = 3_600_000;
 
 /** What to do with the request. */
-export function judge(facts: RunFacts): Verdict {
+export function judge(facts: AttemptFacts): Verdict {
   const { outcome, abortedBy, backoff } = facts;
   if (abortedBy?.code === 'lease_lost') return { kind: 'lost' };
   if ('result' in outcome) return { kind: 'finish', ending: endingOf(facts.command, outcome.result) };
@@ -65,7 +58,7 @@ export function judge(facts: RunFacts): Verdict {
   return isRetryable(error) ? retryOrGiveUp(facts, error, partial) : failed(reportError(error), partial);
 }
 
-function retryOrGiveUp(facts: RunFacts, error: unknown, partial: SyncResult | undefined): Verdict {
+function retryOrGiveUp(facts: AttemptFacts, error: unknown, partial: SyncResult | undefined): Verdict {
   const { attempt, maxAttempts, backoff, random } = facts;
   const report = reportError(error);
   if (attempt < maxAttempts) {
@@ -109,8 +102,6 @@ function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
     : `None of ${count} could be synced (${[...codes].join(', ')}), see result.items`;
   return { code, message: what };
 }
-
-// When a request that met a passing fault is tried again. Pure: time and chance are given.
 
 /** Nobody is made to wait longer than this by a `Retry-After`. */
 const longestWaitMs = 86_400_000;

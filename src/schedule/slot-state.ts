@@ -5,7 +5,7 @@ import type { Connection, mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
 import { againOnDuplicate, isDuplicateKey, persistently } from '../mongo/faults.js';
 import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
-import { newRequest } from '../requests/commands.js';
+import { newRequest } from '../requests/parse.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 
 /** A decided slot and the replica that won it. `requestId` is null where the slot was skipped. */

@@ -110,7 +110,9 @@ describe('beside a newer version on one database', () => {
     expect(await user.requests.findOne({ _id: theirs! })).toEqual(before);
     expect(await newer.renew(claimed!.claim, { progress: { done: 1 } })).toBe('held');
     const passing = { code: 'stripe_unavailable', message: 'Stripe did not answer' } as const;
-    expect(await newer.retry(claimed!.claim, 1, passing, 1)).toBe('held');
+    expect(await newer.requeue(claimed!.claim, 1, { kind: 'retry', error: passing, delayMs: 1 })).toBe(
+      'held',
+    );
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });
     const again = await newer.claims.claim(theirs!, [unknown.command]);
     expect(again?.claim).toMatchObject({ attempt: 2, fence: 2 });

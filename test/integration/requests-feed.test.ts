@@ -1,6 +1,6 @@
 // Wake-ups: prompt, few, and never what correctness rests on, whatever becomes of the change stream.
 import { describe, expect, test } from 'vitest';
-import { type FeedEvent, RequestFeed } from '../../src/requests/worker/wake-ups.js';
+import { type WakeUp, WakeUps } from '../../src/requests/worker/wake-ups.js';
 import { atEnd } from '../support/cleanup.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import { startStandalone } from '../support/mongodb.js';
@@ -11,13 +11,13 @@ import { until } from '../support/until.js';
 const slow = { pollIntervalMs: 60_000, leaseMs: 300_000 };
 
 /** A feed that is open, and what it has said since. */
-async function openFeed(lab: RequestsLab): Promise<FeedEvent[]> {
-  const events: FeedEvent[] = [];
+async function openFeed(lab: RequestsLab): Promise<WakeUp[]> {
+  const events: WakeUp[] = [];
   const connection = await lab.connect();
-  const feed = new RequestFeed({
+  const feed = new WakeUps({
     connection,
     logger: lab.logger,
-    onEvent: (event) => void events.push(event),
+    onWakeUp: (wakeUp) => void events.push(wakeUp),
   });
   atEnd(() => feed.close());
   feed.start();
@@ -26,8 +26,7 @@ async function openFeed(lab: RequestsLab): Promise<FeedEvent[]> {
   return events;
 }
 
-const opened = (events: readonly FeedEvent[]): number =>
-  events.filter(({ kind }) => kind === 'opened').length;
+const opened = (events: readonly WakeUp[]): number => events.filter(({ kind }) => kind === 'opened').length;
 
 test('the driver tells the last event of an answer from the others, which following rests on', async () => {
   const lab = requestsLab(freshDatabase());
@@ -88,8 +87,8 @@ describe('a wake-up', () => {
       { kind: 'opened' },
       { kind: 'pending', id: scan, lane: 'scan' },
       { kind: 'pending', id: small, lane: 'small' },
-      { kind: 'pending', id: odd, lane: 'odd' },
-      { kind: 'pending', id: oddStatus, lane: 'odd' },
+      { kind: 'pending', id: odd, lane: 'unusable' },
+      { kind: 'pending', id: oddStatus, lane: 'unusable' },
       { kind: 'pending', id: done, lane: 'scan' },
       { kind: 'pending', id: huge, lane: 'scan' },
       { kind: 'pending', id: done },

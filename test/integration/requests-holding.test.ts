@@ -2,10 +2,10 @@
 import { mongo } from 'mongoose';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { isFault } from '../../src/base/errors.js';
-import { RequestRun } from '../../src/requests/attempt.js';
+import { Attempt } from '../../src/requests/attempt.js';
 import type { Claimed } from '../../src/requests/claims.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
-import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
+import { Sweeper } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import {
   heldRunner,
@@ -76,14 +76,14 @@ describe('a lease', () => {
     const aged = { ...rest, claim: { ...claimed, leaseUntilMs: performance.now() + 5_000 } };
     const runner = heldRunner();
 
-    const ending = new RequestRun(aged, {
-      queue: slow,
+    const ending = new Attempt(aged, {
+      steps: slow,
       runner,
       logger: lab.logger,
       observer: silentRequestsObserver,
       random: () => 0,
-      giveUp: new AbortController().signal,
-    }).run();
+      givingUp: new AbortController().signal,
+    }).make();
     await until(async () => (await leaseEndOf(lab, id!)) > before, { what: 'the renewal' });
     (await runner.nth(1)).succeed();
 
@@ -115,12 +115,7 @@ describe('a lease', () => {
     const lab = requestsLab(freshDatabase());
     const [id] = await lab.insert(small);
     const died = await holder(lab, 500);
-    const housekeeping = new Housekeeping(
-      await lab.connect(),
-      quickSettings,
-      lab.logger,
-      silentRequestsObserver,
-    );
+    const housekeeping = new Sweeper(await lab.connect(), quickSettings, lab.logger, silentRequestsObserver);
     const recovered = () => housekeeping.recover(AbortSignal.timeout(20_000));
 
     for (let attempt = 1; attempt <= 3; attempt += 1) {
@@ -151,8 +146,8 @@ describe('a lease', () => {
     const late = [
       await paused.renew(old, { progress: { done: 1 } }),
       await paused.finish(old, 1, { status: 'succeeded', result: resultOf({ created: 99 }) }),
-      await paused.retry(old, 1, error, 10),
-      await paused.release(old, 1, error, 0),
+      await paused.requeue(old, 1, { kind: 'retry', error, delayMs: 10 }),
+      await paused.requeue(old, 1, { kind: 'release', error, delayMs: 0 }),
     ];
 
     expect(late).toEqual(['lost', 'lost', 'lost', 'lost']);

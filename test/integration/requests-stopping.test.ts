@@ -5,9 +5,10 @@ import { isFault } from '../../src/base/errors.js';
 import { Claims } from '../../src/requests/claims.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
-import { RequestQueue } from '../../src/requests/steps.js';
-import { Coalescing } from '../../src/requests/upkeep/equal-scans.js';
-import { Workbench } from '../../src/requests/worker/runs.js';
+import { RequestSteps } from '../../src/requests/steps.js';
+import { EqualScans } from '../../src/requests/upkeep/equal-scans.js';
+import { OutageLog } from '../../src/requests/worker/outage.js';
+import { Runs } from '../../src/requests/worker/runs.js';
 import { withResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
 import {
@@ -92,30 +93,32 @@ describe('cancel', () => {
       signal.throwIfAborted();
       return resultOf();
     });
-    const bench = new Workbench({
+    const runs = new Runs({
       claims: new SlowClaims(connection, 'me', settings),
-      queue: new RequestQueue(connection, 'me', settings),
-      coalescing: new Coalescing(connection, settings, lab.logger, observer),
+      steps: new RequestSteps(connection, 'me', settings),
+      equalScans: new EqualScans(connection, settings, lab.logger, observer),
       scanLease: new ScanLease(connection, 'me', 60_000),
       runner,
       logger: lab.logger,
       observer,
+      outage: new OutageLog(lab.logger, never),
       random: () => 0,
       stopping: never,
       givingUp: never,
-      onReleased: () => undefined,
-      onError: (error) => expect.unreachable(String(error)),
     });
     const [id, next] = await lab.insert(small, small);
 
-    const work = bench.claimSmall({ id: id!, wokenAt: undefined });
+    const claiming = runs.claim('small', { id: id!, wokenAt: undefined });
     await once(claimed.signal, 'abort');
-    bench.cancel(id!);
+    runs.cancel(id!);
     told.abort();
-    await (await work)!();
+    const run = await claiming;
+    if (typeof run === 'string') expect.unreachable(run);
+    await run();
 
     expect(await lab.read(id!)).toMatchObject({ status: 'cancelled' });
-    expect(bench.cancel(next!)).toBe(false);
+    expect(runs.cancel(next!)).toBe(false);
+    expect(lab.lines.filter(({ level }) => level === 'warn' || level === 'error')).toEqual([]);
   });
 
   test('reaches a request that is worked on without a daemon long before its lease is renewed', async () => {

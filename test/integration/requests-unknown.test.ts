@@ -4,7 +4,7 @@ import type { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
-import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
+import { Sweeper } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import { type AnyDocument, idOfAge, quickSettings, requestsLab } from '../support/requests.js';
 
@@ -17,7 +17,7 @@ async function openHouse() {
   const lab = requestsLab(freshDatabase());
   const connection = await lab.connect();
   await ensureRequestIndexes(connection);
-  const house = new Housekeeping(connection, quickSettings, lab.logger, silentRequestsObserver);
+  const house = new Sweeper(connection, quickSettings, lab.logger, silentRequestsObserver);
   const sweep = () => house.sweep(AbortSignal.timeout(20_000));
   return { lab, sweep };
 }

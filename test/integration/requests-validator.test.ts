@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { mongo } from 'mongoose';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { parseRequest } from '../../src/requests/commands.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
+import { parseRequest } from '../../src/requests/parse.js';
 import {
   ensureRequestValidator,
   type ValidationSetting,

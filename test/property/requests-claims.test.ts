@@ -6,8 +6,8 @@ import { expect, test } from 'vitest';
 import type { Claim } from '../../src/requests/claims.js';
 import { silentRequestsObserver } from '../../src/requests/observer.js';
 import { isEndStatus } from '../../src/requests/request.js';
-import type { Holding, RequestQueue } from '../../src/requests/steps.js';
-import { Housekeeping } from '../../src/requests/upkeep/sweep.js';
+import type { Holding, RequestSteps } from '../../src/requests/steps.js';
+import { Sweeper } from '../../src/requests/upkeep/sweep.js';
 import { freshDatabase } from '../support/database.js';
 import {
   Holder,
@@ -59,7 +59,7 @@ test('a request has one holder at a time, and whoever has lost it changes nothin
   const connection = await lab.connect();
   const settings = { ...quickSettings, leaseMs: 60_000, retryMaxMs: 1, maxAttempts: 100 };
   const queues = ['a', 'b'].map((owner) => new Holder(connection, owner, settings));
-  const housekeeping = new Housekeeping(connection, settings, lab.logger, silentRequestsObserver);
+  const housekeeping = new Sweeper(connection, settings, lab.logger, silentRequestsObserver);
   const signal = new AbortController().signal;
 
   await fc.assert(
@@ -150,16 +150,16 @@ function isHeldBy(found: RequestDocument, owner: string, { fence }: Claim): bool
   return lease?.owner === owner && lease.fence === fence;
 }
 
-async function write(kind: Step['kind'], queue: RequestQueue, claim: Claim): Promise<Holding | undefined> {
+async function write(kind: Step['kind'], queue: RequestSteps, claim: Claim): Promise<Holding | undefined> {
   switch (kind) {
     case 'renew':
       return queue.renew(claim, { progress: { done: 1 } });
     case 'finish':
       return queue.finish(claim, claim.attempt, { status: 'succeeded', result: resultOf() });
     case 'retry':
-      return queue.retry(claim, claim.attempt, error, 1);
+      return queue.requeue(claim, claim.attempt, { kind: 'retry', error, delayMs: 1 });
     case 'release':
-      return queue.release(claim, claim.attempt, error, 0);
+      return queue.requeue(claim, claim.attempt, { kind: 'release', error, delayMs: 0 });
     default:
       return undefined;
   }

@@ -6,8 +6,8 @@ import type { SyncCommand } from '../../src/requests/commands.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
 import { isEndStatus } from '../../src/requests/request.js';
-import { RequestQueue, type RequestsSettings } from '../../src/requests/steps.js';
-import { type CommandRunner, RequestWorker, type RunContext } from '../../src/requests/worker/worker.js';
+import { RequestSteps, type RequestsSettings } from '../../src/requests/steps.js';
+import { type CommandRunner, RequestWorker, type CommandContext } from '../../src/requests/worker/worker.js';
 import { type SyncResult, Tally } from '../../src/sync/outcome.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
@@ -33,7 +33,7 @@ export const quickSettings: RequestsSettings = {
 };
 
 /** A process that claims, and then does what the test says. */
-export class Holder extends RequestQueue {
+export class Holder extends RequestSteps {
   readonly claims: Claims;
 
   constructor(connection: mongoose.Connection, owner: string, settings: RequestsSettings) {
@@ -50,7 +50,7 @@ export const resultOf = (counts: Partial<Omit<SyncResult, 'items'>> = {}): SyncR
 /** One run that a worker has begun. */
 export interface Run {
   command: SyncCommand;
-  context: RunContext;
+  context: CommandContext;
   /** Ends it: with a result, or with an error. */
   succeed: (result?: SyncResult) => void;
   fail: (error: unknown) => void;
@@ -92,7 +92,8 @@ export function heldRunner(): TestRunner {
 
 /** Runs that do what the function says; by default they succeed at once. */
 export function quickRunner(
-  work: (command: SyncCommand, context: RunContext) => Promise<SyncResult> | SyncResult = () => resultOf(),
+  work: (command: SyncCommand, context: CommandContext) => Promise<SyncResult> | SyncResult = () =>
+    resultOf(),
 ): TestRunner {
   const runs: Run[] = [];
   return {

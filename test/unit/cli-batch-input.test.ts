@@ -3,7 +3,7 @@ import { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { parseBatch } from '../../src/cli/batch-input.js';
 import { UsageFault } from '../../src/cli/faults.js';
-import { newRequest, splitBatch } from '../../src/requests/commands.js';
+import { newRequest, splitBatch } from '../../src/requests/parse.js';
 import { maxBatchBytes, maxEntries } from '../../src/requests/request.js';
 
 const faultsOf = (text: string): readonly string[] => {

@@ -2,13 +2,8 @@
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { isFault } from '../../src/base/errors.js';
-import {
-  commandNames,
-  describeValue,
-  newRequest,
-  observedAtOf,
-  parseRequest,
-} from '../../src/requests/commands.js';
+import { commandNames, observedAtOf } from '../../src/requests/commands.js';
+import { describeValue, newRequest, parseRequest } from '../../src/requests/parse.js';
 
 const faultsOf = (body: object): readonly string[] => {
   const parsed = parseRequest(body);

@@ -2,14 +2,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Fault, type FaultCode, type FaultKind } from '../../src/base/errors.js';
-import { judge, retryDelayMs, type RunFacts } from '../../src/requests/verdict.js';
+import { judge, retryDelayMs, type AttemptFacts } from '../../src/requests/verdict.js';
 import { type SyncResult, Tally, withResult } from '../../src/sync/outcome.js';
 import type { StripeId } from '../../src/sync/ports.js';
 
 const fault = (code: FaultCode, kind: FaultKind, retryAfterMs?: number): Fault =>
   new Fault(code, `About ${code}`, { kind, ...(retryAfterMs !== undefined && { retryAfterMs }) });
 
-const facts = (some: Partial<RunFacts>): RunFacts => ({
+const facts = (some: Partial<AttemptFacts>): AttemptFacts => ({
   command: { command: 'syncAll' },
   outcome: { result: new Tally().result() },
   abortedBy: undefined,
@@ -19,7 +19,7 @@ const facts = (some: Partial<RunFacts>): RunFacts => ({
   random: () => 0.5,
   ...some,
 });
-const thrown = (error: unknown, some: Partial<RunFacts> = {}) =>
+const thrown = (error: unknown, some: Partial<AttemptFacts> = {}) =>
   judge(facts({ outcome: { error }, ...some }));
 const partial: SyncResult = { ...new Tally().result(), created: 3 };
 

@@ -1,8 +1,8 @@
 // What a Node service needs to ask for work and to wait for it. It brings its own connection; neither Stripe nor a daemon is needed here.
-import { longestTimerMs } from '../../base/waiting.js';
 import { Fault } from '../../base/errors.js';
+import { longestTimerMs } from '../../base/waiting.js';
 import { duplicateFields, hasCode } from '../../mongo/faults.js';
-import { newRequest } from '../commands.js';
+import { newRequest } from '../parse.js';
 import { type RequestId, type RequestInput, requestsCollectionName } from '../request.js';
 import type { RequestsDatabase } from './database.js';
 import { clientFault, type EndedRequest, EndWatcher } from './end-watcher.js';
@@ -55,7 +55,7 @@ async function result(
   const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, Math.min(timeoutMs, longestTimerMs));
   function giveUp(): void {
     const text = `Request ${String(id)} has not ended within ${timeoutMs} ms; it goes on`;
-    late.abort(new Fault('timeout', text, { kind: 'retryable' }));
+    late.abort(new Fault('timeout', text));
   }
   try {
     return await watcherOf(db).wait(
@@ -87,7 +87,7 @@ export const requests = { insert, result } as const;
 /** The fault of the request that was to be inserted; undefined where the error is none of its. */
 export function insertionFault(error: unknown): Fault | undefined {
   const fault = (code: 'duplicate_request' | 'invalid_request', text: string): Fault =>
-    new Fault(code, text, { kind: 'terminal', cause: error });
+    new Fault(code, text, { cause: error });
   if (hasCode(error, 'documentValidationFailure')) {
     return fault(
       'invalid_request',

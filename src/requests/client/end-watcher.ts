@@ -2,7 +2,7 @@
 // The documents are the truth; reads alone.
 import { mongo } from 'mongoose';
 import { Fault } from '../../base/errors.js';
-import { backoffMs, endWaits, pause } from '../../base/waiting.js';
+import { backoffMs, endWaits, orAborted, pause } from '../../base/waiting.js';
 import { ChangeStreamFollower } from '../../mongo/change-stream.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
 import {
@@ -17,14 +17,19 @@ import type { RequestsCollection, RequestsDatabase } from './database.js';
 /** A request that has ended, as it is stored. */
 export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
 
-interface Waiter {
-  readonly resolve: (request: EndedRequest) => void;
-  readonly reject: (error: unknown) => void;
-}
+/** A request that somebody waits for. */
+class Awaited {
+  waiters = 0;
+  readonly ended: Promise<EndedRequest>;
+  resolve: (request: EndedRequest) => void = () => undefined;
+  reject: (fault: Fault) => void = () => undefined;
 
-interface Awaited {
-  readonly id: RequestId;
-  readonly waiters: Set<Waiter>;
+  constructor(readonly id: RequestId) {
+    this.ended = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
 }
 
 /** Between two looks at all that is awaited, while the change stream tells of ends, and while there is none. */
@@ -96,34 +101,20 @@ export class EndWatcher {
   }
 
   /** @throws Fault `not_found`, `mongodb_rejected`, `mongodb_unavailable` when the client is closed; the signal's reason on abort */
-  wait(id: RequestId, signal: AbortSignal): Promise<EndedRequest> {
+  async wait(id: RequestId, signal: AbortSignal): Promise<EndedRequest> {
     const key = keyOf(id);
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        resolve: (request) => {
-          signal.removeEventListener('abort', onAbort);
-          resolve(request);
-        },
-        reject: (error) => {
-          signal.removeEventListener('abort', onAbort);
-          reject(error instanceof Error ? error : new Error(String(error)));
-        },
-      };
-      const onAbort = (): void => {
-        const awaited = this.#awaited.get(key);
-        awaited?.waiters.delete(waiter);
-        if (awaited?.waiters.size === 0) this.#awaited.delete(key);
-        // As the caller gave it.
-        reject(signal.reason as Error);
-        this.#endIfIdle();
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      const awaited = this.#awaited.get(key) ?? { id, waiters: new Set() };
-      awaited.waiters.add(waiter);
-      this.#awaited.set(key, awaited);
-      this.#lookFirst(key);
-      this.#start();
-    });
+    const awaited = this.#awaited.get(key) ?? new Awaited(id);
+    this.#awaited.set(key, awaited);
+    awaited.waiters += 1;
+    this.#lookFirst(key);
+    this.#start();
+    try {
+      return await orAborted(awaited.ended, signal);
+    } finally {
+      awaited.waiters -= 1;
+      if (awaited.waiters === 0 && this.#awaited.get(key) === awaited) this.#awaited.delete(key);
+      this.#endIfIdle();
+    }
   }
 
   #start(): void {
@@ -145,13 +136,13 @@ export class EndWatcher {
   }
 
   #fail(fault: Fault): void {
-    for (const key of [...this.#awaited.keys()]) this.#settle(key, (waiter) => waiter.reject(fault));
+    for (const key of [...this.#awaited.keys()]) this.#settle(key, (awaited) => awaited.reject(fault));
   }
 
-  #settle(key: string, how: (waiter: Waiter) => void): void {
+  #settle(key: string, how: (awaited: Awaited) => void): void {
     const awaited = this.#awaited.get(key);
     this.#awaited.delete(key);
-    for (const waiter of awaited?.waiters ?? []) how(waiter);
+    if (awaited) how(awaited);
     this.#endIfIdle();
   }
 
@@ -218,7 +209,7 @@ export class EndWatcher {
       for (const { _id, ended } of found as readonly Looked[]) {
         const key = keyOf(_id);
         known.add(key);
-        if (ended) this.#settle(key, (waiter) => waiter.resolve(ended));
+        if (ended) this.#settle(key, (awaited) => awaited.resolve(ended));
       }
       for (const key of keys) if (this.#awaited.has(key) && !known.has(key)) this.#settleMissing(key);
     } catch (error) {
@@ -233,8 +224,8 @@ export class EndWatcher {
 
   #settleMissing(key: string): void {
     const id = String(this.#awaited.get(key)?.id);
-    const missing = new Fault('not_found', `There is no request ${id} (any more)`, { kind: 'terminal' });
-    this.#settle(key, (waiter) => waiter.reject(missing));
+    const missing = new Fault('not_found', `There is no request ${id} (any more)`);
+    this.#settle(key, (awaited) => awaited.reject(missing));
   }
 
   // The change stream
@@ -262,8 +253,7 @@ export function clientFault(error: unknown, doing: string): Fault {
   const name = error instanceof Error ? error.name : '';
   if (/^Mongo(NotConnected|ClientClosed|TopologyClosed)/.test(name)) return clientClosed(error);
   if (!isPassing(error) && /^Mongo(Network|ServerSelection|PoolCleared)/.test(name)) {
-    const text = `MongoDB did not answer while ${doing}`;
-    return new Fault('mongodb_unavailable', text, { kind: 'retryable', cause: error });
+    return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, { cause: error });
   }
   return toMongoFault(error, doing);
 }

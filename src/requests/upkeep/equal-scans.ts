@@ -4,16 +4,13 @@ import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { databaseOf, stateIds, stateOf } from '../../mongo/sync-state.js';
 import {
-  createdAt,
-  expireAt,
+  endWith,
   type Filter,
   isDue,
   isPending,
-  leaseOver,
   literal,
   replaceFields,
   type Retention,
-  withoutEnd,
 } from '../expressions.js';
 import type { RequestsObserver } from '../observer.js';
 import { maxAttemptsLimit, type RequestId, requestsOf, type StoredRequest } from '../request.js';
@@ -40,7 +37,7 @@ const mostJoined = 1_000;
 /** Items of a result that are copied to those that ended with it. */
 const copiedItems = 100;
 
-export class Coalescing {
+export class EqualScans {
   constructor(
     private readonly connection: Connection,
     private readonly keep: Retention,
@@ -117,16 +114,7 @@ export class Coalescing {
 
   async #end(waiting: Filter, id: RequestId, result: mongo.BSON.Document): Promise<void> {
     const { modifiedCount: count } = await this.#requests.updateMany({ ...waiting, cancel: { $ne: true } }, [
-      withoutEnd,
-      replaceFields({
-        status: 'coalesced',
-        coalescedInto: literal(id),
-        result: literal(result),
-        createdAt,
-        finishedAt: '$$NOW',
-        expireAt: expireAt('coalesced', this.keep),
-      }),
-      { $unset: [...leaseOver, 'cancel'] },
+      ...endWith('coalesced', this.keep, { coalescedInto: literal(id), result: literal(result) }),
     ]);
     if (count === 0) return;
     this.logger.info({ requestId: id, count }, 'Equal requests ended with this one');

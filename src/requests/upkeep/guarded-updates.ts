@@ -1,5 +1,5 @@
-// One guarded update after the other on whatever a filter finds, told to whoever measures. Every replica does the same at the same time:
-// of two that update a request one finds it changed.
+// Guarded updates: each repeats the filter that found the request. Every replica does the same at the same time, and of two that update one
+// request the second finds it changed.
 import { type Connection, mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -9,10 +9,13 @@ import type { Filter, Pipeline } from '../expressions.js';
 import { commandLabel, type RequestsObserver } from '../observer.js';
 import { isEndStatus, type RequestId, requestsOf, type StoredError, type StoredRequest } from '../request.js';
 
-/** Requests looked at in one go; a chore goes on until there are fewer. */
+/** Requests found at once; an update goes on until there are fewer. */
 const batchSize = 100;
 
-export class Chores {
+/** The update of one request; undefined where it no longer needs one. */
+export type UpdateOf = (guard: Filter) => Promise<Pipeline | undefined>;
+
+export class GuardedUpdates {
   readonly #refusals: Refusals;
 
   constructor(
@@ -23,21 +26,31 @@ export class Chores {
     this.#refusals = new Refusals(logger);
   }
 
-  /** Runs `step` on each request found; counts those it says yes to. One that MongoDB refuses to update is passed over. */
-  async each(
-    filter: Filter,
+  /**
+   * Updates each request that matches both filters, and counts them. One that MongoDB refuses to update is passed over.
+   * @param guard is what the update rests on, and is checked again with it
+   * @param onUpdated is given id, command, status and error code of the request after the update
+   */
+  async all(
+    guard: Filter,
+    only: Filter,
+    update: Pipeline | UpdateOf,
     signal: AbortSignal,
-    step: (id: RequestId) => Promise<boolean>,
+    onUpdated: (request: mongo.BSON.Document) => void = () => undefined,
   ): Promise<number> {
-    let count = 0;
-    for (;;) {
-      const found = await this.requests
-        .find(this.#exceptRefused(filter), { projection: { _id: 1 }, limit: batchSize, singleBatch: true })
-        .toArray();
+    const options = { projection: { _id: 1 }, limit: batchSize, singleBatch: true };
+    for (let count = 0; ;) {
+      const except = { _id: { $nin: this.#refusals.ids() } };
+      const found = await this.requests.find({ $and: [guard, only, except] }, options).toArray();
       let changed = 0;
       for (const { _id } of found) {
-        if (signal.aborted) return count;
-        if (await this.#refusals.unless(_id, () => step(_id))) changed += 1;
+        if (signal.aborted) return count + changed;
+        const updated = await this.#refusals.unless(_id, () =>
+          this.#one({ _id: { $eq: _id }, ...guard }, update),
+        );
+        if (!updated) continue;
+        changed += 1;
+        onUpdated(updated);
       }
       count += changed;
       // Without a change the same ones would be found again.
@@ -46,9 +59,11 @@ export class Chores {
   }
 
   /** The request after the update; null where it does not match any more. */
-  async update(filter: Filter, pipeline: Pipeline): Promise<mongo.BSON.Document | null> {
+  async #one(guard: Filter, update: Pipeline | UpdateOf): Promise<mongo.BSON.Document | null> {
+    const pipeline = typeof update === 'function' ? await update(guard) : update;
+    if (!pipeline) return null;
     const known = { $cond: [{ $in: ['$command', commandNames] }, '$command', 'unknown'] };
-    return this.requests.findOneAndUpdate(filter, pipeline, {
+    return this.requests.findOneAndUpdate(guard, pipeline, {
       returnDocument: 'after',
       projection: { status: 1, command: known, 'error.code': 1 },
     });
@@ -57,10 +72,11 @@ export class Chores {
   /** To be told of a request that an update has ended. */
   ended({ command, status, error }: mongo.BSON.Document): void {
     if (!isEndStatus(status)) return;
-    // What fails here was given its error by a chore.
+    // What fails here was given its error by the update.
     const code = status === 'failed' ? (error as StoredError).code : undefined;
+    const label = commandLabel(command);
     this.observer.requestEnded({
-      command: commandLabel(command),
+      command: label,
       status,
       code,
       seconds: undefined,
@@ -71,11 +87,6 @@ export class Chores {
 
   get requests(): mongo.Collection<StoredRequest> {
     return requestsOf(this.connection);
-  }
-
-  #exceptRefused(filter: Filter): Filter {
-    const ids = this.#refusals.ids();
-    return ids.length === 0 ? filter : { $and: [filter, { _id: { $nin: ids } }] };
   }
 }
 

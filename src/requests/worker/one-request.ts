@@ -3,7 +3,9 @@ import type { Connection } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { pause } from '../../base/waiting.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
-import type { RunEnd } from '../attempt.js';
+import type { AttemptEnd } from '../attempt.js';
+import { laneOf } from '../commands.js';
+import { commandLabel } from '../observer.js';
 import {
   isEndStatus,
   type RequestId,
@@ -12,29 +14,29 @@ import {
   typedRequestsOf,
 } from '../request.js';
 import type { RequestsSettings } from '../steps.js';
-import type { Coalescing } from '../upkeep/equal-scans.js';
-import type { Housekeeping } from '../upkeep/sweep.js';
-import type { Workbench } from './runs.js';
+import type { EqualScans } from '../upkeep/equal-scans.js';
+import type { Sweeper } from '../upkeep/sweep.js';
+import type { Runs } from './runs.js';
 
 export interface RunOnceOptions {
   readonly id: RequestId;
   readonly connection: Connection;
   readonly settings: RequestsSettings;
-  readonly bench: Workbench;
-  readonly housekeeping: Housekeeping;
-  readonly coalescing: Coalescing;
+  readonly runs: Runs;
+  readonly sweeper: Sweeper;
+  readonly equalScans: EqualScans;
   readonly signal: AbortSignal;
 }
 
-/** How often it is looked at while it waits for its time or for another process, at least. */
+/** How often the request is looked at while it waits for its time or for another process, at least. */
 const longestPauseMs = 1_000;
 /** How long MongoDB may stay away. */
 const patienceMs = 60_000;
 
 /** See `RequestWorker.runOnce`. */
 export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocument> {
-  const { id, bench, settings, signal } = options;
-  const onAbort = (): void => bench.release(id);
+  const { id, runs, settings, signal } = options;
+  const onAbort = (): void => runs.release(id);
   signal.addEventListener('abort', onAbort);
   const over = new AbortController();
   const watching = watchForCancel(options, over.signal);
@@ -42,14 +44,14 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
     let answeredMs = performance.now();
     for (;;) {
       signal.throwIfAborted();
-      const step = await takeStep(options).catch((error: unknown) => {
+      const turn = await takeTurn(options).catch((error: unknown) => {
         if (!isPassing(error) || performance.now() - answeredMs > patienceMs) throw error;
         return undefined;
       });
-      if (step) answeredMs = performance.now();
-      if (step?.ended) return step.ended;
-      if (step?.end?.kind === 'waits' && step.end.fatal) throw step.end.fatal;
-      if (step?.end?.kind === 'ended') continue;
+      if (turn) answeredMs = performance.now();
+      if (turn?.request) return turn.request;
+      if (turn?.end?.kind === 'waits' && turn.end.fatal) throw turn.end.fatal;
+      if (turn?.end?.kind === 'ended') continue;
       await pause(Math.min(settings.pollIntervalMs, longestPauseMs), signal);
       signal.throwIfAborted();
     }
@@ -64,34 +66,45 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
 }
 
 /** No change stream tells of a wish to cancel here, and the next renewal may be far. */
-async function watchForCancel({ id, connection, bench }: RunOnceOptions, over: AbortSignal): Promise<void> {
-  const wished = { _id: { $eq: id }, status: 'running', cancel: true };
+async function watchForCancel({ id, connection, runs }: RunOnceOptions, over: AbortSignal): Promise<void> {
+  const cancelled = { _id: { $eq: id }, status: 'running', cancel: true };
   while (await pause(longestPauseMs, over)) {
     const count = await requestsOf(connection)
-      .countDocuments(wished)
+      .countDocuments(cancelled)
       .catch(() => 0); // the renewal tells it
-    if (count > 0) bench.cancel(id);
+    if (count > 0) runs.cancel(id);
   }
 }
 
-interface Step {
-  readonly ended?: SyncRequestDocument;
-  readonly end?: RunEnd | undefined;
+interface Turn {
+  /** Where it has ended. */
+  readonly request?: SyncRequestDocument;
+  /** Of the attempt, where it could be claimed. */
+  readonly end?: AttemptEnd | undefined;
 }
 
-async function takeStep(options: RunOnceOptions): Promise<Step> {
-  const { id, connection, bench, housekeeping, coalescing, signal } = options;
+async function takeTurn({
+  id,
+  connection,
+  runs,
+  sweeper,
+  equalScans,
+  signal,
+}: RunOnceOptions): Promise<Turn> {
   const only = { _id: { $eq: id } };
   const found = await typedRequestsOf(connection).findOne(only, { projection: { batch: 0, ids: 0 } });
-  if (!found) throw new Fault('not_found', `There is no request ${String(id)}`, { kind: 'terminal' });
-  if (isEndStatus(found.status)) return { ended: found };
+  if (!found) throw new Fault('not_found', `There is no request ${String(id)}`);
+  if (isEndStatus(found.status)) return { request: found };
   if (found.waitsFor != null) {
     // There may be no daemon that sees to the other one.
-    await housekeeping.recover(signal, { _id: { $eq: found.waitsFor } });
-    await coalescing.leave(id, found.waitsFor);
+    await sweeper.recover(signal, { _id: { $eq: found.waitsFor } });
+    await equalScans.leave(id, found.waitsFor);
   }
-  await housekeeping.recover(signal, only);
-  await housekeeping.endCancelled(signal, only);
-  await housekeeping.failOdd(signal, only);
-  return { end: await bench.workOn(id, found.command, signal) };
+  await sweeper.recover(signal, only);
+  await sweeper.endCancelled(signal, only);
+  await sweeper.failUnusable(signal, only);
+  const command = commandLabel(found.command);
+  if (command === 'unknown') return {};
+  const run = await runs.claim(laneOf[command], { id, wokenAt: undefined }, signal);
+  return typeof run === 'string' ? {} : { end: await run() };
 }

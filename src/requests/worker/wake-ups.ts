@@ -1,5 +1,5 @@
 // Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the poll finds what it
-// misses. So whatever happens to the stream, it is opened again and nothing is resumed.
+// misses. So the stream keeps no place: whenever it is opened again, the worker looks for anything.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { ChangeStreamFollower, needsReplicaSet, type StreamEnd } from '../../mongo/change-stream.js';
@@ -7,29 +7,29 @@ import { isPassing } from '../../mongo/faults.js';
 import { commandsOf, type LaneName } from '../commands.js';
 import { type RequestId, requestsOf, requestStatuses } from '../request.js';
 
-export type FeedEvent =
+export type WakeUp =
   /** Look for anything: the stream has just been opened, and what happened before is not in it. */
   | { readonly kind: 'opened' }
   | {
       readonly kind: 'pending';
       readonly id: RequestId;
-      /** Where it belongs, when the event tells; `odd` is for no lane. */
-      readonly lane: LaneName | 'odd' | undefined;
+      /** Where it belongs, when the event tells; `unusable` is for no lane. */
+      readonly lane: LaneName | 'unusable' | undefined;
       /** When it began to wait, by the database's clock. */
       readonly wokenAt: Date | undefined;
     }
   | { readonly kind: 'cancel'; readonly id: RequestId };
 
-export interface FeedOptions {
+export interface WakeUpsOptions {
   readonly connection: Connection;
   readonly logger: Logger;
-  readonly onEvent: (event: FeedEvent) => void;
+  readonly onWakeUp: (wakeUp: WakeUp) => void;
 }
 
 /** What the pipeline below projects. */
-interface WakeUp {
+interface RequestEvent {
   readonly documentKey: { readonly _id: RequestId };
-  readonly lane?: LaneName | 'odd';
+  readonly lane?: LaneName | 'unusable';
   readonly cancel?: unknown;
   readonly wallTime?: Date;
 }
@@ -42,11 +42,11 @@ const isOf = (name: LaneName): mongo.BSON.Document => ({ $in: ['$fullDocument.co
 const lane: mongo.BSON.Document = {
   $switch: {
     branches: [
-      { case: { $not: [{ $in: [status, requestStatuses] }] }, then: 'odd' },
+      { case: { $not: [{ $in: [status, requestStatuses] }] }, then: 'unusable' },
       { case: isOf('small'), then: 'small' },
       { case: isOf('scan'), then: 'scan' },
     ],
-    default: 'odd',
+    default: 'unusable',
   },
 };
 
@@ -86,19 +86,19 @@ const pipeline: mongo.BSON.Document[] = [
 /** Long enough for a few requests of 200 a second, short beside the time that one takes. */
 const gatherMs = 12;
 
-export class RequestFeed {
-  #follower: ChangeStreamFollower<WakeUp> | undefined;
+export class WakeUps {
+  #follower: ChangeStreamFollower<RequestEvent> | undefined;
 
-  constructor(private readonly options: FeedOptions) {}
+  constructor(private readonly options: WakeUpsOptions) {}
 
   start(): void {
-    this.#follower ??= new ChangeStreamFollower<WakeUp>({
+    this.#follower ??= new ChangeStreamFollower<RequestEvent>({
       collection: () => requestsOf(this.options.connection),
       pipeline,
       gatherMs,
       isFinal: needsReplicaSet,
-      onOpened: () => this.options.onEvent({ kind: 'opened' }),
-      onEvent: (wakeUp) => this.#wake(wakeUp),
+      onOpened: () => this.options.onWakeUp({ kind: 'opened' }),
+      onEvent: (event) => this.#wake(event),
       onEnded: (end) => this.#tell(end),
     });
   }
@@ -108,9 +108,9 @@ export class RequestFeed {
     this.#follower?.close();
   }
 
-  #wake({ documentKey: { _id: id }, cancel, lane, wallTime }: WakeUp): void {
-    if (cancel === true) this.options.onEvent({ kind: 'cancel', id });
-    else this.options.onEvent({ kind: 'pending', id, lane, wokenAt: wallTime });
+  #wake({ documentKey: { _id: id }, cancel, lane, wallTime }: RequestEvent): void {
+    if (cancel === true) this.options.onWakeUp({ kind: 'cancel', id });
+    else this.options.onWakeUp({ kind: 'pending', id, lane, wokenAt: wallTime });
   }
 
   #tell({ error, isFinal, failures }: StreamEnd): void {
