@@ -293,7 +293,7 @@ describe('a full scan', () => {
     const bench = await openScanBench(
       freshDatabase(),
       { seed: { count: 400 } },
-      { callDeadlineMs: 300, attemptTimeoutMs: 200 },
+      { callDeadlineMs: 2_000, attemptTimeoutMs: 1_500 },
     );
     await bench.scan();
     bench.simulator.delete(String(bench.simulator.listIds()[5]));
