@@ -4,8 +4,8 @@ import { join } from 'node:path';
 
 const maxColumns = 110;
 const minLines = 25;
-/** Entry points, and declarations of which each is one file by design. */
-const maybeShort = /^src\/(main|index)\.ts$|^src\/resources\//;
+/** Entry points, declarations of which each is one file by design, and the reader of package.json, which belongs to no other file. */
+const maybeShort = /^src\/(main|index|base\/version)\.ts$|^src\/resources\//;
 
 const faults = readdirSync('src', { recursive: true })
   .map((name) => join('src', String(name)))

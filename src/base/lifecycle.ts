@@ -2,7 +2,7 @@
 // codes. Besides main.ts the only place that ends the process: at a second signal, and at an uncaught error.
 import { Fault, isFault } from './errors.js';
 import type { Logger } from './logger.js';
-import { withDeadline } from './waiting.js';
+import { firstOf, withDeadline } from './waiting.js';
 
 /** 0: success. 1: a fault. 2: usage or configuration. */
 export type ExitCode = 0 | 1 | 2;
@@ -12,7 +12,7 @@ export type ExitCode = 0 | 1 | 2;
  * for work gives up then. One that takes a quarter longer is left behind. What it throws is logged and makes
  * the exit code 1.
  */
-export type Closer = (withinMs: number) => void | Promise<void>;
+type Closer = (withinMs: number) => void | Promise<void>;
 
 export interface LifecycleOptions {
   readonly logger: Logger;
@@ -25,7 +25,7 @@ export interface LifecycleOptions {
 }
 
 /** The part of `process` that is used. */
-export interface ProcessHost {
+interface ProcessHost {
   on(event: string, listener: (value: unknown) => void): unknown;
   off(event: string, listener: (value: unknown) => void): unknown;
   exit(code: ExitCode): unknown;
@@ -119,7 +119,7 @@ class Stoppable implements Lifecycle {
     const working = work(this).catch((error: unknown) => {
       if (!this.#isStop(error)) this.fail(error);
     });
-    await Promise.race([working, this.untilStop()]);
+    await firstOf([working, this.untilStop()]);
     this.#begin(new Fault('shutdown', 'Done'));
     // The work ends first: it may be about to register what it has just opened.
     await this.#inTime('work', async () => working);

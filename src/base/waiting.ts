@@ -101,3 +101,10 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
     if (onAbort) signal.removeEventListener('abort', onAbort);
   }
 }
+
+/** The first of the promises to settle. The others go on; their rejections count as handled. */
+export const firstOf = <T>(promises: Iterable<T | PromiseLike<T>>): Promise<Awaited<T>> =>
+  Promise.race(promises);
+
+/** Lets the event loop turn once: timers and sockets get their share of a long computation. */
+export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

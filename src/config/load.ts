@@ -19,7 +19,7 @@ import {
 } from './sources.js';
 
 export { formatConfig, maskedConfig } from './print.js';
-export type { Config, SecretPath, SettingPath } from './schema.js';
+export type { Config, SettingPath } from './schema.js';
 
 /**
  * Relative to this module, in src/ or dist/, and not to the working directory: `npx` runs in any directory.

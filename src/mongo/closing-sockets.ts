@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { mongo } from 'mongoose';
+import { firstOf } from '../base/waiting.js';
 
 /** The part of the driver's `Connection`, which is not public, that is used here. */
 interface DriverConnection {
@@ -42,7 +43,7 @@ async function untilClosed(socket: Socket, written: Promise<void>): Promise<void
     else socket.once('close', onClose);
   });
   try {
-    await Promise.race([written, closed]);
+    await firstOf([written, closed]);
   } finally {
     socket.off('close', onClose);
   }

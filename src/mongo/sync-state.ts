@@ -50,8 +50,8 @@ export const durable = {
 } as const;
 
 /**
- * The driver's own database: mongoose's collections would queue commands while MongoDB is away. This file, unlike
- * connection.ts, does not load the driver: the help of the command line does without it.
+ * The driver's own database: mongoose's collections would queue commands while MongoDB is away. This file,
+ * unlike connection.ts, does not load the driver: the help of the command line does without it.
  * @throws Fault where the connection was never opened
  */
 export function databaseOf(connection: Connection): mongo.Db {

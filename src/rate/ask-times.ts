@@ -1,8 +1,10 @@
-// When this process asks MongoDB for slots again: the question should arrive just as a slot can be granted. Times are of
-// `performance.now()`.
+// When this process asks MongoDB for slots again: the question should arrive just as a slot can be granted.
+// Times are of `performance.now()`.
 import type { Turn } from './waiting-call.js';
 
-/** Small calls ask for a slot as soon as it can be granted; scans, which can wait, this long before it is due. */
+/**
+ * Small calls ask for a slot as soon as it can be granted; scans, which can wait, this long before it is due.
+ */
 const scansAskAheadMs = 50;
 /** Spreads the questions of replicas, so that they take turns. */
 const askJitterMs = 20;
@@ -51,12 +53,15 @@ export class AskTimes {
 
 const nameOf = ({ priority, endpoint }: Turn): string => `${priority} ${endpoint}`;
 
-/** Answers that are compared: at a full rate those of the last two seconds, in which clocks do not drift apart. */
+/**
+ * Answers that are compared: at a full rate those of the last two seconds, in which clocks do not drift
+ * apart.
+ */
 const comparedAnswers = 32;
 
 /**
- * How late an answer of MongoDB came. MongoDB read the time in it when it took up the question; the network or a busy process may then have
- * delayed the answer. That delay counts as time that has passed.
+ * How late an answer of MongoDB came. MongoDB read the time in it when it took up the question; the network
+ * or a busy process may then have delayed the answer. That delay counts as time that has passed.
  */
 export class AnswerDelay {
   /** `performance.now()` at an answer less the time in it: smallest where nothing delayed the answer. */
@@ -65,8 +70,8 @@ export class AnswerDelay {
   /**
    * @param time of MongoDB's clock, in an answer
    * @param askedAt `performance.now()`, as `answeredAt`
-   * @returns milliseconds that this answer was delayed more than the quickest recent one; at most the time since the question, also where
-   *   MongoDB's clock was set back
+   * @returns milliseconds that this answer was delayed more than the quickest recent one; at most the time
+   *   since the question, also where MongoDB's clock was set back
    */
   learn(time: number, askedAt: number, answeredAt: number): number {
     this.#behind.push(answeredAt - time);

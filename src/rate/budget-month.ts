@@ -1,5 +1,5 @@
-// Calls of the calendar month (UTC, on MongoDB's clock), counted in the budget's document by the update that grants the slots.
-// A used-up allowance stops scans; small calls go on.
+// Calls of the calendar month (UTC, on MongoDB's clock), counted in the budget's document by the update that
+// grants the slots. A used-up allowance stops scans; small calls go on.
 import type { mongo } from 'mongoose';
 
 /** What the update needs to know of the month. */
@@ -35,7 +35,10 @@ export const callsCounted = (calls: number): mongo.Document => ({
   $set: { 'month.calls': { $add: ['$month.calls', calls] } },
 });
 
-/** Counts the slots that `take` has granted. `take.news` is not 0 once a month over all replicas for each of its levels. */
+/**
+ * Counts the slots that `take` has granted. `take.news` is not 0 once a month over all replicas for each of
+ * its levels.
+ */
 export function slotsCounted({ allowance, unused }: ReadsOfMonth): mongo.Document[] {
   const calls = { $add: ['$month.calls', { $size: '$take.slots' }, -unused] };
   const counted = { $set: { 'month.calls': { $max: [0, calls] } } };

@@ -1,5 +1,6 @@
-// Update pipelines of the budget's document: one takes slots, one slows down. All times are of the server's clock ($$NOW).
-// The algorithm is GCRA: each scope keeps the time its next slot is due, and each slot moves that on by one interval. No bursts.
+// Update pipelines of the budget's document: one takes slots, one slows down. All times are of the server's
+// clock ($$NOW). The algorithm is GCRA: each scope keeps the time its next slot is due, and each slot moves
+// that on by one interval. No bursts.
 import type { mongo } from 'mongoose';
 import { isUsedUp, monthBegun, noReads, type ReadsOfMonth, slotsCounted } from './budget-month.js';
 import type { Limits } from './limits.js';
@@ -22,7 +23,9 @@ const minMsBetweenCuts = 1_000;
 const maxBlockMs = 300_000;
 /** Longest wait that a clock set back may cause. */
 const maxStepMs = 60_000;
-/** Covers the rounding of milliseconds since 1970 in a double: no window of a second holds one slot too many. */
+/**
+ * Covers the rounding of milliseconds since 1970 in a double: no window of a second holds one slot too many.
+ */
 const roundingMs = 0.001;
 
 type Expression = mongo.Document | string | number;
@@ -49,8 +52,8 @@ const intervalNow = (path: string, rate: number): Expression =>
 /** When the scope's next slot is due, never before now. */
 function dueNow(path: string, rate: number): Expression {
   const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, maxBlockMs] }] };
-  // Without a rate, the stored time only says when a slot was last taken. It can be later than $$NOW, which is when this update began:
-  // others may have been applied before it.
+  // Without a rate, the stored time only says when a slot was last taken. It can be later than $$NOW, which
+  // is when this update began: others may have been applied before it.
   if (rate === 0) return { $max: [nowMs, notBlocked] };
   const maxAheadMs = horizonMs + Math.max(maxStepMs, 1_000 / rate / minFactor);
   const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, maxAheadMs] }] };
@@ -65,7 +68,10 @@ export interface StoredSlots {
   readonly inFlight: number;
   /** Of the allowance: 1 where these slots made it 80 % used, 2 where they used it up. */
   readonly news?: 0 | 1 | 2;
-  /** When the next slot is due: of the whole account, and of each endpoint in the order in which they first occur. */
+  /**
+   * When the next slot is due: of the whole account, and of each endpoint in the order in which they first
+   * occur.
+   */
   readonly whole: number;
   readonly each: readonly number[];
   /** How far ahead a slot is granted that leaves out earlier ones. */
@@ -75,8 +81,8 @@ export interface StoredSlots {
 }
 
 /**
- * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the horizon. Leaves `StoredSlots` in
- * `take` of the document, and counts what it grants in `month`.
+ * Takes a slot for each of `wants` (names of endpoints, the most urgent first) where one is due within the
+ * horizon. Leaves `StoredSlots` in `take` of the document, and counts what it grants in `month`.
  */
 export function takePipeline(
   wants: readonly string[],
@@ -133,8 +139,9 @@ function isOtherRecent(endpoints: readonly string[]): Expression {
 }
 
 /**
- * The earliest slot that a call can still use, `{ endpoint, want, at }`; of two at the same time the more urgent one. So an endpoint that
- * has to wait leaves earlier slots to the others. `want` is -1 where there is none within the horizon.
+ * The earliest slot that a call can still use, `{ endpoint, want, at }`; of two at the same time the more
+ * urgent one. So an endpoint that has to wait leaves earlier slots to the others. `want` is -1 where there is
+ * none within the horizon.
  */
 function nextSlot(): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });

@@ -1,5 +1,6 @@
-// The budget of calls that all replicas share: one document of sync_state, updated atomically on MongoDB's clock. A slot whose answer is
-// lost stays unused; no slot is granted twice. Times are MongoDB's, in milliseconds since 1970.
+// The budget of calls that all replicas share: one document of sync_state, updated atomically on MongoDB's
+// clock. A slot whose answer is lost stays unused; no slot is granted twice. Times are MongoDB's, in
+// milliseconds since 1970.
 import type { mongo } from 'mongoose';
 import { againOnDuplicate } from '../mongo/faults.js';
 import { type StateDocument, stateIds } from '../mongo/sync-state.js';
@@ -16,8 +17,8 @@ import {
 
 export interface Budget {
   /**
-   * Takes slots for calls of the named endpoints, the most urgent first, and counts them as calls of this month. No slot is further ahead
-   * than `horizonMs`. Throws the driver's errors: the caller asks again.
+   * Takes slots for calls of the named endpoints, the most urgent first, and counts them as calls of this
+   * month. No slot is further ahead than `horizonMs`. Throws the driver's errors: the caller asks again.
    */
   take(endpoints: readonly string[], rates: Rates, reads?: ReadsOfMonth): Promise<TakenSlots>;
   /** Counts calls of this month that were made without a slot. */

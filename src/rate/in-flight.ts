@@ -1,19 +1,20 @@
-// Permits for the calls that this process has in flight. Scans leave some of them to small calls, more where there are more small calls.
-// A refusal of Stripe for concurrency halves the permits; they come back one by one.
+// Permits for the calls that this process has in flight. Scans leave some of them to small calls, more where
+// there are more small calls. A refusal of Stripe for concurrency halves the permits; they come back one by
+// one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
 
 const minMsBetweenCuts = 1_000;
 const msUntilPermitReturns = 10_000;
 /**
- * The first call of a process goes alone, until it has ended or for this long. Connecting delays it: calls right behind it would arrive
- * together with it, faster than the rate.
+ * The first call of a process goes alone, until it has ended or for this long. Connecting delays it: calls
+ * right behind it would arrive together with it, faster than the rate.
  */
 const maxMsAlone = 1_000;
 
 /**
- * Scans leave one permit more than small calls recently held at once, at most half. A page may take seconds; until then the small calls
- * share what is left.
+ * Scans leave one permit more than small calls recently held at once, at most half. A page may take seconds;
+ * until then the small calls share what is left.
  * @param mostSmall permits that small calls recently held at once
  */
 const forScansOf = (permits: number, mostSmall = 0): number => {

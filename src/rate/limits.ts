@@ -1,5 +1,6 @@
-// The limits of a key, per second and at once: the settings, where `auto` depends on the key's mode. The automatic values are well below
-// Stripe's own limits (https://docs.stripe.com/rate-limits), which the user's other traffic shares.
+// The limits of a key, per second and at once: the settings, where `auto` depends on the key's mode. The
+// automatic values are well below Stripe's own limits (https://docs.stripe.com/rate-limits), which the user's
+// other traffic shares.
 import type { Config } from '../config/schema.js';
 
 export interface Limits {
@@ -17,8 +18,8 @@ const automatic = {
 } as const satisfies Record<string, Omit<Limits, 'maxInFlight'>>;
 
 /**
- * Permits for each call per second of an endpoint: enough to use the whole rate while answers take half a second. The automatic rates give
- * 8 in live mode and 4 in a sandbox; a higher rate gives more.
+ * Permits for each call per second of an endpoint: enough to use the whole rate while answers take half a
+ * second. The automatic rates give 8 in live mode and 4 in a sandbox; a higher rate gives more.
  */
 const inFlightPerRate = 0.8;
 const minInFlight = 4;
@@ -48,7 +49,10 @@ function inFlightFor({ callsPerSecond, callsPerSecondPerEndpoint }: Omit<Limits,
   return Math.min(largestInFlight, Math.max(minInFlight, most));
 }
 
-/** Why Stripe limited a call: `Stripe-Rate-Limited-Reason` (https://docs.stripe.com/rate-limits), a lock, or no known reason. */
+/**
+ * Why Stripe limited a call: `Stripe-Rate-Limited-Reason` (https://docs.stripe.com/rate-limits), a lock, or
+ * no known reason.
+ */
 export const rateLimitReasons = [
   'global-rate',
   'endpoint-rate',

@@ -1,4 +1,5 @@
-// How many list calls should be in flight at once: as many as the rate starts while one of them is answered, and some to spare.
+// How many list calls should be in flight at once: as many as the rate starts while one of them is answered,
+// and some to spare.
 import type { Limits } from './limits.js';
 import type { RateLimiter } from './rate-limiter.js';
 

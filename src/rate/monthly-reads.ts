@@ -1,5 +1,6 @@
-// The calls of the calendar month, as this process adds to them and learns of them: what it hands over to be counted, and the fault that
-// scans meet when the allowance is used up. The count itself lies behind the port Budget, shared by all replicas.
+// The calls of the calendar month, as this process adds to them and learns of them: what it hands over to be
+// counted, and the fault that scans meet when the allowance is used up. The count itself lies behind the port
+// Budget, shared by all replicas.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { Budget, Month } from './budget.js';
@@ -33,7 +34,10 @@ export class MonthlyReads {
     this.allowance = options.allowance;
   }
 
-  /** What is sent along with a question for slots. If the answer is lost, too many calls are counted: the safe side. */
+  /**
+   * What is sent along with a question for slots. If the answer is lost, too many calls are counted: the safe
+   * side.
+   */
   takeUnused(calls: readonly WaitingCall[]): ReadsOfMonth {
     const firstScan = calls.findIndex(({ turn }) => turn.priority === 'scan');
     const unused = this.#unused;

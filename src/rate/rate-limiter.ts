@@ -1,5 +1,5 @@
-// This process's half of the rate limiter. Each call starts when it holds a permit of this process and a slot of the budget that all
-// replicas share. Small calls go before those of scans.
+// This process's half of the rate limiter. Each call starts when it holds a permit of this process and a slot
+// of the budget that all replicas share. Small calls go before those of scans.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { backoffMs, withDeadline } from '../base/waiting.js';
@@ -33,7 +33,10 @@ export interface RateLimiterOptions {
 const maxCallsPerAsk = 128;
 /** A slot expires this long after it was due. */
 const slotUsableMs = 50;
-/** If MongoDB's answer takes longer than this, the next question does not wait for it: slots would expire unused. */
+/**
+ * If MongoDB's answer takes longer than this, the next question does not wait for it: slots would expire
+ * unused.
+ */
 const msBetweenOpenAsks = 40;
 const maxOpenAsks = 4;
 /** A later answer of MongoDB is ignored; its slots stay unused. */
@@ -73,7 +76,10 @@ export class RateLimiter {
     this.#maxSlotsPerEndpoint = Math.ceil((rate * horizonMs) / 1_000) + 1;
   }
 
-  /** Calls per second over all replicas, as Stripe's refusals left it when this process last took a slot; undefined: unlimited. */
+  /**
+   * Calls per second over all replicas, as Stripe's refusals left it when this process last took a slot;
+   * undefined: unlimited.
+   */
   get callsPerSecond(): number | undefined {
     return this.#callsPerSecond || undefined;
   }
@@ -84,10 +90,11 @@ export class RateLimiter {
   }
 
   /**
-   * Runs the task, which makes one HTTP call, when its slot is due. The task is given the reading of MongoDB's clock that came with the slot.
-   * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where MongoDB gives no slots and
-   *   `stripe_rate_limited` otherwise; for scans `read_allowance_used` while the month's allowance is used up; `shutdown` once closed;
-   *   what the task throws
+   * Runs the task, which makes one HTTP call, when its slot is due. The task is given the reading of
+   * MongoDB's clock that came with the slot.
+   * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where MongoDB gives
+   *   no slots and `stripe_rate_limited` otherwise; for scans `read_allowance_used` while the month's
+   *   allowance is used up; `shutdown` once closed; what the task throws
    */
   async schedule<T>(turn: Turn, task: (reading: ClockReading) => Promise<T>): Promise<T> {
     turn.signal.throwIfAborted();
@@ -110,7 +117,10 @@ export class RateLimiter {
     }
   }
 
-  /** Stripe answered 429: slows all replicas down in the scope that the reason names, this process's calls in flight at once. */
+  /**
+   * Stripe answered 429: slows all replicas down in the scope that the reason names, this process's calls in
+   * flight at once.
+   */
   refused(endpoint: string, reason: RateLimitReason, retryAfterMs = 0): void {
     const isConcurrency = reason === 'global-concurrency' || reason === 'endpoint-concurrency';
     const isLock = reason === 'resource-specific' || reason === 'lock-timeout';
@@ -168,7 +178,10 @@ export class RateLimiter {
     this.#nextDispatch = setTimeout(() => this.#dispatch(), Math.ceil(next - now));
   }
 
-  /** The calls that may ask now, small ones first, each with a permit; of an endpoint no more than could be granted. */
+  /**
+   * The calls that may ask now, small ones first, each with a permit; of an endpoint no more than could be
+   * granted.
+   */
   #nextCalls(now: number): WaitingCall[] {
     const calls: WaitingCall[] = [];
     const perEndpoint = new Map<string, number>();

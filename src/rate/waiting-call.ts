@@ -1,4 +1,5 @@
-// A call that waits for its slot, until it may start, its signal aborts, its deadline passes or the limiter closes.
+// A call that waits for its slot, until it may start, its signal aborts, its deadline passes or the limiter
+// closes.
 import type { ClockReading } from '../mongo/clock.js';
 import type { CallPriority } from '../sync/ports.js';
 
@@ -20,9 +21,13 @@ export interface GrantedSlot {
 }
 
 export class WaitingCall {
-  /** Resolves when the call may start; rejects with the signal's reason or with what the call was refused for. */
+  /**
+   * Resolves when the call may start; rejects with the signal's reason or with what the call was refused for.
+   */
   readonly started: Promise<ClockReading>;
-  /** Whether it holds a permit: from the time a slot is asked for until none was granted, or the call is over. */
+  /**
+   * Whether it holds a permit: from the time a slot is asked for until none was granted, or the call is over.
+   */
   hasPermit = false;
   /** Whether it has a slot that it has not used yet. */
   hasSlot = false;
@@ -48,8 +53,9 @@ export class WaitingCall {
   }
 
   /**
-   * Starts the call when its slot is due; until then it can still be refused. Where this process was busy until the slot had expired,
-   * `onMissed` is called instead, once: late calls would start together with later ones, faster than the rate.
+   * Starts the call when its slot is due; until then it can still be refused. Where this process was busy
+   * until the slot had expired, `onMissed` is called instead, once: late calls would start together with
+   * later ones, faster than the rate.
    */
   grant({ dueAt, usableUntil, reading }: GrantedSlot, onMissed: () => void): void {
     if (this.#isOver) return;

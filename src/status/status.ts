@@ -5,7 +5,7 @@ import { isFault } from '../base/errors.js';
 import { isUnauthorized } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
 import type { ObjectCounts } from '../mirror/mirror.js';
-import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { stateIds, stateOf } from '../mongo/sync-state.js';
 import { type BudgetState, readBudget } from '../rate/budget.js';
 import { countDue, oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';

@@ -1,4 +1,5 @@
-// The only way to Stripe: waits for a slot, makes the call, judges its answer, and retries while that can help.
+// The only way to Stripe: waits for a slot, makes the call, judges its answer, and retries while that can
+// help.
 import { setMaxListeners } from 'node:events';
 import type Stripe from 'stripe';
 import { Fault, isFault, reportError } from '../base/errors.js';
@@ -212,8 +213,9 @@ export interface RetryOptions {
 }
 
 /**
- * The one retry loop around calls to Stripe: exponential backoff with full jitter, never sooner than Stripe asks. It ends when an attempt
- * is done or must not be repeated, or when the next one would begin after the deadline.
+ * The one retry loop around calls to Stripe: exponential backoff with full jitter, never sooner than Stripe
+ * asks. It ends when an attempt is done or must not be repeated, or when the next one would begin after the
+ * deadline.
  * @throws the last verdict's Fault
  */
 export async function withRetries<T>(

@@ -1,5 +1,6 @@
-// What a failed call means: for its retries, for the request behind it (a Fault), for the rate and for the metrics. Only this file decides.
-// Messages are ours: of Stripe's answer they hold only codes and ids, no headers, bodies or texts.
+// What a failed call means: for its retries, for the request behind it (a Fault), for the rate and for the
+// metrics. Only this file decides. Messages are ours: of Stripe's answer they hold only codes and ids, no
+// headers, bodies or texts.
 import Stripe from 'stripe';
 import { Fault, type FaultCode, type FaultKind } from '../base/errors.js';
 import { type RateLimitReason, rateLimitReasons } from '../rate/limits.js';
@@ -20,7 +21,10 @@ export interface Verdict {
 export interface Refusal {
   readonly kind: 'refused';
   readonly status: number;
-  /** Class of the SDK's error, such as StripeInvalidRequestError; undefined where the body was not an error of Stripe. */
+  /**
+   * Class of the SDK's error, such as StripeInvalidRequestError; undefined where the body was not an error of
+   * Stripe.
+   */
   readonly type: string | undefined;
   /** https://docs.stripe.com/error-codes */
   readonly code: string | undefined;

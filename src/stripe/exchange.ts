@@ -1,9 +1,11 @@
-// One HTTP request to Stripe and its answer. The official SDK builds the request and makes the errors; this file sends it over connections
-// of its own. The SDK does nothing by itself: no retries, no telemetry, no key inside it.
+// One HTTP request to Stripe and its answer. The official SDK builds the request and makes the errors; this
+// file sends it over connections of its own. The SDK does nothing by itself: no retries, no telemetry, no key
+// inside it.
 import type { Socket } from 'node:net';
 import Stripe from 'stripe';
 import { buildConnector, Client } from 'undici';
 import { Fault } from '../base/errors.js';
+import { firstOf } from '../base/waiting.js';
 import type { Config } from '../config/schema.js';
 import type { SendOptions } from '../resources/resource.js';
 import { type Proxy, type ProxyFailure, proxyFor } from './proxy.js';
@@ -74,8 +76,8 @@ export class StripeClient {
   }
 
   /**
-   * Runs `send`, which has the SDK make one HTTP request with the given options, until it is answered, aborted or out of time.
-   * Never rejects.
+   * Runs `send`, which has the SDK make one HTTP request with the given options, until it is answered,
+   * aborted or out of time. Never rejects.
    */
   async exchange(
     send: (options: SendOptions) => Promise<unknown>,
@@ -90,7 +92,7 @@ export class StripeClient {
     let error: unknown;
     try {
       if (signal.aborted) abort();
-      await Promise.race([attempt.failed, send({ headers: { [attemptHeader]: id } })]);
+      await firstOf([attempt.failed, send({ headers: { [attemptHeader]: id } })]);
     } catch (thrown) {
       error = thrown;
     } finally {
@@ -157,8 +159,9 @@ class Attempt {
       const { 'stripe-notice': _, ...kept } = answer.headers as AnswerHeaders; // a header that is absent has no entry
       this.status = answer.statusCode;
       this.headers = kept;
-      // From bytes, decoded once. The SDK's own client joins the text chunk by chunk. Beyond Latin-1 that makes strings of 150 KB which only
-      // full garbage collections free: 36 of them in 2,000 pages, this way 2.
+      // From bytes, decoded once. The SDK's own client joins the text chunk by chunk. Beyond Latin-1 that
+      // makes strings of 150 KB which only full garbage collections free: 36 of them in 2,000 pages, this way
+      // 2.
       this.body = await answer.body.json();
       this.#connection = undefined;
       return new ResponseForSdk(answer.statusCode, kept, this.body);

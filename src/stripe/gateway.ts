@@ -22,7 +22,10 @@ export interface StripeReader {
 }
 
 export interface StripeGateway extends StripeReader {
-  /** Calls per second over all replicas, as Stripe's refusals left it when this process last asked; undefined: unlimited. */
+  /**
+   * Calls per second over all replicas, as Stripe's refusals left it when this process last asked; undefined:
+   * unlimited.
+   */
   effectiveRate(): number | undefined;
   /** Calls per second over all replicas that the settings allow; 0: unlimited. */
   readonly configuredRate: number;

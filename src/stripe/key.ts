@@ -1,5 +1,5 @@
-// The API key in use. A key file is read again and again, so that rotating the key needs no restart. A new key is used only after the
-// given check has found that it belongs to the same account and mode.
+// The API key in use. A key file is read again and again, so that rotating the key needs no restart. A new
+// key is used only after the given check has found that it belongs to the same account and mode.
 import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
@@ -146,8 +146,8 @@ const msBetweenTrials = 20_000;
 const everything = '*';
 
 /**
- * Holds calls back that would only be refused again: after a 401 all of them, after a 403 those to its endpoint. One call in 20 seconds
- * tries whether the key is accepted again.
+ * Holds calls back that would only be refused again: after a 401 all of them, after a 403 those to its
+ * endpoint. One call in 20 seconds tries whether the key is accepted again.
  */
 export class KeyGate {
   readonly #closed = new Map<string, { fault: Fault; nextTrialAt: number }>();
@@ -206,7 +206,10 @@ const heldBackFault = (fault: Fault, waitMs: number): Fault =>
     ...(fault.kind === 'retryable' && { retryAfterMs: Math.ceil(waitMs) }),
   });
 
-/** Why a key is refused: the closed list of the metric. The first two are of the key in use, the others of a new key. */
+/**
+ * Why a key is refused: the closed list of the metric. The first two are of the key in use, the others of a
+ * new key.
+ */
 export const keyRefusals = [
   'key_refused',
   'permission_denied',

@@ -25,7 +25,10 @@ export const callOutcomes = [
 export type CallOutcome = (typeof callOutcomes)[number];
 
 export interface StripeObserver extends LimiterObserver {
-  /** One attempt ended, this many seconds after it started. `endpoint` is a label such as `GET /v1/customers/{id}`. */
+  /**
+   * One attempt ended, this many seconds after it started. `endpoint` is a label such as `GET
+   * /v1/customers/{id}`.
+   */
   callFinished(call: {
     readonly endpoint: string;
     readonly outcome: CallOutcome;

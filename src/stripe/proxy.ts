@@ -1,5 +1,6 @@
-// The egress proxy on the way to Stripe, as the environment names it, and tunnels through it. What a proxy answers is never taken for an
-// answer of Stripe. Its credentials are in no message and on no property that printing shows.
+// The egress proxy on the way to Stripe, as the environment names it, and tunnels through it. What a proxy
+// answers is never taken for an answer of Stripe. Its credentials are in no message and on no property that
+// printing shows.
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
@@ -45,7 +46,8 @@ export class Proxy {
   }
 
   /**
-   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also where what it returns was destroyed.
+   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also where
+   * what it returns was destroyed.
    */
   open(authority: string, callBack: (tunnel: Tunnel) => void): { destroy(): unknown } {
     const { protocol, hostname, port } = this.#url;
@@ -82,8 +84,8 @@ export class Proxy {
 }
 
 /**
- * The proxy for calls to this URL, by HTTPS_PROXY or ALL_PROXY and NO_PROXY, lower case first. None for plain HTTP, which only a simulator
- * speaks.
+ * The proxy for calls to this URL, by HTTPS_PROXY or ALL_PROXY and NO_PROXY, lower case first. None for plain
+ * HTTP, which only a simulator speaks.
  * @throws a fatal Fault `invalid_config` where the address is not of an HTTP proxy
  */
 export function proxyFor(url: URL): Proxy | undefined {

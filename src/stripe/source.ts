@@ -1,4 +1,5 @@
-// One kind of Stripe object as the sync reads it: checks ids before they are sent and answers before they are believed.
+// One kind of Stripe object as the sync reads it: checks ids before they are sent and answers before they are
+// believed.
 import { Fault } from '../base/errors.js';
 import type { ListParams, Resource } from '../resources/resource.js';
 import {

@@ -16,7 +16,7 @@ export interface ByIdsOptions {
 }
 
 /** Calls that the ids take at least, and calls that a full scan would take. */
-export interface Cost {
+interface Cost {
   readonly calls: number;
   readonly scanCalls: number;
 }

@@ -1,4 +1,5 @@
-// `requests list`: one line per request, newest first. Queries use the index on `_id`, or on status and command.
+// `requests list`: one line per request, newest first. Queries use the index on `_id`, or on status and
+// command.
 import type { mongo } from 'mongoose';
 import type { Filter } from '../../requests/expressions.js';
 import { requestedByCron, type RequestStatus, requestStatuses } from '../../requests/request.js';

@@ -2,7 +2,7 @@
 // their pages, writers reconcile them.
 import { EventEmitter, once } from 'node:events';
 import { TaskGroup } from '../../base/task-group.js';
-import { orAborted } from '../../base/waiting.js';
+import { firstOf, orAborted } from '../../base/waiting.js';
 import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Mirror, Source } from '../ports.js';
 import type { Plan, Window } from './plan.js';
@@ -166,7 +166,7 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
 
   startWalks();
   while (walks.size > 0) {
-    await Promise.race(walks);
+    await firstOf(walks);
     startWalks();
   }
   signal.throwIfAborted();

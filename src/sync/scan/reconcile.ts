@@ -1,6 +1,6 @@
 // Reconciles a run of pages of one window with the mirror. One read of heads in the same interval of
 // `created` tells which objects are new, changed, unchanged and missing.
-import { setImmediate } from 'node:timers/promises';
+import { nextTurn } from '../../base/waiting.js';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
 import { failedItem, type ItemResult } from '../outcome.js';
@@ -45,7 +45,7 @@ export async function reconcile(
   for (const page of pages) {
     for (const read of toReads(page.objects, page, 'list')) reads.set(read.id, read);
     // Hashing a page takes a while: other work of this process waits for one page, not for a run.
-    await setImmediate();
+    await nextTurn();
   }
 
   const isLast = pages.at(-1)?.isLast ?? false;
