@@ -16,7 +16,7 @@ import { databaseOf, openConnection } from './mongo/connection.js';
 import { stateOf } from './mongo/sync-state.js';
 import { createLimiterState } from './rate/budget.js';
 import { limitsFor } from './rate/limits.js';
-import { type Exclusively, exclusivelyBy, ScanLease } from './requests/scan-lease.js';
+import { type Exclusively, ScanLease } from './requests/scan-lease.js';
 import { customer } from './resources/customer.js';
 import { createStripeGateway, type StripeGateway, type StripeReader } from './stripe/gateway.js';
 import type { StripeObserver } from './stripe/observer.js';
@@ -156,7 +156,7 @@ function assemble(options: ServicesOptions, db: mongoose.mongo.Db): Omit<Service
     removals: config.removals,
     concurrency: limitsFor(config.stripe, livemode).maxInFlight,
     settleWithinMs: Math.min(longestSettlingMs, config.shutdown.timeoutMs * settlingShare),
-    exclusively: exclusivelyBy(new ScanLease(connection, owner, leaseMs), leaseMs),
+    exclusively: new ScanLease(connection, owner, leaseMs).exclusively,
   };
   return services;
 }

@@ -1,5 +1,6 @@
-// Follows a change stream and opens it again whenever it ends. Cheap when much happens: the server is not asked for each event by itself.
-// It asks of the driver nothing but a shape, for users of the library bring their own version.
+// Follows a change stream and opens it again whenever it ends. Cheap when much happens: the server is not
+// asked for each event by itself. It needs nothing of the driver but a shape, for users of the library bring
+// their own version.
 import { backoffMs, pause } from '../base/waiting.js';
 import { hasCode } from './faults.js';
 
@@ -14,7 +15,10 @@ export interface FollowedStream {
   close(): Promise<void>;
 }
 
-/** Where a stream begins: after this event. `startAfter` also passes the end of a stream whose collection was dropped. */
+/**
+ * Where a stream begins: after this event. `startAfter` also passes the end of a stream whose collection was
+ * dropped.
+ */
 export type StreamPosition = { readonly resumeAfter: unknown } | { readonly startAfter: unknown };
 
 /** Why a stream ended that nobody closed. */
@@ -32,21 +36,30 @@ export interface ChangeStreamOptions<Event> {
   readonly collection: () => { watch(pipeline?: object[], options?: object): FollowedStream };
   readonly pipeline: readonly object[];
   /**
-   * Keeps its place: begins here (undefined: now), and each later stream where the one before ended. Then a place that the server no longer has
-   * ends it for good. Without this option each stream begins with what happens from its opening on.
+   * Keeps its place: begins here (undefined: now), and each later stream where the one before ended. Then a
+   * place that the server no longer has ends it for good. Without this option each stream begins with what
+   * happens from its opening on.
    */
   readonly resume?: { readonly from: StreamPosition | undefined };
-  /** Where much happens: how long the server may gather events before it is asked again, in milliseconds. By default it may not. */
+  /**
+   * Where much happens: how long the server may gather events before it is asked again, in milliseconds. By
+   * default it may not.
+   */
   readonly gatherMs?: number;
   /**
-   * The event as the pipeline projects it, with its `_id`, and where to resume after it. The next one is told when this has resolved. What it
-   * throws ends the stream.
+   * The event as the pipeline projects it, with its `_id`, and where to resume after it. The next one is told
+   * when this has resolved. What it throws ends the stream.
    */
   readonly onEvent: (event: Event, resumeToken: unknown) => void | Promise<void>;
-  /** The server has answered for the first time. Without `resume` what happened before is in no stream: look for it. */
+  /**
+   * The server has answered for the first time. Without `resume` what happened before is in no stream: look
+   * for it.
+   */
   readonly onOpened?: () => void;
   readonly onEnded?: (end: StreamEnd) => void;
-  /** Errors that opening again does not mend; by default a server without change streams, and a user without the right. */
+  /**
+   * Errors that end it for good; by default a server without change streams, and a user without the right.
+   */
   readonly isFinal?: (error: unknown) => boolean;
 }
 
@@ -61,7 +74,9 @@ const isPositionLost = (error: unknown): boolean =>
   hasCode(error, 'changeStreamFatalError') ||
   hasCode(error, 'invalidResumeToken');
 
-/** Between two openings, counted from the first of them. A stream that has lived for longer did not fail soon. */
+/**
+ * Between two openings, counted from the first of them. A stream that has lived for longer did not fail soon.
+ */
 const reopening = { baseMs: 1_000, maxMs: 4_000 } as const;
 /** Events that come so soon after the last ones are many. */
 const busyMs = 50;
@@ -85,18 +100,21 @@ export class ChangeStreamFollower<Event extends object = object> {
     return this.#isOpen;
   }
 
-  /** Behind all that has been told, and behind what the pipeline left out since; undefined before the server's first answer. */
+  /**
+   * Behind all that has been told, and behind what the pipeline left out since; undefined before the server's
+   * first answer.
+   */
   get position(): StreamPosition | undefined {
     return this.#position;
   }
 
   /**
-   * Nothing is told after the call. The look at the stream that is under way takes the server up to a second and is not waited for: the cursor
-   * is closed after it, or with the client.
+   * Nothing is told after the call. The look at the stream that is under way takes the server up to a second
+   * and is not waited for: the cursor is closed after it, or with the client.
    */
   close(): void {
-    // The stream itself is not closed here. With a look under way the driver may end the session before it has told the server to end the cursor,
-    // which then stays open for minutes.
+    // The stream itself is not closed here. With a look under way the driver may end the session before it
+    // has sent killCursors. Then the cursor stays open on the server for minutes.
     this.#closing.abort();
     this.#isOpen = false;
   }
@@ -157,7 +175,8 @@ export class ChangeStreamFollower<Event extends object = object> {
       const { resumeToken } = stream;
       if (event !== null) await onEvent(event, resumeToken);
       if (resumeToken != null) this.#position = { startAfter: resumeToken };
-      // More of the same answer is here. After the last event of an answer a stream resumes from where the server has looked, no more from the event
+      // More of the same answer is here. After the last event of an answer a stream resumes from where the
+      // server has looked, no more from the event
       // (https://github.com/mongodb/specifications/blob/master/source/change-streams/change-streams.md#updating-the-cached-resume-token).
       if (event === null || resumeToken === event._id) continue;
       const isBusy = gatherMs > 0 && performance.now() - cameMs < busyMs;

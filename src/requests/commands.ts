@@ -5,7 +5,10 @@ import { z } from 'zod';
 import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
-/** What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is judged one by one when run. */
+/**
+ * What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is
+ * judged one by one when run.
+ */
 export type SyncCommand =
   | { readonly command: 'syncAll' }
   | { readonly command: 'syncByIds'; readonly ids: readonly StripeId[] }
@@ -15,7 +18,10 @@ export type SyncCommand =
       readonly observedAt: Date | undefined;
     }
   | { readonly command: 'softDelete'; readonly stripeId: StripeId }
-  /** `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its hexadecimal digits. */
+  /**
+   * `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its
+   * hexadecimal digits.
+   */
   | { readonly command: 'approveRemovals'; readonly request: string };
 
 export type CommandName = SyncCommand['command'];
@@ -155,8 +161,8 @@ function nameOf(request: mongo.ObjectId | string): string {
 }
 
 /**
- * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request was inserted; never after the
- * claim. All three by the database's clock or earlier.
+ * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request
+ * was inserted; never after the claim. All three by the database's clock or earlier.
  */
 export function observedAtOf(
   { observedAt }: { readonly observedAt: Date | undefined },

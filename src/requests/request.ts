@@ -1,4 +1,5 @@
-// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types and numbers only.
+// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types
+// and numbers only.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { databaseOf } from '../mongo/connection.js';
@@ -28,10 +29,15 @@ export const endStatuses = requestStatuses.filter(
 export const isEndStatus = (status: unknown): status is EndStatus =>
   endStatuses.some((end) => end === status);
 
-/** Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes along the index. */
+/**
+ * Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes
+ * along the index.
+ */
 export const keyHolders = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'] as const;
 
-/** Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it. */
+/**
+ * Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it.
+ */
 export const requestedByCron = 'cron';
 
 /** Most ids or entries of one request. */
@@ -50,7 +56,10 @@ export const historyLength = 10;
 /** Users may choose an `_id` of another type: it is handed on as it is, and its methods are never called. */
 export type RequestId = mongo.ObjectId;
 
-/** Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one and writes nothing. */
+/**
+ * Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one
+ * and writes nothing.
+ */
 export interface Lease {
   readonly owner: string;
   readonly fence: number;
@@ -79,7 +88,9 @@ export interface StoredProgress {
   readonly updatedAt: Date;
 }
 
-/** Why a request ended as `failed`. `faults` has one sentence for each fault of a request that does not parse. */
+/**
+ * Why a request ended as `failed`. `faults` has one sentence for each fault of a request that does not parse.
+ */
 export interface StoredError extends ErrorReport {
   readonly faults?: readonly string[];
   /** What the last attempt ended with, where the attempts were used up. */

@@ -1,4 +1,5 @@
-// As much of the driver as users of the queue must bring: their own `mongodb` may be another version than ours, so nothing is asked for but shape.
+// As much of the driver as users of the queue must bring: their own `mongodb` may be another version than
+// ours, so nothing is asked for but shape.
 import type { FollowedStream } from '../../mongo/change-stream.js';
 
 /** A `Db` of the `mongodb` driver, or `connection.db` of mongoose. */
