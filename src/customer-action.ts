@@ -41,7 +41,7 @@ export class StripeCustomerAction {
 
   private constructor(services: Services) {
     this.#services = services;
-    this.#operations = new Operations(services);
+    this.#operations = new Operations(services, customer.object);
   }
 
   /**

@@ -9,7 +9,7 @@ import type { LoadedConfig } from './config/load.js';
 import { startHttpServer } from './http/server.js';
 import { createMetrics } from './metrics/metrics.js';
 import { stateOf } from './mongo/sync-state.js';
-import { Operations, runnerOf } from './operations.js';
+import { runnerOf } from './operations.js';
 import { RequestWorker } from './requests/worker/worker.js';
 import { startSchedule } from './schedule/schedule.js';
 import { openServices } from './services.js';
@@ -65,7 +65,7 @@ export async function runDaemon(
     connection,
     settings: config.requests,
     feed: config.requests.changeStream,
-    runner: runnerOf(new Operations(services)),
+    runner: runnerOf(services),
     logger,
     owner,
     onFatal: (fault) => lifecycle.fail(fault),

@@ -20,7 +20,7 @@ export type { ConfigOptions } from './config/load.js';
 export { requests, type ResultOptions } from './requests/client/client.js';
 export type { EndedRequest } from './requests/client/end-watcher.js';
 export { requestJsonSchema, type JsonSchema } from './requests/json-schema.js';
-export type { RequestsDatabase } from './requests/client/database.js';
+export type { RequestsDatabase } from './requests/client/end-watcher.js';
 export type {
   CommandInput,
   EndStatus,

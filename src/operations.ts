@@ -1,11 +1,11 @@
-// What can be done with a Stripe account's customers, over opened services: each operation is a thin call
-// into src/sync. Scans and approvals take no lease: the caller holds it.
+// What can be done with one kind of a Stripe account's objects, over opened services: each operation is a
+// thin call into src/sync. Scans and approvals take no lease: the caller holds it.
 import { randomUUID } from 'node:crypto';
 import { assertNever, Fault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
 import type { CommandRunner } from './requests/attempt.js';
 import { observedAtOf } from './requests/commands.js';
-import type { Services } from './services.js';
+import type { ObjectServices, Services } from './services.js';
 import { syncBatch } from './sync/batch.js';
 import { softDelete, syncByIds } from './sync/by-ids.js';
 import { dryRunOf, readOnlyScanState, volatileScanState } from './sync/dry-run.js';
@@ -44,13 +44,14 @@ export interface ScanActionOptions extends ActionOptions {
 
 /** All methods throw Faults, and the signal's reason on abort. */
 export class Operations {
-  readonly #services: Services;
+  readonly #services: Services & ObjectServices;
 
-  constructor(services: Services) {
-    this.#services = services;
+  /** @param object kind of Stripe object that the operations are about */
+  constructor(services: Services, object: string) {
+    this.#services = { ...services, ...services.of(object) };
   }
 
-  /** Syncs one customer that the caller holds. */
+  /** Syncs one object that the caller holds. */
   async sync(held: object, options: BatchOptions = {}): Promise<ItemResult> {
     return only(await this.syncBatch([held], options));
   }
@@ -75,7 +76,7 @@ export class Operations {
     if (removalsHeld !== undefined && options.dryRun !== true) {
       this.#loggerFor(options).warn(
         { removalsHeld, heldFor: requestId },
-        'Too many customers disappeared at once: their removals are held until approveRemovals',
+        'Too many objects disappeared at once: their removals are held until approveRemovals',
       );
     }
     options.onEnd?.(report);
@@ -148,15 +149,16 @@ function checkedId(id: unknown): StripeId {
 }
 
 function only({ items: [item] }: SyncResult): ItemResult {
-  if (!item) throw new Fault('internal', 'One customer gave no result');
+  if (!item) throw new Fault('internal', 'One object gave no result');
   return item;
 }
 
 /**
  * Runs the command of a request; each command is one operation. For a scan the worker holds the scan lease.
  */
-export const runnerOf = (operations: Operations): CommandRunner => ({
+export const runnerOf = (services: Services): CommandRunner => ({
   async run(command, context) {
+    const operations = new Operations(services, command.object);
     const { signal, dryRun, logger } = context;
     const options = {
       signal,

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import mongoose from 'mongoose';
-import { isFault, reportError } from './base/errors.js';
+import { Fault, isFault, reportError } from './base/errors.js';
 import type { Logger } from './base/logger.js';
 import { serviceName } from './base/version.js';
 import { pause } from './base/waiting.js';
@@ -17,8 +17,9 @@ import { openConnection } from './mongo/connection.js';
 import { databaseOf, stateOf } from './mongo/sync-state.js';
 import { createBudget } from './rate/budget.js';
 import { type Limits, limitsFor } from './rate/limits.js';
-import { type Exclusively, exclusivelyBy, ScanLease } from './requests/scan-lease.js';
-import { customer } from './resources/customer.js';
+import { type Exclusively, ScanLease } from './requests/scan-lease.js';
+import { mainResource, resources } from './resources/registry.js';
+import type { Resource } from './resources/resource.js';
 import { createStripeGateway, type StripeGateway, type StripeReader } from './stripe/gateway.js';
 import type { StripeObserver } from './stripe/observer.js';
 import { checkBinding } from './sync/binding.js';
@@ -46,6 +47,13 @@ export interface Services extends Opened {
   readonly close: () => Promise<void>;
 }
 
+/** One kind of Stripe object: where it is read, mirrored, and where its scans keep their state. */
+export interface ObjectServices {
+  readonly source: Source;
+  readonly mirror: Mirror;
+  readonly scanState: ScanState;
+}
+
 interface Opened {
   readonly connection: mongoose.Connection;
   readonly db: mongoose.mongo.Db;
@@ -53,9 +61,8 @@ interface Opened {
   readonly owner: string;
   readonly logger: Logger;
   readonly gateway: StripeGateway;
-  readonly source: Source;
-  readonly mirror: Mirror;
-  readonly scanState: ScanState;
+  /** What belongs to one kind of object. @throws Error for a kind that is not in the registry */
+  readonly of: (object: string) => ObjectServices;
   readonly clock: SharedClock;
   readonly removals: RemovalLimits;
   /** The budget of calls to Stripe over all replicas. */
@@ -138,7 +145,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
   const gateway = createStripeGateway({
     config: config.stripe,
     readKey,
-    verifyKey: (candidate, signal) => bind(options, { db, mirror }, candidate, signal),
+    verifyKey: (candidate, signal) => bind(options, { db, of }, candidate, signal),
     budget: createBudget(state),
     clock,
     observer,
@@ -146,12 +153,24 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
   });
   const { livemode } = gateway;
   const { apiVersion } = config.stripe;
-  const mirror = createMirror({
-    db,
-    collection: customer.collection,
-    stamp: { apiVersion, livemode },
-    observer,
+  const servicesOf = (resource: Resource): ObjectServices => ({
+    source: gateway.source(resource),
+    mirror: createMirror({
+      db,
+      collection: resource.collection,
+      stamp: { object: resource.object, apiVersion, livemode },
+      observer,
+    }),
+    scanState: createScanState(state, resource.object),
   });
+  const byObject = new Map<string, ObjectServices>(
+    resources.map((resource) => [resource.object, servicesOf(resource)]),
+  );
+  const of = (object: string): ObjectServices => {
+    const found = byObject.get(object);
+    if (!found) throw new Fault('internal', `No kind of object is named ${object}`);
+    return found;
+  };
   const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const { leaseMs } = config.requests;
   const { maxInFlight, ...rates } = limitsFor(config.stripe, livemode);
@@ -161,15 +180,13 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     owner,
     logger,
     gateway,
-    source: gateway.source(customer),
-    mirror,
-    scanState: createScanState(state, customer.object),
+    of,
     clock,
     removals: config.removals,
     rates,
     concurrency: maxInFlight,
     settleWithinMs: Math.min(maxSettlingMs, config.shutdown.timeoutMs * settlingShare),
-    exclusively: exclusivelyBy(new ScanLease(connection, owner, leaseMs), leaseMs),
+    exclusively: new ScanLease(connection, owner, leaseMs).exclusively,
   };
 }
 
@@ -191,15 +208,15 @@ async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<vo
 /** Refuses a key of another account or mode than the database's. */
 async function bind(
   { config }: ServicesOptions,
-  { db, mirror }: Pick<Opened, 'db' | 'mirror'>,
+  { db, of }: Pick<Opened, 'db' | 'of'>,
   reader: StripeReader,
   signal: AbortSignal,
 ): Promise<void> {
   await checkBinding({
-    source: reader.source(customer),
+    source: reader.source(mainResource),
     account: (how) => reader.account(how),
     store: createBindingStore(stateOf(db)),
-    mirror,
+    mirror: of(mainResource.object).mirror,
     expectedAccountId: config.stripe.accountId,
     signal,
   });

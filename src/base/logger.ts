@@ -36,7 +36,7 @@ export function createLogger(settings: LogSettings, output: LogOutput = 'stdout'
     },
     destinationOf(settings.format, output),
   );
-  // eslint-disable-next-line @typescript-eslint/unbound-method -- called below with the logger it is called on
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called below on its logger
   const { child } = logger;
   // pino passes bindings of children to no formatter; children inherit this method.
   logger.child = function safeChild(this: Logger, bindings, options) {

@@ -1,6 +1,6 @@
 // Opens everything that runs requests, for `--in-process`.
 import type mongoose from 'mongoose';
-import { Operations, runnerOf } from '../operations.js';
+import { runnerOf } from '../operations.js';
 import { RequestWorker } from '../requests/worker/worker.js';
 import { openServices } from '../services.js';
 import type { CommandSettings, RequestWork } from './session.js';
@@ -21,7 +21,7 @@ export async function openWorker(
   const worker = new RequestWorker({
     connection,
     settings: config.requests,
-    runner: runnerOf(new Operations(services)),
+    runner: runnerOf(services),
     logger: workLogger,
     owner: services.owner,
     onFatal: () => undefined, // runOnce throws the fault

@@ -1,6 +1,7 @@
 // Turns the events of all parts into metrics. Each part names its events; here each event is one line.
 import type { MirrorObserver } from '../mirror/mirror.js';
 import type { RequestsObserver } from '../requests/observer.js';
+import { mainResource } from '../resources/registry.js';
 import type { ScheduleObserver } from '../schedule/schedule.js';
 import type { StripeObserver } from '../stripe/observer.js';
 import { outcomes } from '../sync/outcome.js';
@@ -9,13 +10,20 @@ import type { Instruments } from './instruments.js';
 
 export type MetricsObserver = RequestsObserver & StripeObserver & ScheduleObserver & MirrorObserver;
 
-/** `object` is the kind of Stripe object that the requests are about. */
-export function createObserver(to: Instruments, object = 'customer'): MetricsObserver {
+export function createObserver(to: Instruments): MetricsObserver {
   return {
     requestClaimed: ({ lane, waitSeconds }) =>
       to.request_wait_seconds.observe(seriesOf('request_wait_seconds', { lane }), waitSeconds),
 
-    requestEnded({ command, status, code = 'internal', seconds, result, count }) {
+    requestEnded({
+      command,
+      status,
+      code = 'internal',
+      seconds,
+      result,
+      object = mainResource.object,
+      count,
+    }) {
       to.requests_total.inc(seriesOf('requests_total', { command, status }), count);
       if (status === 'failed') {
         to.request_failures_total.inc(seriesOf('request_failures_total', { code }), count);
@@ -24,7 +32,9 @@ export function createObserver(to: Instruments, object = 'customer'): MetricsObs
         to.request_duration_seconds.observe(seriesOf('request_duration_seconds', { command }), seconds);
       }
       if (!result) return;
-      for (const outcome of outcomes) to.objects_total.inc({ object, outcome }, result[outcome]);
+      for (const outcome of outcomes) {
+        to.objects_total.inc(seriesOf('objects_total', { object, outcome }), result[outcome]);
+      }
     },
 
     scanProgressed(ratio) {

@@ -113,14 +113,14 @@ function rejection(cause: unknown, operation: MirrorOperation | undefined): Mirr
     return {
       kind: 'rejected',
       code: 'document_too_large',
-      message: 'The customer is larger than a MongoDB document may be (16 MB)',
+      message: 'The object is larger than a MongoDB document may be (16 MB)',
     };
   }
   const name = cause instanceof Error ? cause.name : 'error';
   return {
     kind: 'rejected',
     code: 'write_rejected',
-    message: `The customer cannot be stored in MongoDB: ${name}`,
+    message: `The object cannot be stored in MongoDB: ${name}`,
   };
 }
 

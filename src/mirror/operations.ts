@@ -6,6 +6,8 @@ import type { SyncStamp } from './model.js';
 
 /** The part of the stamp that is the same in all writes of a daemon. */
 export interface WriteStamp {
+  /** Stripe's name of the kind of object. */
+  readonly object: string;
   readonly apiVersion: string;
   readonly livemode: boolean;
 }
@@ -32,7 +34,10 @@ const observedBefore = ({ id, observed }: MirrorWrite) => ({
  * The operation of a write. The guard is in its filter: a lost race matches nothing, or is a duplicate key on
  * insert.
  */
-export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteStamp): MirrorOperation {
+export function toOperation(
+  write: MirrorWrite,
+  { object, apiVersion, livemode }: WriteStamp,
+): MirrorOperation {
   const { id, observed, source } = write;
   const stamp = { observed: { from: observed.from, to: observed.to }, apiVersion, livemode, source };
   switch (write.kind) {
@@ -63,7 +68,11 @@ export function toOperation(write: MirrorWrite, { apiVersion, livemode }: WriteS
     case 'merge':
       return update(observedBefore(write), mergeStage(write, stamp), true);
     case 'confirm_deleted':
-      return update({ _id: id, '_sync.deletedBy': { $ne: 'stripe' } }, confirmStage(id, stamp), true);
+      return update(
+        { _id: id, '_sync.deletedBy': { $ne: 'stripe' } },
+        confirmStage({ id, object }, stamp),
+        true,
+      );
     case 'mark_deleted':
       return update(
         { _id: id, '_sync.deletedAt': { $exists: false } },
@@ -87,8 +96,13 @@ function mergeStage(write: Extract<MirrorWrite, { kind: 'merge' }>, stamp: objec
   return { $replaceWith: { $cond: [isStored, '$$ROOT', stamped] } };
 }
 
+interface Tombstone {
+  readonly id: StripeId;
+  readonly object: string;
+}
+
 /** The last known fields stay. Where nothing is stored, Stripe's own answer becomes the tombstone. */
-function confirmStage(id: StripeId, stamp: object): mongo.Document {
+function confirmStage({ id, object }: Tombstone, stamp: object): mongo.Document {
   const sync = {
     $mergeObjects: [
       '$_sync',
@@ -96,7 +110,7 @@ function confirmStage(id: StripeId, stamp: object): mongo.Document {
       { writtenAt: '$$NOW', deletedAt: '$$NOW', deletedBy: 'stripe' },
     ],
   };
-  const tombstone = { $literal: { _id: id, id, object: 'customer', deleted: true } };
+  const tombstone = { $literal: { _id: id, id, object, deleted: true } };
   const isUnknown = { $eq: [{ $type: '$_sync' }, 'missing'] };
   const fields = { $cond: [isUnknown, { $mergeObjects: [tombstone, '$$ROOT'] }, '$$ROOT'] };
   return { $replaceWith: { $mergeObjects: [fields, { _sync: sync }] } };

@@ -1,5 +1,5 @@
 // Follows a change stream and opens it again whenever it ends. Cheap when much happens: the server is not
-// asked for each event by itself. It asks of the driver nothing but a shape, for users of the library bring
+// asked for each event by itself. It needs nothing of the driver but a shape, for users of the library bring
 // their own version.
 import { backoffMs, pause } from '../base/waiting.js';
 import { hasCode } from './faults.js';
@@ -58,8 +58,7 @@ export interface ChangeStreamOptions<Event> {
   readonly onOpened?: () => void;
   readonly onEnded?: (end: StreamEnd) => void;
   /**
-   * Errors that opening again does not mend; by default a server without change streams, and a user without
-   * the right.
+   * Errors that end it for good; by default a server without change streams, and a user without the right.
    */
   readonly isFinal?: (error: unknown) => boolean;
 }
@@ -115,7 +114,7 @@ export class ChangeStreamFollower<Event extends object = object> {
    */
   close(): void {
     // The stream itself is not closed here. With a look under way the driver may end the session before it
-    // has told the server to end the cursor, which then stays open for minutes.
+    // has sent killCursors. Then the cursor stays open on the server for minutes.
     this.#closing.abort();
     this.#isOpen = false;
   }
@@ -177,8 +176,8 @@ export class ChangeStreamFollower<Event extends object = object> {
       if (event !== null) await onEvent(event, resumeToken);
       if (resumeToken != null) this.#position = { startAfter: resumeToken };
       // More of the same answer is here. After the last event of an answer a stream resumes from where the
-      // server has looked, no more from the event
-      // (https://github.com/mongodb/specifications/blob/master/source/change-streams/change-streams.md#updating-the-cached-resume-token).
+      // server has looked, no longer from the event: MongoDB's specification of change streams, "Updating the
+      // Cached Resume Token" (https://github.com/mongodb/specifications).
       if (event === null || resumeToken === event._id) continue;
       const isBusy = gatherMs > 0 && performance.now() - cameMs < busyMs;
       if (isBusy) await pause(gatherMs, signal);

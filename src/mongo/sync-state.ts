@@ -20,7 +20,9 @@ export const stateIds = {
   /** Slots, reductions of the rate and calls of the month: src/rate/budget.ts */
   rateLimiter: 'rate-limiter',
   /** Which replica may scan: src/requests/scan-lease.ts */
-  scanLease: (object: string) => `scan-lease:${object}`,
+  // One lease for the scans of all kinds: its name is from the time when there was one, and older replicas
+  // know it.
+  scanLease: 'scan-lease:customer',
   /** The run and checkpoint of the scan: src/mirror/scan-state.ts, as the next four */
   scan: (object: string) => `scan:${object}`,
   /** When the last complete scan ended. */

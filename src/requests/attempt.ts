@@ -1,4 +1,4 @@
-// One attempt at one request: it holds the lease, writes progress, notices a wish to cancel, and writes the verdict.
+// One attempt at one request: holds the lease, writes progress, obeys a wish to cancel, writes the verdict.
 import { Fault, isFault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { endWaits, pause } from '../base/waiting.js';
@@ -45,7 +45,7 @@ export class Attempt {
   readonly #logger: Logger;
   #attempt: number;
   #leaseUntilMs: number;
-  /** Apart from the signal: an attempt that is being stopped for another reason may still lose its lease. */
+  /** Apart from the signal: an attempt that is being stopped may still lose its lease. */
   #loss: Fault | undefined;
   #hasNews = false;
   #isCheckpointNew = false;
@@ -75,13 +75,16 @@ export class Attempt {
     this.#abort.abort(new Fault('shutdown', 'The process that ran it was stopped'));
   }
 
-  /** Runs the command and writes the verdict. Never throws: what cannot be written is found again when the lease has run out. */
+  /**
+   * Runs the command and writes the verdict. Never throws: what cannot be written is found again when the
+   * lease has run out.
+   */
   async make(): Promise<AttemptEnd> {
     const { runner } = this.dependencies;
     const stop = new AbortController();
     const watch = this.#watchLease(stop.signal);
     const heartbeat = this.#keepLease(stop.signal);
-    // Of small ones there may be hundreds a second, and their end has a line.
+    // There may be hundreds of small requests a second, and their end has a line.
     const isOneOfMany = laneOf[this.claimed.command.command] === 'small' && this.#attempt === 1;
     this.#logger[isOneOfMany ? 'debug' : 'info']('Request started');
     const startedMs = performance.now();
@@ -132,7 +135,10 @@ export class Attempt {
     if (this.#loss) throw this.#loss;
   }
 
-  /** Renews every third of the lease, and once a second while there is news. A failed try is repeated until the lease has run out. */
+  /**
+   * Renews every third of the lease, and once a second while there is news. A failed try is repeated until
+   * the lease has run out.
+   */
   async #keepLease(signal: AbortSignal): Promise<void> {
     const { leaseMs } = this.dependencies.steps.settings;
     const everyMs = leaseMs / 3;
@@ -163,7 +169,7 @@ export class Attempt {
       this.secondLease?.renew() ?? true,
     ]);
     if (holding === 'lost' || !isSecondHeld) {
-      this.#lose('The request was taken over, set back or removed while it ran');
+      this.#lose('The request was taken over, requeued or removed while it ran');
       return;
     }
     if (attempts !== undefined) this.#isCheckpointNew = false;
@@ -171,7 +177,10 @@ export class Attempt {
     if (holding === 'cancel') this.cancel();
   }
 
-  /** Gives the attempt up when its lease has run out by our own monotonic clock: from then on somebody else may hold it. */
+  /**
+   * Gives the attempt up when its lease has run out by our own monotonic clock: from then on somebody else
+   * may hold it.
+   */
   async #watchLease(signal: AbortSignal): Promise<void> {
     for (;;) {
       const leftMs = this.#leaseUntilMs - performance.now();
@@ -198,12 +207,13 @@ export class Attempt {
     });
     this.#logThrown(outcome);
     try {
-      if (verdict.kind === 'lost' || (await this.#write(verdict)) === 'lost') return this.#lost();
-      return this.#tell(verdict, seconds);
+      if (verdict.kind !== 'lost' && (await this.#write(verdict)) !== 'lost')
+        return this.#tell(verdict, seconds);
+      this.#logger.warn('Request lost to another holder, nothing written');
     } catch (error) {
       this.#logger.error({ err: error }, 'The verdict on the request could not be written');
-      return { kind: 'lost' };
     }
+    return { kind: 'lost' };
   }
 
   async #write(verdict: Exclude<Verdict, { kind: 'lost' }>): Promise<Holding> {
@@ -217,9 +227,11 @@ export class Attempt {
   #tell(verdict: Exclude<Verdict, { kind: 'lost' }>, seconds: number): AttemptEnd {
     if (verdict.kind === 'finish') {
       const { status, result, error } = verdict.ending;
+      const { object } = this.claimed.command;
       const command = commandLabel(this.claimed.command.command);
       const code = error?.code;
-      this.dependencies.observer.requestEnded({ command, status, code, seconds, result, count: 1 });
+      const event = { command, status, code, seconds, result, object, count: 1 };
+      this.dependencies.observer.requestEnded(event);
       const counts = result && { ...result, items: undefined };
       const level = status === 'failed' ? 'warn' : 'info';
       this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
@@ -230,11 +242,6 @@ export class Attempt {
     else if (kind === 'retry') this.#logger.warn({ delayMs, error }, 'Request will be tried again');
     else this.#logger.warn({ delayMs, error }, 'Request held');
     return { kind: 'waits', delayMs, fatal: kind === 'release' ? verdict.fatal : undefined };
-  }
-
-  #lost(): AttemptEnd {
-    this.#logger.warn('Request lost to another holder, nothing written');
-    return { kind: 'lost' };
   }
 
   /** An error that nobody classified is a defect: its stack is worth a line. */
@@ -248,7 +255,7 @@ export class Attempt {
 const abortReason = (signal: AbortSignal): Fault | undefined =>
   signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
 
-// What the worker asks of whoever does the commands' work. daemon.ts joins the two.
+// What the worker asks of the code that does a command's work. daemon.ts joins the two.
 export interface CommandContext {
   readonly requestId: RequestId;
   /** 1, 2, … */
@@ -261,13 +268,14 @@ export interface CommandContext {
   /** Its lines name the request. */
   readonly logger: Logger;
   /**
-   * Aborted with a `Fault`: `cancelled` and `shutdown` leave time for a last checkpoint; after `lease_lost` the request
-   * is somebody else's.
+   * Aborted with a `Fault`: `cancelled` and `shutdown` leave time for a last checkpoint; after `lease_lost`
+   * the request is somebody else's.
    */
   readonly signal: AbortSignal;
   /**
-   * To be asked right before anything is written to the mirror: throws the Fault `lease_lost` once somebody else may work on the request.
-   * The signal alone does not do: a process that stood still gets MongoDB's and Stripe's answers before its own timers.
+   * To be asked right before anything is written to the mirror: throws the Fault `lease_lost` once somebody
+   * else may work on the request. The signal alone does not do: a process that stood still gets MongoDB's and
+   * Stripe's answers before its own timers.
    */
   assertHeld(): void;
   onProgress(progress: Progress): void;
@@ -277,8 +285,9 @@ export interface CommandContext {
 
 export interface CommandRunner {
   /**
-   * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails), fatal (nothing will work in this
-   * process); on abort the signal's reason. What was done until then may be attached with `withResult`.
+   * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails), fatal
+   * (nothing will work in this process); on abort the signal's reason. What was done until then may be
+   * attached with `withResult`.
    */
   run(command: SyncCommand, context: CommandContext): Promise<SyncResult>;
 }
@@ -295,7 +304,10 @@ const windowMs = 30_000;
 /** Speed of a shorter time says nothing. */
 const shortestMs = 500;
 
-/** Keeps the reports of one attempt. A resumed scan begins with what was done before, which is no speed of this attempt. */
+/**
+ * Keeps the reports of one attempt. A resumed scan begins with what was done before, which is no speed of
+ * this attempt.
+ */
 export class ProgressMeter {
   #reports: Report[] = [];
   #latest: Progress | undefined;
@@ -338,6 +350,4 @@ function ratioOf({ done, estimated, ratio }: Progress): number | undefined {
   return known === undefined || Number.isNaN(known) ? undefined : Math.min(1, Math.max(0, known));
 }
 
-function rounded(value: number, digits: number): number {
-  return Number(value.toFixed(digits));
-}
+const rounded = (value: number, digits: number): number => Number(value.toFixed(digits));

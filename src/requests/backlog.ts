@@ -1,5 +1,5 @@
-// How many requests wait, and since when the one that has waited for the longest: the same for the metrics and for people. Every question goes
-// along the index `claim`.
+// The backlog: how many requests are due, and since when the oldest is. Metrics and the command line ask the
+// same. Every query follows the index `claim`.
 import type { mongo } from 'mongoose';
 import { commandNames } from './commands.js';
 import { dueAt, type Filter, isPending } from './expressions.js';
@@ -10,7 +10,7 @@ interface Requests {
   countDocuments(filter: Filter): Promise<number>;
 }
 
-/** Commands of other versions are another's to claim. */
+/** Other versions claim the commands that only they know. */
 const isOurs: Filter = { ...isPending, command: { $in: commandNames } };
 const isPrompt: Filter = { ...isOurs, runAt: null };
 const isDueLater: Filter = {
@@ -18,12 +18,12 @@ const isDueLater: Filter = {
   $expr: { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] },
 };
 
-/** What has been due for the longest is looked for among so many of each kind: neither order is just that of their waiting. */
+/** Index order only approximates waiting order: the oldest is picked from the first 100 of each kind. */
 const lookedAt = 100;
 
 /**
- * Since when the request has been due that has been due for the longest of those that could be claimed; undefined where there is none, or
- * nothing tells. @throws what the driver throws
+ * Since when the oldest claimable request has been due; undefined where there is none, or nothing tells.
+ * @throws what the driver throws
  */
 export async function oldestDueAt(requests: Requests): Promise<Date | undefined> {
   const isTelling = { $or: [{ _id: { $type: 'objectId' } }, { createdAt: { $type: 'date' } }] };

@@ -1,5 +1,5 @@
-// Searches the queue for what waits, and claims it: a single atomic update each, several of them in one command where several are wanted at
-// once. MongoDB's clock decides what is due.
+// Finds requests that wait, and claims them. A claim is one atomic update; claims that are asked for at once
+// go in one command. MongoDB's clock decides what is due.
 import { type Connection, mongo } from 'mongoose';
 import { GroupCommit } from '../base/group-commit.js';
 import { isTooLarge, persistently } from '../mongo/faults.js';
@@ -36,7 +36,10 @@ export interface Claim {
   readonly claimedAt: Date;
   /** When it was inserted, by its ObjectId; never after the claim. */
   readonly insertedAt: Date;
-  /** When it could have been claimed first: insertion, `runAt`, or the end of its last attempt. Undefined where it was set back by hand. */
+  /**
+   * When it could have been claimed first: insertion, `runAt`, or the end of its last attempt. Undefined
+   * where it was set back by hand.
+   */
   readonly dueAt: Date | undefined;
   /** `performance.now()` until which the lease certainly holds. */
   readonly leaseUntilMs: number;
@@ -65,14 +68,14 @@ interface ClaimedDocument {
 
 const claimProjection = { ...quickProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
 
-/** One that is wanted, and the commands that it may be of. */
-interface Wanted {
+/** A request to be claimed, and the commands that it may have. */
+interface ClaimCall {
   readonly id: RequestId;
   readonly commands: readonly string[];
 }
 
 export class Claims {
-  readonly #group = new GroupCommit<Wanted, Claimed | undefined>((wanted) => this.#claimAll(wanted));
+  readonly #group = new GroupCommit<ClaimCall, Claimed | undefined>((calls) => this.#claimAll(calls));
 
   constructor(
     private readonly connection: Connection,
@@ -82,16 +85,17 @@ export class Claims {
   ) {}
 
   /**
-   * Claims this one, if it waits for one of the commands, is due and not cancelled. Not repeated: a claim whose answer was lost is found
-   * again when its lease has run out.
+   * Claims the request if it waits, has one of the commands, is due and not cancelled. A claim is not
+   * repeated: one whose answer was lost is recovered when its lease has run out.
    */
   async claim(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
     return this.#group.run({ id, commands });
   }
 
   /**
-   * Ids of those that wait and could be claimed: the `limit` oldest, and beside them, for neither kind may starve the other, the `limit`
-   * that are due for the longest of those with a `runAt` (asked for, or after a fault). Both searches walk along an index.
+   * Ids of requests that could be claimed. Half are the `limit` oldest without a `runAt`, half the `limit`
+   * with a `runAt` that have been due for the longest, so that neither kind starves the other. Both searches
+   * follow an index.
    */
   async claimable(
     commands: readonly string[],
@@ -111,14 +115,14 @@ export class Claims {
     return ids.flat().flatMap((found) => (found ? [found._id] : []));
   }
 
-  async #claimAll(wanted: readonly Wanted[]): Promise<readonly ReturnType<Claims['claim']>[]> {
-    const [first] = wanted;
-    const isOneKind = wanted.every(({ commands }) => commands === first?.commands);
-    if (!first || wanted.length === 1 || !isOneKind) return wanted.map((each) => this.#claimOne(each));
-    return this.#claimMany(wanted, first.commands);
+  async #claimAll(calls: readonly ClaimCall[]): Promise<readonly ReturnType<Claims['claim']>[]> {
+    const [first] = calls;
+    const isOneKind = calls.every(({ commands }) => commands === first?.commands);
+    if (!first || calls.length === 1 || !isOneKind) return calls.map((each) => this.#claimOne(each));
+    return this.#claimMany(calls, first.commands);
   }
 
-  async #claimOne({ id, commands }: Wanted): Promise<Claimed | undefined> {
+  async #claimOne({ id, commands }: ClaimCall): Promise<Claimed | undefined> {
     const sentAtMs = performance.now();
     const filter = { _id: { $eq: id }, ...isClaimable(commands) };
     const options = { returnDocument: 'after', projection: claimProjection } as const;
@@ -132,18 +136,19 @@ export class Claims {
   }
 
   /**
-   * One command claims what it can, and a second tells what that was: so whatever became of the first one's answer, what it has claimed is
-   * worked on. What it did not come to is claimed one by one; so one that MongoDB refuses to update is in nobody's way.
+   * One command claims what it can, and a second reads what that was. So no claim is lost with the answer of
+   * the first. What a failed command left is claimed one by one, so that a request that MongoDB refuses to
+   * update blocks no other.
    */
   async #claimMany(
-    wanted: readonly Wanted[],
+    calls: readonly ClaimCall[],
     commands: readonly string[],
   ): Promise<readonly ReturnType<Claims['claim']>[]> {
     const sentAtMs = performance.now();
     const mark = new mongo.ObjectId();
-    const isWanted = { _id: { $in: wanted.map(({ id }) => id) } };
+    const areCalled = { _id: { $in: calls.map(({ id }) => id) } };
     const failed = await this.#requests
-      .updateMany({ ...isWanted, ...isClaimable(commands) }, this.#claiming(mark), { hint: { _id: 1 } })
+      .updateMany({ ...areCalled, ...isClaimable(commands) }, this.#claiming(mark), { hint: { _id: 1 } })
       .then(
         () => false,
         () => true,
@@ -151,17 +156,17 @@ export class Claims {
     const found = await persistently('reading what was claimed', () =>
       this.#requests
         .find(
-          { ...isWanted, status: 'running', 'lease.owner': this.owner, 'lease.claim': mark },
+          { ...areCalled, status: 'running', 'lease.owner': this.owner, 'lease.claim': mark },
           { projection: claimProjection },
         )
         .toArray(),
     );
     // The projection above, computed by the pipeline below.
     const claimed = new Map(found.map((each) => [keyOf(each._id), each as unknown as ClaimedDocument]));
-    return wanted.map(async (each) => {
+    return calls.map(async (each) => {
       const key = keyOf(each.id);
       const mine = claimed.get(key);
-      // One that was wanted twice, by its wake-up and by a search, is claimed once.
+      // A wake-up and a search may ask for the same request: it is claimed once.
       claimed.delete(key);
       if (mine) return this.#parse(mine, sentAtMs);
       return failed ? this.#claimOne(each) : undefined;

@@ -2,11 +2,18 @@
 // The union here is the one truth; a new command is one schema, one lane and one case in `commandOf`.
 import { mongo } from 'mongoose';
 import { z } from 'zod';
+import { mainResource, objectNames } from '../resources/registry.js';
 import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
-/** What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is judged one by one when run. */
-export type SyncCommand =
+/**
+ * What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is
+ * judged one by one when run.
+ */
+export type SyncCommand = {
+  /** Stripe's name of the kind of object that it is about. */
+  readonly object: string;
+} & (
   | { readonly command: 'syncAll' }
   | { readonly command: 'syncByIds'; readonly ids: readonly StripeId[] }
   | {
@@ -15,8 +22,12 @@ export type SyncCommand =
       readonly observedAt: Date | undefined;
     }
   | { readonly command: 'softDelete'; readonly stripeId: StripeId }
-  /** `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its hexadecimal digits. */
-  | { readonly command: 'approveRemovals'; readonly request: string };
+  /**
+   * `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its
+   * hexadecimal digits.
+   */
+  | { readonly command: 'approveRemovals'; readonly request: string }
+);
 
 export type CommandName = SyncCommand['command'];
 
@@ -43,8 +54,8 @@ const upperFirst = (sentence: string): string => sentence.slice(0, 1).toUpperCas
 
 const idText = 'an id such as cus_123 (1 to 255 letters, digits, _ or -)';
 const idsText = `a list of 1 to ${maxEntries} ids`;
-const batchText = `a list of 1 to ${maxEntries} customer objects`;
-const entryText = 'a customer object with an id';
+const batchText = `a list of 1 to ${maxEntries} objects`;
+const entryText = 'an object with an id';
 const attemptsText = `a whole number from 1 to ${maxAttemptsLimit}`;
 const text = (max: number) =>
   z.string(`a text of at most ${max} characters`).max(max, `a text of at most ${max} characters`);
@@ -55,6 +66,10 @@ const id = z.string(idText).regex(stripeIdPattern, idText).describe(upperFirst(i
 
 // Drivers of some languages write null for what is not set.
 const options = {
+  object: z
+    .enum(objectNames, `one of ${objectNames.join(', ')}`)
+    .nullish()
+    .describe(`Kind of Stripe object: ${objectNames.join(', ')}; ${mainResource.object} unless given`),
   runAt: date.nullish().describe("A date: not before this time, by MongoDB's clock"),
   dedupeKey: text(maxTextLength)
     .min(1, `a text of 1 to ${maxTextLength} characters`)
@@ -99,14 +114,14 @@ export const optionsSchema = z.object(options);
 export const requestSchema = z.discriminatedUnion('command', [
   z
     .object({ command: z.literal('syncAll'), ...options })
-    .describe('Pages through every customer at Stripe and brings the mirror in line, removals included'),
+    .describe('Pages through every object at Stripe and brings the mirror in line, removals included'),
   z
     .object({
       command: z.literal('syncByIds'),
       ids: z.array(id, idsText).min(1, idsText).max(maxEntries, idsText).describe(upperFirst(idsText)),
       ...options,
     })
-    .describe('Retrieves these customers from Stripe and brings the mirror in line with each'),
+    .describe('Retrieves these objects from Stripe and brings the mirror in line with each'),
   z
     .object({
       command: z.literal('syncBatch'),
@@ -118,33 +133,35 @@ export const requestSchema = z.discriminatedUnion('command', [
       observedAt: date.nullish().describe('A date: when the batch was held to be true'),
       ...options,
     })
-    .describe('Takes customers that the caller holds already; no call to Stripe'),
+    .describe('Takes objects that the caller holds already; no call to Stripe'),
   z
     .object({ command: z.literal('softDelete'), stripeId: id, ...options })
-    .describe('Marks one customer as deleted in the mirror; Stripe is not called'),
+    .describe('Marks one object as deleted in the mirror; Stripe is not called'),
   z
     .object({ command: z.literal('approveRemovals'), request: requestId, ...options })
     .describe('Concludes the removals that a scan has held for approval'),
 ]);
 
 /** The command of a request whose fields have been checked. */
-export function commandOf(input: CommandInput): SyncCommand {
+export function commandOf(input: CommandInput & { readonly object?: string | null }): SyncCommand {
+  const object = input.object ?? mainResource.object;
   // Ids were checked against their pattern: here they get their brand.
   switch (input.command) {
     case 'syncAll':
-      return { command: input.command };
+      return { command: input.command, object };
     case 'syncByIds':
-      return { command: input.command, ids: [...new Set(input.ids)] as StripeId[] };
+      return { command: input.command, object, ids: [...new Set(input.ids)] as StripeId[] };
     case 'syncBatch':
       return {
         command: input.command,
+        object,
         batch: input.batch as readonly StripeObject[],
         observedAt: input.observedAt ?? undefined,
       };
     case 'softDelete':
-      return { command: input.command, stripeId: input.stripeId as StripeId };
+      return { command: input.command, object, stripeId: input.stripeId as StripeId };
     case 'approveRemovals':
-      return { command: input.command, request: nameOf(input.request) };
+      return { command: input.command, object, request: nameOf(input.request) };
   }
 }
 
@@ -155,8 +172,8 @@ function nameOf(request: mongo.ObjectId | string): string {
 }
 
 /**
- * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request was inserted; never after the
- * claim. All three by the database's clock or earlier.
+ * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request
+ * was inserted; never after the claim. All three by the database's clock or earlier.
  */
 export function observedAtOf(
   { observedAt }: { readonly observedAt: Date | undefined },

@@ -1,5 +1,6 @@
-// Pieces of aggregation pipelines that read a request and write it. They run in MongoDB, by its clock, and take no field's type for
-// granted: anybody may have written anything. Constants go in as $literal, for a text that begins with $ would be code.
+// Parts of aggregation pipelines that read and write a request. They run in MongoDB, by its clock. They take
+// no field's type for granted, for anybody may have written anything (docs/adr/0006-forged-documents.md).
+// Constants go in as $literal: a text that begins with $ would be code.
 import type { mongo } from 'mongoose';
 import { type Config, maxLeaseMs } from '../config/schema.js';
 import { readableBytes, type ReadableField, readableFields } from './parse.js';
@@ -36,10 +37,16 @@ function wholeNumber(path: string, min: number, max: number, fallback: Expressio
 
 // Filters
 
-/** Waiting: the status is missing or `pending`. A list that holds `pending` matches too; the claim tells (`oddStatus`). */
+/**
+ * Waiting: the status is missing or `pending`. A list that holds `pending` matches too; the claim tells
+ * (`oddStatus`).
+ */
 export const isPending: Filter = { status: { $in: ['pending', null] } };
 
-/** `runAt` has come, by MongoDB's clock. Types that sort below dates pass, so that they are claimed and refused by name. */
+/**
+ * `runAt` has come, by MongoDB's clock. Types that sort below dates pass, so that they are claimed and
+ * refused by name.
+ */
 export const isDue: Filter = { $expr: { $lte: ['$runAt', '$$NOW'] } };
 
 /** Waiting for one of the commands, due, not cancelled, and no scan that another one runs for. */
@@ -53,7 +60,10 @@ export const isClaimable = (commands: readonly string[]): Filter => ({
 
 /** A lease as daemons write it, of whichever version. */
 export const ownLease: Filter = { 'lease.owner': { $type: 'string' }, 'lease.fence': { $type: 'number' } };
-/** Clocks of two members of a replica set differ a little: a lease that looks slightly too long may be genuine. */
+/**
+ * Clocks of two members of a replica set differ a little: a lease that looks slightly too long may be
+ * genuine.
+ */
 const clockToleranceMs = 60_000;
 
 const isLeaseSoon: Expression = {
@@ -64,7 +74,7 @@ const boundedLeaseEnd: Expression = {
   $cond: [{ $and: [isDate('$lease.expiresAt'), isLeaseSoon] }, '$lease.expiresAt', null],
 };
 
-/** Said to be running, but by nobody who could be: the lease is over, malformed, or longer than any daemon's. */
+/** Its status is running, but its lease is over, malformed, or longer than any daemon's. */
 export const isAbandoned: Filter = {
   status: 'running',
   $or: [
@@ -91,7 +101,10 @@ export const nextFence: Expression = { $add: [soundFence, 1] };
 /** A status that is a list, which a filter on its entries cannot tell from the status itself. */
 export const oddStatus: Expression = { $cond: [{ $isArray: '$status' }, true, '$$REMOVE'] };
 
-/** Attempts begun; none in a new life of a request that had ended. Forged ones are bounded, so none is given for ever. */
+/**
+ * Attempts begun; none of a request that had ended and was set back to pending. Bounded, so that a forged
+ * number gives none for ever.
+ */
 export const attemptsSoFar: Expression = {
   $cond: [isDate('$finishedAt'), 0, wholeNumber('$attempts', 0, 1_000_000, 0)],
 };
@@ -99,7 +112,10 @@ export const attemptsSoFar: Expression = {
 export const maxAttemptsOf = (byDefault: number): Expression =>
   wholeNumber('$maxAttempts', 1, maxAttemptsLimit, byDefault);
 
-/** When it was inserted: what its ObjectId says, or when a daemon first saw it. Never in the future, whatever a client's clock says. */
+/**
+ * When it was inserted: what its ObjectId says, or when a daemon first saw it. Never in the future, whatever
+ * a client's clock says.
+ */
 export const createdAt: Expression = {
   $min: [
     '$$NOW',
@@ -119,15 +135,11 @@ const pastDate = (path: string): Expression => ({
   $cond: [{ $and: [isDate(path), { $lte: [path, '$$NOW'] }] }, path, null],
 });
 
-const historyBytes = 256 * 1024;
-
-/** The history as a daemon wrote it; one that is too long for that starts anew. */
+/**
+ * The history where it is a list; docs/adr/0006-forged-documents.md says why its size is nobody's concern.
+ */
 export const soundHistory: Expression = {
-  $cond: [
-    { $and: [{ $isArray: '$history' }, { $lte: [bytesOf('$history'), historyBytes] }] },
-    { $slice: ['$history', -historyLength] },
-    [],
-  ],
+  $cond: [{ $isArray: '$history' }, { $slice: ['$history', -historyLength] }, []],
 };
 
 /** When its last attempt ended, if a daemon has noted one. */
@@ -145,19 +157,25 @@ const latestStart = (...others: Expression[]): Expression => ({
   ],
 });
 
-/** When it could have been claimed first in this life, as far as the document tells: one that was set back by hand does not say when. */
+/**
+ * When it could have been claimed first in this life, as far as the document tells: one that was set back by
+ * hand does not say when.
+ */
 export const dueAt: Expression = latestStart(createdAt);
 /** The same for a claim, without those that were set back by hand. */
 export const knownDueAt: Expression = { $cond: [isDate('$finishedAt'), '$$REMOVE', dueAt] };
 
-/** When a daemon that cannot tell what it is first saw it waiting: a client's clock may be slow, or the `_id` old. */
+/**
+ * When a daemon that cannot tell what it is first saw it waiting: a client's clock may be slow, or the `_id`
+ * old.
+ */
 export const unknownSince: Expression = {
   $cond: [isDate('$unknownSince'), { $min: ['$unknownSince', '$$NOW'] }, '$$NOW'],
 };
 export const isUndated: Filter = {
   $expr: { $not: [{ $and: [isDate('$unknownSince'), { $lte: ['$unknownSince', '$$NOW'] }] }] },
 };
-/** Nobody has worked on it for ten minutes, or put it off: no running version knows it. */
+/** Nobody has worked on it or delayed it for ten minutes: no running version knows it. */
 export const isUnknownForLong: Filter = {
   $expr: {
     $and: [
@@ -200,8 +218,8 @@ export type Retention = Pick<
 >;
 
 /**
- * When a request that ends now is removed. That it is cron's is taken from `requestedBy`, which users write too: all they
- * can bring about is that a request of theirs that succeeded is kept as shortly as cron's.
+ * When a request that ends now is removed. That it is cron's is taken from `requestedBy`, which users write
+ * too: all they can bring about is that a request of theirs that succeeded is kept as shortly as cron's.
  */
 export function expireAt(status: EndStatus, keep: Retention): Expression {
   const after = (seconds: number): Expression => ({ $add: ['$$NOW', seconds * 1_000] });
@@ -217,7 +235,7 @@ export function expireAt(status: EndStatus, keep: Retention): Expression {
 
 // Stages
 
-/** Fields that an ended request has, or one that waits, and one that begins to run must not. */
+/** Fields of the previous run, cleared when the request is claimed again. */
 const endFields = [
   'finishedAt',
   'expireAt',
@@ -230,10 +248,12 @@ const endFields = [
 ];
 export const withoutEnd: mongo.BSON.Document = { $unset: endFields };
 
-/** Owner and fence stay: they tell who was the last, and what the next fence is. */
+/** Owner and fence stay: they tell who was the last holder, and what the next fence is. */
 export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt', 'lease.claim'];
 
-/** Sets whole top-level fields: $set would merge a document into what is there, and into each entry of a list. */
+/**
+ * Sets whole top-level fields: $set would merge a document into what is there, and into each entry of a list.
+ */
 export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Document => ({
   $replaceWith: { $mergeObjects: ['$$ROOT', fields] },
 });
@@ -260,7 +280,9 @@ function bounded(field: string, bytes: number): Expression {
 /** MongoDB refuses documents above 16 MiB: one that is nearly as large could not take a status any more. */
 const updatableBytes = 15 * 1024 * 1024;
 
-/** Empties a document that could not be updated otherwise. What is left of a field that is too large says so. */
+/**
+ * Empties a document that could not be updated otherwise. What is left of a field that is too large says so.
+ */
 export const makeUpdatable: mongo.BSON.Document = {
   $replaceWith: {
     $cond: [
@@ -297,11 +319,12 @@ export const quickProjection = {
 };
 
 /**
- * What is loaded of a request: the fields that the worker reads, each only up to its size, with the sizes beside them. A request
- * of 16 MB costs the server a look at it and us a few bytes.
+ * What is loaded of a request: the fields that the worker reads, each only up to its size, with the sizes
+ * beside them. A request of 16 MB costs the server a look at it and us a few bytes.
  */
 export const readableProjection = {
-  // As expressions: a plain nested projection would reach into fields of these names that a user may have written.
+  // As expressions: a plain nested projection would reach into fields of these names that a user may have
+  // written.
   body: objectOf(readableFields, (field) => ({
     $cond: [{ $lte: [bytesOf(`$${field}`), readableBytes[field]] }, `$${field}`, '$$REMOVE'],
   })),

@@ -1,4 +1,4 @@
-// The indexes that the queue rests on. They are created where they are missing; none is ever dropped or changed.
+// The indexes of sync_requests. Missing ones are created; none is ever dropped or changed.
 import type { Connection, mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
@@ -7,17 +7,20 @@ import { endStatuses, keyHolders, requestsCollectionName } from './request.js';
 
 /** Partial indexes of this form need MongoDB 6.0. */
 const requestIndexes = [
-  // Serves claiming (oldest first in each lane), the search for abandoned and for odd requests, and the counts by status.
+  // Serves claiming (oldest first in each lane), the search for abandoned and for odd requests, and the
+  // counts by status.
   { name: 'claim', key: { status: 1, command: 1, runAt: 1, _id: 1 } },
-  // Only what has ended is removed: an `expireAt` that a user wrote, or that a request set back to pending still has, does nothing.
+  // Only what has ended is removed: an `expireAt` that a user wrote, or that a request set back to pending
+  // still has, does nothing.
   {
     name: 'expiry',
     key: { expireAt: 1 },
     expireAfterSeconds: 0,
     partialFilterExpression: { status: { $in: endStatuses } },
   },
-  // A key is held while a request waits, runs or is kept after success; one that failed or was cancelled gives it free. Every text is at
-  // least '', and nothing else is: unlike $type, of that MongoDB can tell that a search for a key finds all of it in this index.
+  // A request holds its key while it waits, runs or is kept after success; one that failed or was cancelled
+  // releases the key. The filter is { $gte: '' }, which only texts match: unlike with $type, MongoDB then
+  // knows that a search for a key can use this index.
   {
     name: 'dedupeKey',
     key: { dedupeKey: 1 },
@@ -34,8 +37,8 @@ export const statePlan: CollectionPlan = { name: stateCollectionName, indexes: [
 
 /**
  * Creates what is missing of sync_requests with its indexes, and of sync_state.
- * @throws Fault `mongodb_rejected` where the user lacks the right (fatal), an index of the name is another one, or kept requests
- * share a `dedupeKey`; `mongodb_unavailable`
+ * @throws Fault `mongodb_rejected` where the user lacks the right (fatal), an index of the name is another
+ *   one, or kept requests share a `dedupeKey`; `mongodb_unavailable`
  */
 export async function ensureRequestIndexes(connection: Connection): Promise<readonly Change[]> {
   const changes: Change[] = [];

@@ -1,4 +1,5 @@
-// The JSON Schema of a request, for those who insert one from other languages. Made of the union in commands.ts, never by hand.
+// The JSON Schema of a request, for those who insert one from other languages. Made of the union in
+// commands.ts, never by hand.
 import { z } from 'zod';
 import { requestSchema } from './commands.js';
 
@@ -8,7 +9,8 @@ export interface JsonSchema {
 }
 
 /**
- * The union as zod writes it. Where BSON has a type that JSON has not, `bsonType` stands beside `type`: of a date and an ObjectId.
+ * The union as zod writes it. Where BSON has a type that JSON has not, `bsonType` stands beside `type`: of a
+ * date and an ObjectId.
  */
 export const requestUnion: JsonSchema = z.toJSONSchema(requestSchema, {
   io: 'input',
@@ -31,8 +33,9 @@ function withoutBson(value: unknown): unknown {
 const { $schema, ...union } = requestUnion;
 
 /**
- * What may be inserted into sync_requests, as JSON Schema (draft 2020-12). Fields that it does not name are the user's own. Dates stand as texts,
- * as JSON has them; in MongoDB they are dates. The same as docs/request.schema.json.
+ * What may be inserted into sync_requests, as JSON Schema (draft 2020-12). Fields that it does not name are
+ * the user's own. Dates stand as texts, as JSON has them; in MongoDB they are dates. The same as
+ * docs/request.schema.json.
  */
 export const requestJsonSchema: JsonSchema = {
   $schema,

@@ -1,4 +1,5 @@
-// What happens to requests, for those who measure it. Labels come from closed lists: a user cannot make a new one.
+// What happens to requests, as events for metrics. Labels come from closed lists: a user cannot make a new
+// one.
 import type { ErrorReport } from '../base/errors.js';
 import type { SyncResult } from '../sync/outcome.js';
 import { type CommandName, commandNames, type LaneName } from './commands.js';
@@ -13,19 +14,26 @@ export const commandLabel = (command: unknown): CommandLabel =>
   commandNames.find((name) => name === command) ?? 'unknown';
 
 export interface RequestsObserver {
-  /** A request was claimed this long after it could have been first: its insertion, `runAt`, or the end of its last attempt or life. */
+  /**
+   * A request was claimed this long after it could have been first: its insertion, `runAt`, or the end of its
+   * last attempt or life.
+   */
   requestClaimed(event: {
     readonly command: CommandLabel;
     readonly lane: LaneName;
     readonly waitSeconds: number;
   }): void;
-  /** A request has ended; `code` is its error's, where it failed. `seconds` is the last attempt's duration; undefined where none ran. `count` is 1 but for coalesced ones. */
+  /**
+   * A request has ended; `code` is its error's, where it failed. `seconds` is the last attempt's duration;
+   * undefined where none ran. `object` is the kind that `result` counts. `count` is 1 but for coalesced ones.
+   */
   requestEnded(event: {
     readonly command: CommandLabel;
     readonly status: EndStatus;
     readonly code?: ErrorReport['code'] | undefined;
     readonly seconds: number | undefined;
     readonly result: SyncResult | undefined;
+    readonly object?: string | undefined;
     readonly count: number;
   }): void;
   /** The progress of the scan that runs in this process; undefined when none does, or its size is unknown. */

@@ -1,4 +1,5 @@
-// Parses requests, and makes those that are inserted from Node. A fault names the field, what is allowed and what was found, all faults at once.
+// Parses requests, and makes those that are inserted from Node. A fault names the field, what is allowed and
+// what was found, all faults at once.
 import { mongo } from 'mongoose';
 import type { z } from 'zod';
 import { Fault } from '../base/errors.js';
@@ -11,9 +12,13 @@ import {
   type RequestInput,
 } from './request.js';
 
-/** Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are refused unread. */
+/**
+ * Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are
+ * refused unread.
+ */
 export const readableBytes = {
   command: 1_024,
+  object: 1_024,
   ids: 512 * 1024,
   batch: maxBatchBytes,
   stripeId: 1_024,
@@ -34,7 +39,7 @@ export type ParsedRequest =
   | { readonly kind: 'valid'; readonly command: SyncCommand; readonly options: ParsedOptions }
   | { readonly kind: 'invalid'; readonly faults: readonly string[] };
 
-export interface ParsedOptions {
+interface ParsedOptions {
   readonly dryRun: boolean;
   readonly maxAttempts: number | undefined;
 }
@@ -59,12 +64,12 @@ export function oversizeOf(sizes: FieldSizes): Oversize {
   );
 }
 
-/** Most faults that are told of one request. */
+/** Most faults that are listed for one request. */
 const maxFaults = 100;
 
 /**
- * Parses the fields of a request. `oversize` names those that were left out for their size. A fault names the field, what is allowed and
- * what was found, of customers' data the type alone.
+ * Parses the fields of a request. `oversize` names those that were left out for their size. A fault names the
+ * field, what is allowed and what was found, of customers' data the type alone.
  */
 export function parseRequest(body: mongo.BSON.Document, oversize: Oversize = {}): ParsedRequest {
   const tooLarge = Object.entries(oversize).map(([field, { bytes, entries }]) => {
@@ -162,14 +167,16 @@ function batchSizeFaults(batch: readonly object[]): readonly string[] {
 /** With all faults in the message; as stored, `error.faults` has them one by one. */
 const invalidRequest = (faults: readonly string[]): Fault => new Fault('invalid_request', faults.join('; '));
 
-// Splits customers into batches that one request each may hold, for those who insert requests.
-/** Bytes of `{ batch: [] }`, and of an entry's type, index ("0" to "999") and end of string before its own. */
+// Splits customers into batches, one for each request.
+/**
+ * Bytes of `{ batch: [] }`, and of an entry's type, index ("0" to "999") and end of string before its own.
+ */
 const emptyBatchBytes = mongo.BSON.calculateObjectSize({ batch: [] });
 const entryOverheadBytes = 1 + String(maxEntries - 1).length + 1;
 
 /**
- * The entries in their order, in batches of at most 1,000 entries and 4 MiB of BSON. An entry that is larger than that by itself
- * becomes a batch of its own, which `newRequest` refuses.
+ * The entries in their order, in batches of at most 1,000 entries and 4 MiB of BSON. An entry that is larger
+ * than that by itself becomes a batch of its own, which `newRequest` refuses.
  */
 export function splitBatch<Entry>(
   entries: readonly Entry[],
@@ -191,7 +198,8 @@ export function splitBatch<Entry>(
   return batches;
 }
 
-// Shows a value of a request in a fault: enough to find it, never a person's data or a secret. Users may put anything anywhere.
+// Shows a value of a request in a fault: enough to find it, never a person's data or a secret. Users may put
+// anything anywhere.
 const longest = 48;
 /** Beside what ids, commands and words of a setting consist of; addresses and sentences have one. */
 const oddCharacter = /[^A-Za-z0-9_.:/-]/u;

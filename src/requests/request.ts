@@ -1,4 +1,5 @@
-// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types and numbers only.
+// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types
+// and numbers only.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { databaseOf, durable } from '../mongo/sync-state.js';
@@ -27,10 +28,15 @@ export const endStatuses = requestStatuses.filter(
 export const isEndStatus = (status: unknown): status is EndStatus =>
   endStatuses.some((end) => end === status);
 
-/** Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes along the index. */
+/**
+ * Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes
+ * along the index.
+ */
 export const keyHolders = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'] as const;
 
-/** Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it. */
+/**
+ * Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it.
+ */
 export const requestedByCron = 'cron';
 
 /** Most ids or entries of one request. */
@@ -49,8 +55,11 @@ export const historyLength = 10;
 /** Users may choose an `_id` of another type: it is handed on as it is, and its methods are never called. */
 export type RequestId = mongo.ObjectId;
 
-/** Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one and writes nothing. */
-export interface Lease {
+/**
+ * Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one
+ * and writes nothing.
+ */
+interface Lease {
   readonly owner: string;
   readonly fence: number;
   /** By MongoDB's clock; absent while nobody works on it. */
@@ -58,7 +67,7 @@ export interface Lease {
 }
 
 /** An attempt that has ended. */
-export interface HistoryEntry {
+interface HistoryEntry {
   readonly attempt: number;
   readonly startedAt: Date;
   readonly finishedAt: Date;
@@ -78,7 +87,9 @@ export interface StoredProgress {
   readonly updatedAt: Date;
 }
 
-/** Why a request ended as `failed`. `faults` has one sentence for each fault of a request that does not parse. */
+/**
+ * Why a request ended as `failed`. `faults` has one sentence for each fault of a request that does not parse.
+ */
 export interface StoredError extends ErrorReport {
   readonly faults?: readonly string[];
   /** What the last attempt ended with, where the attempts were used up. */
@@ -86,7 +97,7 @@ export interface StoredError extends ErrorReport {
 }
 
 /** What the daemon writes on a request. Nothing of it is trusted when it comes from elsewhere. */
-export interface DaemonFields {
+interface DaemonFields {
   readonly status?: RequestStatus;
   /** Attempts begun, the running one included. */
   readonly attempts?: number;
@@ -111,6 +122,8 @@ export interface DaemonFields {
 
 /** What a user may write on any request beside the command. */
 export interface RequestOptions {
+  /** Kind of Stripe object, as in its field `object`; `customer` unless given. */
+  readonly object?: string | null;
   /** Not before this time, by MongoDB's clock. */
   readonly runAt?: Date | null;
   /** At most one request of a key is pending, running or kept after success. */
@@ -125,7 +138,7 @@ export interface RequestOptions {
 }
 
 /** A customer that the caller holds: the SDK's own type fits, and so does an object with any fields. */
-export type HeldCustomer =
+type HeldCustomer =
   (object & { readonly id: string }) | { readonly id: string; readonly [field: string]: unknown };
 
 /** The command of a request as a user writes it. */

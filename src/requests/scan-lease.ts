@@ -1,4 +1,5 @@
-// The right to scan: one document of sync_state for each kind of object, so that of all replicas one scans at a time.
+// The scan lease: one document of sync_state for each kind of object, so that only one replica scans at a
+// time.
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
@@ -14,20 +15,32 @@ export interface HeldScanLease {
   readonly untilMs: number;
 }
 
+/**
+ * Waits until no other scan runs on the database, and runs the task under the scan lease. When the lease is
+ * lost the task's signal is aborted with the Fault `lease_lost`, and `assertHeld` throws it. `assertHeld` is
+ * for moments in which the signal cannot know yet: a process that stood still gets answers before its own
+ * timers.
+ */
+export type Exclusively = <T>(
+  signal: AbortSignal,
+  task: (signal: AbortSignal, assertHeld: () => void) => Promise<T>,
+) => Promise<T>;
+
 const releaseWithinMs = 10_000;
+/** How often a lease that another process holds is asked for again. */
+const retryMs = 500;
 
 export class ScanLease {
   constructor(
     private readonly connection: Connection,
     private readonly owner: string,
     private readonly leaseMs: number,
-    private readonly object = 'customer',
   ) {}
 
-  /** Takes the right if nobody holds it, by MongoDB's clock. */
+  /** Takes the lease if nobody holds it, by MongoDB's clock. */
   async acquire(): Promise<HeldScanLease | undefined> {
-    const right = await this.#take();
-    if (right || (await this.#state.findOne({ _id: this.#id }, { projection: { _id: 1 } }))) return right;
+    const lease = await this.#take();
+    if (lease || (await this.#state.findOne({ _id: this.#id }, { projection: { _id: 1 } }))) return lease;
     // The first scan ever: an upsert could not compare with the clock ($expr is not allowed there).
     await this.#create();
     return this.#take();
@@ -73,7 +86,7 @@ export class ScanLease {
   /** Gives it back. Where MongoDB does not answer it runs out by itself. */
   async release({ fence }: HeldScanLease, signal?: AbortSignal): Promise<void> {
     await persistently(
-      'releasing the right to scan',
+      'releasing the scan lease',
       () =>
         this.#state.updateOne(this.#held(fence), [
           { $set: { owner: null, expiresAt: '$$NOW', requestId: null } },
@@ -82,44 +95,14 @@ export class ScanLease {
     );
   }
 
-  #held(fence: number): Filter {
-    return { _id: this.#id, owner: this.owner, fence };
-  }
-
-  get #id(): string {
-    return stateIds.scanLease(this.object);
-  }
-
-  get #state(): mongo.Collection<StateDocument> {
-    return stateOf(databaseOf(this.connection));
-  }
-}
-
-// The scan lease for those who scan without a request: waits until no other scan runs on the database, and keeps the lease while the task runs.
-/**
- * Runs the task under the scan lease. The task's signal is aborted when the lease is lost, and `assertHeld` throws then; it is for moments
- * in which the signal cannot know yet, as a process that stood still gets answers before its own timers.
- */
-export type Exclusively = <T>(
-  signal: AbortSignal,
-  task: (signal: AbortSignal, assertHeld: () => void) => Promise<T>,
-) => Promise<T>;
-
-/** How often a lease that another one holds is asked for again. */
-const retryMs = 500;
-
-/**
- * The task's signal is aborted with a Fault `lease_lost` when the lease could not be renewed in time.
- * @param leaseMs of the lease; renewed three times as often
- */
-export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively => {
-  return async (outer, task) => {
-    const right = await acquire(lease, outer);
+  /** For those who scan without a request. See `Exclusively`. */
+  readonly exclusively: Exclusively = async (outer, task) => {
+    const lease = await this.#waitFor(outer);
     const done = new AbortController();
     const lost = new AbortController();
-    const held = { untilMs: right.untilMs };
-    const keepers = [renew(lease, right, held, leaseMs, done.signal), watch(held, done.signal)].map(
-      (keeper) => keeper.catch((error: unknown) => lost.abort(error)),
+    const held = { ...lease };
+    const keepers = [this.#keep(held, done.signal), watch(held, done.signal)].map((keeper) =>
+      keeper.catch((error: unknown) => lost.abort(error)),
     );
     try {
       return await task(AbortSignal.any([outer, lost.signal]), () => {
@@ -130,35 +113,41 @@ export const exclusivelyBy = (lease: ScanLease, leaseMs: number): Exclusively =>
       done.abort();
       await Promise.all(keepers);
       // Where MongoDB does not take it, it runs out by itself; what the task has done stands.
-      await lease.release(right).catch(() => undefined);
+      await this.release(lease).catch(() => undefined);
     }
   };
-};
 
-async function acquire(lease: ScanLease, signal: AbortSignal): Promise<HeldScanLease> {
-  for (;;) {
-    signal.throwIfAborted();
-    const right = await lease.acquire().catch((error: unknown) => {
-      throw toMongoFault(error, 'asking for the right to scan');
-    });
-    if (right) return right;
-    await pause(retryMs, signal);
+  async #waitFor(signal: AbortSignal): Promise<HeldScanLease> {
+    for (;;) {
+      signal.throwIfAborted();
+      const lease = await this.acquire().catch((error: unknown) => {
+        throw toMongoFault(error, 'asking for the scan lease');
+      });
+      if (lease) return lease;
+      await pause(retryMs, signal);
+    }
   }
-}
 
-/** Renews until `done`; a renewal that fails is tried again. */
-async function renew(
-  lease: ScanLease,
-  right: HeldScanLease,
-  held: { untilMs: number },
-  leaseMs: number,
-  done: AbortSignal,
-): Promise<void> {
-  while (await pause(leaseMs / 3, done)) {
-    const sentAtMs = performance.now();
-    const isHeld = await lease.renew(right, null).catch(() => undefined);
-    if (isHeld === false) throw leaseLost();
-    if (isHeld) held.untilMs = sentAtMs + leaseMs;
+  /** Renews until `done`; a renewal that fails is tried again. */
+  async #keep(held: { readonly fence: number; untilMs: number }, done: AbortSignal): Promise<void> {
+    while (await pause(this.leaseMs / 3, done)) {
+      const sentAtMs = performance.now();
+      const isHeld = await this.renew(held, null).catch(() => undefined);
+      if (isHeld === false) throw leaseLost();
+      if (isHeld) held.untilMs = sentAtMs + this.leaseMs;
+    }
+  }
+
+  #held(fence: number): Filter {
+    return { _id: this.#id, owner: this.owner, fence };
+  }
+
+  get #id(): string {
+    return stateIds.scanLease;
+  }
+
+  get #state(): mongo.Collection<StateDocument> {
+    return stateOf(databaseOf(this.connection));
   }
 }
 
@@ -169,4 +158,4 @@ async function watch(held: { readonly untilMs: number }, done: AbortSignal): Pro
   } while (await pause(held.untilMs - performance.now(), done));
 }
 
-const leaseLost = (): Fault => new Fault('lease_lost', 'The lease on scans was lost');
+const leaseLost = (): Fault => new Fault('lease_lost', 'The scan lease was lost');

@@ -1,5 +1,5 @@
-// Steps in the life of a request that this process holds, as single atomic updates: renew, finish, retry, release. MongoDB's clock decides;
-// whoever no longer holds the lease changes nothing.
+// Steps in the life of a request that this process holds: renew, finish, requeue. Each is one atomic update
+// by MongoDB's clock. Whoever no longer holds the lease changes nothing.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { GroupCommit } from '../base/group-commit.js';
@@ -44,15 +44,18 @@ export interface Ending {
 /** Why a request waits again. */
 export interface Requeue {
   /**
-   * `retry`: the attempt counts. `release`: it does not. `hold`: it does not, and until the next claim `error` of the request says what it
-   * waits for.
+   * `retry`: the attempt counts. `release`: it does not. `hold`: it does not, and until the next claim
+   * `error` of the request says what it waits for.
    */
   readonly kind: 'retry' | 'release' | 'hold';
   readonly error: ErrorReport;
   readonly delayMs: number;
 }
 
-/** How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however late it comes. */
+/**
+ * How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however
+ * late it comes.
+ */
 const persistWithinMs = 60_000;
 
 /** A request to be ended, and how. */
@@ -72,7 +75,9 @@ export class RequestSteps {
     readonly settings: RequestsSettings,
   ) {}
 
-  /** Ids of what this process runs and a user wants stopped; for those that no wake-up told. */
+  /**
+   * Ids of requests that this process works on and a user has cancelled, for those that no wake-up told of.
+   */
   async cancelledIds(): Promise<readonly RequestId[]> {
     const own = { cancel: true, status: 'running', 'lease.owner': this.owner };
     const found = await this.#requests
@@ -81,7 +86,10 @@ export class RequestSteps {
     return found.map(({ _id }) => _id);
   }
 
-  /** Holds the claim for another `leaseMs`, and writes how far the attempt is. Not repeated: the next one is soon. */
+  /**
+   * Holds the claim for another `leaseMs`, and writes how far the attempt is. Not repeated: the next one is
+   * soon.
+   */
   async renew(
     claim: Claim,
     changes: {
@@ -107,7 +115,8 @@ export class RequestSteps {
   }
 
   /**
-   * Ends the request. `held` when it has ended by this call, or by an earlier try of it whose answer was lost.
+   * Ends the request. `held` when it has ended by this call, or by an earlier try of it whose answer was
+   * lost.
    * @throws Fault when MongoDB stays away; the signal's reason on abort
    */
   async finish(claim: Claim, attempt: number, ending: Ending, signal?: AbortSignal): Promise<Holding> {
@@ -122,12 +131,12 @@ export class RequestSteps {
       ...(error && { error: literal(error) }),
       ...(batch && { batch: literal(batch) }),
     };
-    // A wish to cancel ends with the request: set back to pending, it shall run.
+    // The wish to cancel ends with the request: when a user sets it back to pending, it runs.
     const pipeline = [replaceFields(fields), { $unset: [...leaseOver, 'cancel'] }];
     return this.#ends.run({ claim, pipeline, signal });
   }
 
-  /** Ends all in one command. Where that does not tell of each that it was held and has ended, each is ended by itself. */
+  /** Ends all in one command. If any of them was not matched, each is ended by itself. */
   async #endAll(ends: readonly End[]): Promise<readonly (Holding | Promise<Holding>)[]> {
     const byItself = ({ claim, pipeline, signal }: End): Promise<Holding> =>
       this.#persist('finishing a request', claim, pipeline, isEndStatus, signal);
@@ -162,7 +171,7 @@ export class RequestSteps {
     return this.#persist('requeueing a request', claim, pipeline, isWaiting, signal);
   }
 
-  /** The step itself, repeated; when it no longer matches, whether that is because it was done before. */
+  /** Repeats the step. When it no longer matches, an earlier try may have done it. */
   async #persist(
     doing: string,
     claim: Claim,

@@ -1,5 +1,5 @@
-// The rules that MongoDB itself holds a request to when it is inserted, made of the union in commands.ts. They are a courtesy to who writes
-// one: nothing rests on them, for every request is parsed again when it is claimed.
+// The validator that MongoDB checks inserted requests with, made from the union in commands.ts. It only tells
+// users early: nothing relies on it, for every request is parsed again when it is claimed.
 import { type Connection, mongo } from 'mongoose';
 import type { Config } from '../config/schema.js';
 import { type Change, isUnauthorized } from '../mongo/collections.js';
@@ -9,10 +9,10 @@ import { type JsonSchema, requestUnion } from './json-schema.js';
 import { requestsCollectionName, requestStatuses } from './request.js';
 
 /**
- * To be raised with every change of the rules: a daemon replaces older ones and leaves newer ones alone. A rule may only refuse what every
- * version refuses, and must let pass whatever any version writes.
+ * To be raised with every change of the rules: a daemon replaces older ones and leaves newer ones alone. A
+ * rule may only refuse what every version refuses, and must let pass whatever any version writes.
  */
-export const validatorVersion = 1;
+export const validatorVersion = 2;
 
 /** How the title of every version's validator begins; others are a user's own. */
 const validatorTitle = 'Request of stripe-mongo-sync';
@@ -27,7 +27,8 @@ interface Branch {
 /**
  * `$jsonSchema` of what is stored: what users insert, and what daemons make of it.
  * - The options have their types, always: no daemon writes another there.
- * - A command that is known has its fields, until a daemon has held the request (`lease`): after that a batch may be ids, or a word on its size.
+ * - A command that is known has its fields, until a daemon has held the request (`lease`): after that a batch
+ *   may be ids, or a word on its size.
  * - Everything else passes: other commands, of another version; fields of users; what the daemon writes.
  */
 export function requestValidator(): mongo.BSON.Document {
@@ -119,9 +120,13 @@ const bsonTypes: Readonly<Record<string, readonly string[]>> = {
   null: ['null'],
 };
 
-/** Keywords that MongoDB takes as JSON Schema has them: https://www.mongodb.com/docs/manual/reference/operator/query/jsonSchema/ */
+/**
+ * Keywords that MongoDB takes as JSON Schema has them:
+ * https://www.mongodb.com/docs/manual/reference/operator/query/jsonSchema/
+ */
 const sameKeywords = [
   'description',
+  'enum',
   'required',
   'minItems',
   'maxItems',
@@ -131,7 +136,10 @@ const sameKeywords = [
   'maximum',
 ];
 
-/** Translates a schema of zod's to MongoDB's dialect. @throws TypeError where it has a keyword that nobody has translated yet */
+/**
+ * Translates a schema of zod's to MongoDB's dialect. @throws TypeError where it has a keyword that nobody has
+ * translated yet
+ */
 function bsonOf(schema: JsonSchema): BsonSchema {
   const bson: Record<string, unknown> = {};
   for (const [keyword, value] of Object.entries(schema)) {
@@ -165,7 +173,12 @@ function typeOf({ type, bsonType }: JsonSchema): BsonSchema {
 function orNull(alternatives: readonly JsonSchema[]): BsonSchema {
   const [only = {}, ...others] = alternatives.filter(({ type }) => type !== 'null').map(bsonOf);
   if (others.length > 0) throw new TypeError('Nobody has translated a union to MongoDB');
-  return { ...only, bsonType: [...[only['bsonType']].flat(), 'null'] };
+  const values = only['enum'] as readonly unknown[] | undefined; // as zod writes it
+  return {
+    ...only,
+    ...(values && { enum: [...values, null] }),
+    bsonType: [...[only['bsonType']].flat(), 'null'],
+  };
 }
 
 /** In PCRE `$` matches before a line break at the end, too. */
@@ -178,12 +191,12 @@ function anchored(pattern: string): string {
 const mapValues = <V, W>(record: Readonly<Record<string, V>>, map: (value: V) => W): Record<string, W> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 
-// Puts the validator on sync_requests. Daemons of several versions and settings agree through one document of sync_state on which one it is, so
-// that none undoes what a newer one has done.
+// Sets the validator on sync_requests. Daemons of several versions and settings agree on it through one
+// document of sync_state. So none undoes what a newer one has done.
 export type ValidationSetting = Config['requests']['validation'];
 
-/** What the collection shall have: rules as extended JSON, for they are full of `$`. */
-interface Wanted {
+/** What the collection should have. Rules are extended JSON, for they are full of `$`. */
+interface Validation {
   readonly version: number;
   readonly validation: ValidationSetting;
   readonly rules: string;
@@ -193,8 +206,9 @@ interface Wanted {
 const maxRounds = 5;
 
 /**
- * Brings the validator in line with the setting, unless a newer version has been there. The collection must exist. A user without the right is no
- * fault: `refused`, with a note. A validator that is the user's own is `left alone`.
+ * Brings the validator in line with the setting, unless a newer version has been there. The collection must
+ * exist. A user without the right is no fault: `refused`, with a note. A validator that is the user's own is
+ * `left alone`.
  * @throws Fault `mongodb_rejected`, `mongodb_unavailable`
  */
 export async function ensureRequestValidator(
@@ -213,33 +227,33 @@ export async function ensureRequestValidator(
   }
 }
 
-async function alignWith(connection: Connection, ours: Wanted): Promise<Omit<Change, 'what'>> {
+async function alignWith(connection: Connection, ours: Validation): Promise<Omit<Change, 'what'>> {
   let outcome: Change['outcome'] = 'unchanged';
-  let wanted = await agree(connection, ours);
+  let agreed = await agree(connection, ours);
   for (let round = 0; round < maxRounds; round += 1) {
     const before = await currentRules(connection);
     if (before.isForeign && ours.validation === 'off') return { outcome };
     if (before.isForeign) return { outcome: 'left alone', note: 'it has one that is not of this service' };
-    if (before.text !== textOf(wanted)) {
-      await databaseOf(connection).command({ collMod: requestsCollectionName, ...optionsOf(wanted) });
+    if (before.text !== textOf(agreed)) {
+      await databaseOf(connection).command({ collMod: requestsCollectionName, ...optionsOf(agreed) });
       outcome = before.isNone ? 'created' : 'changed';
     }
-    const after = await readWanted(connection);
-    if (!after || textOf(after) === textOf(wanted)) break;
+    const after = await readAgreed(connection);
+    if (!after || textOf(after) === textOf(agreed)) break;
     // Somebody has agreed on another one since: what was just written is out of date.
-    wanted = after;
+    agreed = after;
   }
-  if (wanted.version > ours.version && outcome === 'unchanged') {
-    return { outcome: 'left alone', note: `a newer version has set it (rules ${wanted.version})` };
+  if (agreed.version > ours.version && outcome === 'unchanged') {
+    return { outcome: 'left alone', note: `a newer version has set it (rules ${agreed.version})` };
   }
   return { outcome };
 }
 
-/** Puts ours down unless a newer one is; returns what is agreed on. */
-async function agree(connection: Connection, ours: Wanted): Promise<Wanted> {
+/** Writes ours to sync_state unless a newer one is there; returns what is agreed on. */
+async function agree(connection: Connection, ours: Validation): Promise<Validation> {
   const state: mongo.Collection<StateDocument> = stateOf(databaseOf(connection));
   for (;;) {
-    const found = await readWanted(connection);
+    const found = await readAgreed(connection);
     if (found && (found.version > ours.version || isEqual(found, ours))) return found;
     try {
       const notNewer = { _id: stateIds.requestsValidator, version: { $not: { $gt: ours.version } } };
@@ -252,17 +266,17 @@ async function agree(connection: Connection, ours: Wanted): Promise<Wanted> {
   }
 }
 
-async function readWanted(connection: Connection): Promise<Wanted | undefined> {
+async function readAgreed(connection: Connection): Promise<Validation | undefined> {
   const found = await stateOf(databaseOf(connection)).findOne({ _id: stateIds.requestsValidator });
   // Only this file writes it.
-  return found ? (found as unknown as Wanted) : undefined;
+  return found ? (found as unknown as Validation) : undefined;
 }
 
-const isEqual = (a: Wanted, b: Wanted): boolean =>
+const isEqual = (a: Validation, b: Validation): boolean =>
   a.version === b.version && a.validation === b.validation && a.rules === b.rules;
 
 /** `moderate`: what is invalid already can still be updated, to `failed` above all. */
-function optionsOf({ validation, rules }: Wanted): mongo.BSON.Document {
+function optionsOf({ validation, rules }: Validation): mongo.BSON.Document {
   if (validation === 'off') return { validator: {}, validationLevel: 'off' };
   return {
     validator: mongo.BSON.EJSON.parse(rules) as mongo.BSON.Document, // written by EJSON.stringify above
@@ -273,8 +287,8 @@ function optionsOf({ validation, rules }: Wanted): mongo.BSON.Document {
 
 const noRules = 'off';
 
-const textOf = (wanted: Wanted): string =>
-  wanted.validation === 'off' ? noRules : mongo.BSON.EJSON.stringify(optionsOf(wanted));
+const textOf = (agreed: Validation): string =>
+  agreed.validation === 'off' ? noRules : mongo.BSON.EJSON.stringify(optionsOf(agreed));
 
 interface CurrentRules {
   /** In the form of `textOf`. */

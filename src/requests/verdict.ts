@@ -27,7 +27,10 @@ export interface AttemptFacts {
   readonly random: () => number;
 }
 
-/** How long a request rests after a fatal fault: the process is about to end, and the next one may meet the same. */
+/**
+ * How long a request rests after a fatal fault: the process is about to end, and the next one may meet the
+ * same.
+ */
 const fatalRestMs = 30_000;
 /** How long a held request rests where the fault does not say it. */
 const holdMs = 3_600_000;
@@ -107,9 +110,9 @@ function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
 const longestWaitMs = 86_400_000;
 
 /**
- * Milliseconds to wait after the given attempt (1, 2, …): exponential with full jitter, and not before `retryAfterMs`, to which the
- * jitter is added, or all that were told the same time would come back at once.
- * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ * Milliseconds to wait after the given attempt (1, 2, …): exponential back-off with full jitter, added to
+ * `retryAfterMs`. Without the jitter all that were told the same time would come back at once. Source:
+ * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function retryDelayMs(
   attempt: number,

@@ -1,4 +1,5 @@
-// A request as commands show it. Anybody may have written anything into it: what is not of the type that a daemon writes is left out.
+// A request as commands show it. Anybody may have written anything into it: what is not of the type that a
+// daemon writes is left out.
 import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { outcomes } from '../sync/outcome.js';
@@ -108,7 +109,8 @@ const viewSchema = z.object({
 /** What of a stored request can be shown. */
 export function soundView(document: { readonly _id: unknown }): RequestView {
   const parsed = Object.entries(viewSchema.parse(document)).filter(([, value]) => value !== undefined);
-  // Every field was parsed above as what its type says; an `_id` of another type than ObjectId is only printed.
+  // Every field was parsed above as what its type says; an `_id` of another type than ObjectId is only
+  // printed.
   return { _id: document._id, ...Object.fromEntries(parsed) } as RequestView;
 }
 

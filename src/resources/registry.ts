@@ -4,3 +4,9 @@ import { customer } from './customer.js';
 import type { Resource } from './resource.js';
 
 export const resources = [customer] as const satisfies readonly Resource[];
+
+/** The kind of a request that names none, and the one whose ids prove that a key belongs to the mirror. */
+export const mainResource: Resource = customer;
+
+/** Names of all kinds, as in the field `object` of Stripe's objects and of a request. */
+export const objectNames: readonly string[] = resources.map(({ object }) => object);

@@ -170,7 +170,7 @@ async function applyAnswer(
     case 'not_in_account':
       return failedItem(id, {
         code: 'not_in_account',
-        message: 'Stripe has no such customer in this account',
+        message: 'Stripe has no such object in this account',
       });
     case 'deleted':
       return confirmDeleted(mirror, id, answer.observed);

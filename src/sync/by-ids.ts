@@ -72,7 +72,7 @@ export async function softDelete(mirror: Mirror, id: StripeId, observed: Observe
   const tally = new Tally();
   const head = (await mirror.headsOf([id])).get(id);
   if (!head) {
-    tally.add(failedItem(id, { code: 'not_found', message: 'The mirror has no such customer' }));
+    tally.add(failedItem(id, { code: 'not_found', message: 'The mirror has no such object' }));
   } else if (head.deletedBy) {
     tally.add({ id, outcome: 'unchanged' });
   } else {

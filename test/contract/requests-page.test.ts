@@ -22,7 +22,7 @@ const firstColumn = (text: string): string[] =>
 
 /** The fields of an interface of src/requests/request.ts. */
 function fieldsOf(name: string): string[] {
-  const [, body = ''] = read('src/requests/request.ts').split(`export interface ${name} {`);
+  const [, body = ''] = read('src/requests/request.ts').split(`interface ${name} {`);
   return [...(body.split('\n}')[0] ?? '').matchAll(/^ {2}readonly (\w+)/gm)].map(([, field = '']) => field);
 }
 

@@ -5,7 +5,7 @@ import { startSimulator } from 'stripe-simulator';
 import { createLogger } from '../../src/base/logger.js';
 import { resolveConfig } from '../../src/config/load.js';
 import { StripeCustomerAction } from '../../src/index.js';
-import { Operations, runnerOf } from '../../src/operations.js';
+import { runnerOf } from '../../src/operations.js';
 import { openServices } from '../../src/services.js';
 import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
 import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
@@ -324,7 +324,7 @@ describe('a batch from the future', () => {
     });
     atEnd(() => services.close());
     const lab = requestsLab(own);
-    await lab.worker({ runner: runnerOf(new Operations(services)) });
+    await lab.worker({ runner: runnerOf(services) });
     const forged = new mongo.ObjectId(mongo.ObjectId.createFromTime(tomorrow.getTime() / 1_000).id);
     const observedTo = async (): Promise<number> => {
       const stored = await own.db
@@ -386,7 +386,7 @@ describe('a request that is too large', () => {
       (await lab.ended(id))['error'] as { code: string; message: string };
     expect(await faultsOf(many!)).toMatchObject({
       code: 'invalid_request',
-      message: 'batch must be a list of 1 to 1000 customer objects, got a list of 1001',
+      message: 'batch must be a list of 1 to 1000 objects, got a list of 1001',
     });
     for (const [id, found] of [
       [heavy!, 'a list of 5 with \\d{7} bytes'],

@@ -1,4 +1,5 @@
-// Follows a real change stream: it keeps its place where it is asked to, and leaves nothing open on the server.
+// Follows a real change stream: it keeps its place where it is asked to, and leaves nothing open on the
+// server.
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { ChangeStreamFollower, type StreamEnd, type StreamPosition } from '../../src/mongo/change-stream.js';

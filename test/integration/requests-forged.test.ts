@@ -131,7 +131,7 @@ describe('a request that is too large', () => {
       // Nearly 16 MiB: not even a status could be added to it.
       'document',
       { command: 'syncBatch', batch: [{ id: 'cus_1', x: 'x'.repeat(16 * 1024 * 1024 - 200) }] },
-      'batch must be a list of 1 to 1000 customer objects, got a string',
+      'batch must be a list of 1 to 1000 objects, got a string',
     ],
   ];
 

@@ -62,7 +62,7 @@ describe('an insertion under the validator', () => {
     ['an id that is a path', { command: 'syncByIds', ids: ['cus_1', '..'] }, 'An id such as cus_123'],
     ['an id with a line break at its end', { command: 'softDelete', stripeId: 'cus_1\n' }, 'An id such as'],
     ['an id that is an operator', { command: 'softDelete', stripeId: { $gt: '' } }, 'An id such as'],
-    ['a batch of ids', { command: 'syncBatch', batch: ['cus_1'] }, 'A customer object with an id'],
+    ['a batch of ids', { command: 'syncBatch', batch: ['cus_1'] }, 'An object with an id'],
     [
       'a batch entry without id',
       { command: 'syncBatch', batch: [{ name: 'x' }] },

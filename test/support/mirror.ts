@@ -32,7 +32,7 @@ export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirr
   const mirror = createMirror({
     db,
     collection: mirrorCollection,
-    stamp: { apiVersion: '2026-10-28.endive', livemode: false },
+    stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
     observer: { writeFinished: () => undefined },
   });
   const documents = db.collection<{ _id: string }>(mirrorCollection);

@@ -1,4 +1,5 @@
-// Following a change stream: nothing waits while little happens, and what comes in one answer is never waited for.
+// Following a change stream: nothing waits while little happens, and what comes in one answer is never waited
+// for.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ChangeStreamFollower, type FollowedStream } from '../../src/mongo/change-stream.js';
 
@@ -8,7 +9,10 @@ interface Numbered {
   readonly _id: { readonly id: number };
 }
 
-/** A stream whose answers the test gives; after the last event of one its token is the server's, as the driver has it. */
+/**
+ * A stream whose answers the test gives; after the last event of one its token is the server's, as the driver
+ * has it.
+ */
 function answering(answers: readonly (readonly number[])[], onOver: () => void): FollowedStream {
   const events = answers.flatMap((ids) =>
     ids.map((id, index) => ({ event: { _id: { id } }, isLast: index === ids.length - 1 })),

@@ -10,7 +10,7 @@ const fault = (code: FaultCode, kind: FaultKind, retryAfterMs?: number): Fault =
   new Fault(code, `About ${code}`, { kind, ...(retryAfterMs !== undefined && { retryAfterMs }) });
 
 const facts = (some: Partial<AttemptFacts>): AttemptFacts => ({
-  command: { command: 'syncAll' },
+  command: { command: 'syncAll', object: 'customer' },
   outcome: { result: new Tally().result() },
   abortedBy: undefined,
   attempt: 1,
@@ -138,7 +138,7 @@ describe('a run', () => {
 
   test('of a batch that succeeded leaves ids in place of bodies, one that did not leaves them', () => {
     const batch = [{ id: 'cus_1' as StripeId, name: 'Jane' }, { id: 'cus_1' as StripeId }];
-    const command = { command: 'syncBatch', batch, observedAt: undefined } as const;
+    const command = { command: 'syncBatch', object: 'customer', batch, observedAt: undefined } as const;
 
     expect(judge(facts({ command }))).toMatchObject({ ending: { batch: ['cus_1'] } });
     const result = { ...partial, failed: 1 };

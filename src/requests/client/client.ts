@@ -1,11 +1,11 @@
-// What a Node service needs to ask for work and to wait for it. It brings its own connection; neither Stripe nor a daemon is needed here.
+// What a Node service needs to insert requests and to wait for their end. It brings its own connection;
+// neither Stripe nor a daemon is needed.
 import { Fault } from '../../base/errors.js';
 import { longestTimerMs } from '../../base/waiting.js';
 import { duplicateFields, hasCode } from '../../mongo/faults.js';
 import { newRequest } from '../parse.js';
 import { type RequestId, type RequestInput, requestsCollectionName } from '../request.js';
-import type { RequestsDatabase } from './database.js';
-import { clientFault, type EndedRequest, EndWatcher } from './end-watcher.js';
+import { clientFault, type EndedRequest, EndWatcher, type RequestsDatabase } from './end-watcher.js';
 
 export interface ResultOptions {
   /** Longest wait in milliseconds; without it there is none. */
@@ -20,9 +20,10 @@ const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
 /**
  * Inserts a request and returns its id. The right to insert into sync_requests is enough.
  * @param db a `Db` of the `mongodb` driver, or `connection.db` of mongoose
- * @throws Fault `invalid_request` with every fault named, before anything is inserted; `duplicate_request` when one with the same `dedupeKey`
- * waits, runs or is kept, or one with the same `_id` is there; `mongodb_unavailable` (it may have been inserted: with a `dedupeKey` or an `_id`,
- * insert it again); `mongodb_rejected`
+ * @throws Fault `invalid_request` with every fault named, before anything is inserted; `duplicate_request`
+ *   when one with the same `dedupeKey` waits, runs or is kept, or one with the same `_id` is there;
+ *   `mongodb_unavailable` (it may have been inserted: with a `dedupeKey` or an `_id`, insert it again);
+ *   `mongodb_rejected`
  */
 async function insert<Id = RequestId>(
   db: RequestsDatabase,
@@ -40,10 +41,12 @@ async function insert<Id = RequestId>(
 }
 
 /**
- * Waits for a request to end and returns it as it is stored. However many are awaited, a process has one change stream for each client and
- * database; without one (a standalone server, no right to `changeStream`) it looks once a second. While MongoDB is away it goes on waiting.
- * @throws Fault `timeout` (the request goes on), `not_found` when it is not there or has been removed, `mongodb_rejected` where it may not be read,
- * `mongodb_unavailable` when the client is closed; the signal's reason on abort
+ * Waits for a request to end and returns it as it is stored. However many are awaited, a process has one
+ * change stream for each client and database; without one (a standalone server, no right to `changeStream`)
+ * it looks once a second. While MongoDB is away it goes on waiting.
+ * @throws Fault `timeout` (the request goes on), `not_found` when it is not there or has been removed,
+ *   `mongodb_rejected` where it may not be read, `mongodb_unavailable` when the client is closed; the
+ *   signal's reason on abort
  */
 async function result(
   db: RequestsDatabase,
@@ -80,11 +83,14 @@ function watcherOf(db: RequestsDatabase): EndWatcher {
   return watcher;
 }
 
-/** For Node services that ask for work: `await requests.result(db, await requests.insert(db, { command: 'syncAll' }))`. */
+/**
+ * For Node services that ask for work: `await requests.result(db, await requests.insert(db, { command:
+ * 'syncAll' }))`.
+ */
 export const requests = { insert, result } as const;
 
 // What an error of an insertion into sync_requests means, for whoever inserts, by whichever driver.
-/** The fault of the request that was to be inserted; undefined where the error is none of its. */
+/** The fault of the request that was to be inserted; undefined where the error has another cause. */
 export function insertionFault(error: unknown): Fault | undefined {
   const fault = (code: 'duplicate_request' | 'invalid_request', text: string): Fault =>
     new Fault(code, text, { cause: error });

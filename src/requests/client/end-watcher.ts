@@ -1,9 +1,9 @@
-// Waits for requests to end: one change stream for all who wait on one database says when to look, and a slow poll finds what it does not tell.
-// The documents are the truth; reads alone.
+// Waits for requests to end. One change stream for all who wait on a database says when to look, and a slow
+// poll finds what it does not tell. The documents are the truth; this file only reads.
 import { mongo } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { backoffMs, endWaits, orAborted, pause } from '../../base/waiting.js';
-import { ChangeStreamFollower } from '../../mongo/change-stream.js';
+import { ChangeStreamFollower, type FollowedStream } from '../../mongo/change-stream.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
 import {
   type EndStatus,
@@ -12,7 +12,6 @@ import {
   requestsCollectionName,
   type SyncRequestDocument,
 } from '../request.js';
-import type { RequestsCollection, RequestsDatabase } from './database.js';
 
 /** A request that has ended, as it is stored. */
 export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
@@ -32,12 +31,17 @@ class Awaited {
   }
 }
 
-/** Between two looks at all that is awaited, while the change stream tells of ends, and while there is none. */
+/**
+ * Between two looks at all that is awaited, while the change stream tells of ends, and while there is none.
+ */
 const pollMs = { withStream: 5_000, without: 1_000 };
 const longestPauseMs = 5_000;
 /** Between two looks: what ends meanwhile is read together. */
 const gatherMs = 5;
-/** While the stream tells of ends a first look is for those alone that had ended before: it may wait so long for others to go with. */
+/**
+ * While the stream tells of ends, a first look only finds what had ended before. It may wait so long for
+ * others to be read with.
+ */
 const firstLookMs = 25;
 /** Ids of one look. */
 const batchSize = 500;
@@ -83,9 +87,9 @@ export class EndWatcher {
   readonly #awaited = new Map<string, Awaited>();
   /** Keys to look at. */
   readonly #due = new Set<string>();
-  /** Keys to look at with the next ones, or when the alarm rings. */
+  /** Keys to look at with the next ones, or when the timer fires. */
   readonly #fresh = new Set<string>();
-  #alarm: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #lookedMs = -Infinity;
   readonly #closing = new AbortController();
   #news = new AbortController();
@@ -100,7 +104,10 @@ export class EndWatcher {
     this.#collection = db.collection(requestsCollectionName);
   }
 
-  /** @throws Fault `not_found`, `mongodb_rejected`, `mongodb_unavailable` when the client is closed; the signal's reason on abort */
+  /**
+   * @throws Fault `not_found`, `mongodb_rejected`, `mongodb_unavailable` when the client is closed; the
+   *   signal's reason on abort
+   */
   async wait(id: RequestId, signal: AbortSignal): Promise<EndedRequest> {
     const key = keyOf(id);
     const awaited = this.#awaited.get(key) ?? new Awaited(id);
@@ -130,7 +137,7 @@ export class EndWatcher {
     if (this.#awaited.size > 0 || this.#closing.signal.aborted) return;
     this.#closing.abort();
     this.#ends?.close();
-    clearTimeout(this.#alarm);
+    clearTimeout(this.#timer);
     this.db.client?.off('topologyClosed', this.#onClosed);
     this.onIdle();
   }
@@ -153,7 +160,7 @@ export class EndWatcher {
     if (!this.#ends?.isOpen || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
     else {
       this.#fresh.add(key);
-      this.#alarm ??= setTimeout(() => this.#look(), firstLookMs);
+      this.#timer ??= setTimeout(() => this.#look(), firstLookMs);
     }
   }
 
@@ -161,8 +168,8 @@ export class EndWatcher {
     for (const key of keys) this.#due.add(key);
     for (const key of this.#fresh) this.#due.add(key);
     this.#fresh.clear();
-    clearTimeout(this.#alarm);
-    this.#alarm = undefined;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     endWaits(this.#news);
   }
 
@@ -181,8 +188,8 @@ export class EndWatcher {
         const fault = clientFault(error, 'reading a request');
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
-      // Only for those that had not ended before: a caller who has its answer may close its client, and the server would keep a stream that is
-      // just being opened.
+      // Only for those that had not ended before: a caller who has its answer may close its client, and the
+      // server would keep a stream that is just being opened.
       if (this.#awaited.size > 0) this.#followEnds();
       if (failures > 0) await pause(backoffMs({ baseMs: 200, maxMs: longestPauseMs }, failures), signal);
       else if (keys.length > 0) await pause(gatherMs, signal);
@@ -248,7 +255,10 @@ export class EndWatcher {
 const clientClosed = (cause?: unknown): Fault =>
   new Fault('mongodb_unavailable', 'The MongoDB client is closed', { kind: 'terminal', cause });
 
-/** What an error of the caller's client means. Those of another version of the driver are of other classes, but of the same names. */
+/**
+ * What an error of the caller's client means. Those of another version of the driver are of other classes,
+ * but of the same names.
+ */
 export function clientFault(error: unknown, doing: string): Fault {
   const name = error instanceof Error ? error.name : '';
   if (/^Mongo(NotConnected|ClientClosed|TopologyClosed)/.test(name)) return clientClosed(error);
@@ -256,4 +266,25 @@ export function clientFault(error: unknown, doing: string): Fault {
     return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, { cause: error });
   }
   return toMongoFault(error, doing);
+}
+
+// As much of the driver as users of the queue must bring: their own `mongodb` may be another version than
+// ours, so nothing is asked for but shape.
+/** A `Db` of the `mongodb` driver, or `connection.db` of mongoose. */
+export interface RequestsDatabase {
+  readonly databaseName: string;
+  /** Databases of one client share what waits for requests to end. */
+  readonly client?: RequestsClient;
+  collection(name: string): RequestsCollection;
+}
+
+interface RequestsClient {
+  on(event: string, listener: () => void): unknown;
+  off(event: string, listener: () => void): unknown;
+}
+
+export interface RequestsCollection {
+  insertOne(document: object, options?: object): Promise<{ readonly insertedId: unknown }>;
+  find(filter: object, options?: object): { toArray(): Promise<readonly object[]> };
+  watch(pipeline?: object[], options?: object): FollowedStream;
 }

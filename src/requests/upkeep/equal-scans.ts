@@ -1,5 +1,6 @@
-// Of several requests for the same scan one runs for all: the others wait for its end, and end with it if it does the work. What they wait
-// for is looked at again and again, so nothing is lost with the process that ran it.
+// Equal scans: of several requests for the same scan one runs for all. The others wait for its end, and end
+// with its result if it did the work. Each sweep looks at what they wait for, so nothing is lost with the
+// process that ran it.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { databaseOf, stateIds, stateOf } from '../../mongo/sync-state.js';
@@ -12,14 +13,20 @@ import {
   replaceFields,
   type Retention,
 } from '../expressions.js';
+import { mainResource } from '../../resources/registry.js';
 import type { RequestsObserver } from '../observer.js';
 import { maxAttemptsLimit, type RequestId, requestsOf, type StoredRequest } from '../request.js';
 import { keyOf } from './guarded-updates.js';
 
-/** Due, or held back by a daemon, which is nobody's wish: the one that runs reads later than it would have. */
+/**
+ * Due, or held by a daemon until reads are allowed again: the scan that runs reads later than it would have.
+ */
 const isDueOrHeld: Filter = { $or: [isDue, { 'error.code': 'read_allowance_used' }] };
 
-/** Of another type they are refused by name when claimed, and must not end as if all were well. */
+/**
+ * An option of another type is refused when the request is claimed. Such a request must not end as if all
+ * were well.
+ */
 const isSound: Filter = {
   $and: [
     { $or: [{ runAt: null }, { runAt: { $type: 'date' } }] },
@@ -46,16 +53,18 @@ export class EqualScans {
   ) {}
 
   /**
-   * Has the full scans that wait now, and ask for the same as the one that is about to run, wait for its end. None where it goes on from a
-   * checkpoint: it has read customers before the others were asked for. @throws what the driver throws
+   * Has the full scans that wait now, and ask for the same as the one that is about to run, wait for its end.
+   * None where it goes on from a checkpoint: it has read customers before the others were asked for. @throws
+   * what the driver throws
    */
-  async join(id: RequestId, dryRun: boolean): Promise<void> {
-    if (!dryRun && (await this.#goesOn(id))) return;
+  async join(id: RequestId, object: string, dryRun: boolean): Promise<void> {
+    if (!dryRun && (await this.#goesOn(id, object))) return;
     const equal: Filter = {
       ...isScanThatWaits,
       ...isDueOrHeld,
       ...isSound,
       _id: { $ne: id },
+      object: object === mainResource.object ? { $in: [null, object] } : object,
       dryRun: dryRun ? true : { $in: [null, false] },
     };
     const { modifiedCount: count } = await this.#requests.updateMany(equal, [
@@ -65,8 +74,9 @@ export class EqualScans {
   }
 
   /**
-   * Settles what waits for a scan that runs for it no more: where that did the work they end `coalesced` with its result, otherwise they
-   * wait for themselves again. Returns how many do. @throws what the driver throws; what was done stays done
+   * Settles what waits for a scan that runs for it no more: where that did the work they end `coalesced` with
+   * its result, otherwise they wait for themselves again. Returns how many do. @throws what the driver
+   * throws; what was done stays done
    */
   async settle(id: RequestId): Promise<number> {
     const found = await this.#requests.findOne(
@@ -103,7 +113,10 @@ export class EqualScans {
     return released;
   }
 
-  /** Has one wait for itself again, unless the other runs just now. @throws what the driver throws */
+  /**
+   * Detaches a request from the scan that it waits for, unless that one runs just now. @throws what the
+   * driver throws
+   */
   async leave(id: RequestId, other: RequestId): Promise<void> {
     await this.settle(other);
     const isRunning = { _id: { $eq: other }, status: 'running' };
@@ -127,12 +140,15 @@ export class EqualScans {
     });
   }
 
-  /** A scan keeps its checkpoint under its request's id (src/store/scan-state.ts); without a window it has read nothing yet. */
-  async #goesOn(id: RequestId): Promise<boolean> {
+  /**
+   * A scan keeps its checkpoint under its request's id (src/mirror/scan-state.ts); without a window it has
+   * read nothing yet.
+   */
+  async #goesOn(id: RequestId, object: string): Promise<boolean> {
     const begun = { 'checkpoint.requestId': String(id), 'checkpoint.windows.0': { $exists: true } };
     return (
       (await stateOf(databaseOf(this.connection)).countDocuments({
-        _id: stateIds.scan('customer'),
+        _id: stateIds.scan(object),
         ...begun,
       })) > 0
     );
@@ -143,7 +159,7 @@ export class EqualScans {
   }
 }
 
-/** One that itself waits for another will not run: what waits for it must not wait for ever. */
+/** A scan that itself waits for another will not run: what waits for it must not wait for ever. */
 function isAtWork({ status, command, waitsFor }: mongo.BSON.Document): boolean {
   const isWaiting = status == null || status === 'pending';
   return command === 'syncAll' && (status === 'running' || (isWaiting && waitsFor == null));

@@ -1,5 +1,5 @@
-// Guarded updates: each repeats the filter that found the request. Every replica does the same at the same time, and of two that update one
-// request the second finds it changed.
+// Guarded updates: each repeats the filter that found the request. Every replica does the same at the same
+// time, and of two that update one request the second finds it changed.
 import { type Connection, mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -27,9 +27,10 @@ export class GuardedUpdates {
   }
 
   /**
-   * Updates each request that matches both filters, and counts them. One that MongoDB refuses to update is passed over.
-   * @param guard is what the update rests on, and is checked again with it
-   * @param onUpdated is given id, command, status and error code of the request after the update
+   * Updates each request that matches both filters, and counts them. One that MongoDB refuses to update is
+   * passed over.
+   * @param guard what must still hold when the update is made
+   * @param onUpdated gets id, command, status and error code of the updated request
    */
   async all(
     guard: Filter,
@@ -90,10 +91,11 @@ export class GuardedUpdates {
   }
 }
 
-// Requests that MongoDB refuses to update, for whatever reason: left alone for a while, so that they stand in nobody's way.
+// Requests that MongoDB refuses to update, for whatever reason. They are left alone for a while, so that they
+// block no others.
 /** How long one is left alone. */
 const refusedForMs = 60_000;
-/** More than so many of them are no fault of theirs. */
+/** With more than so many refused, the cause is not the requests. */
 const maxRefused = 100;
 
 /** A request's id as a key: users choose the type of `_id`. */
@@ -111,7 +113,10 @@ export class Refusals {
     return [...this.#refused.values()].map(({ id }) => id);
   }
 
-  /** What the step gives; undefined where MongoDB refuses it for this request alone. @throws what is no fault of the request */
+  /**
+   * What the step gives; undefined where MongoDB refuses this request. @throws faults that are not the
+   * request's
+   */
   async unless<T>(id: RequestId, step: () => Promise<T>): Promise<T | undefined> {
     try {
       return await step();

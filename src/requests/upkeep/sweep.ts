@@ -1,5 +1,6 @@
-// The sweep: what no claim reaches. It recovers requests whose holder has died, fails those that nobody can run, and ends those that are to be
-// cancelled. Every replica sweeps; each step is one guarded update, so it is done once.
+// The sweep: what no claim reaches. It recovers requests whose holder has died, fails those that nobody can
+// run, and ends those that are to be cancelled. Every replica sweeps; each step is one guarded update, so it
+// is done once.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';

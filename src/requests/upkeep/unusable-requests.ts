@@ -1,4 +1,5 @@
-// Requests that no claim takes: nonsense fails at once, what a newer version may know is given its time first.
+// Requests that no claim takes. Nonsense fails at once; what a newer version may know fails after ten
+// minutes.
 import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { commandNames } from '../commands.js';
@@ -32,7 +33,9 @@ import {
 import { requestStatuses, type StoredError } from '../request.js';
 import type { GuardedUpdates } from './guarded-updates.js';
 
-/** A list of words counts as a word to `$type`. No version has a command that is longer than a command may be. */
+/**
+ * A list of words counts as a word to `$type`. No version has a command that is longer than a command may be.
+ */
 const isNoWord: Filter = {
   $or: [
     { command: { $not: { $type: 'string' } } },
@@ -50,7 +53,7 @@ const hasUnusableRunAt: Filter = {
   },
 };
 
-/** What a daemon of any version may have written: a word beside a lease. */
+/** A daemon of any version may have written it: a text as status, beside a lease. */
 const mayBeDaemons: Filter = {
   $and: [ownLease, { status: { $type: 'string' } }, { status: { $not: { $type: 'array' } } }],
 };
@@ -60,7 +63,7 @@ const isNonsense: readonly Filter[] = [
   { ...hasUnusableCommand, ...isNoWord },
   hasUnusableRunAt,
 ];
-/** Another version's, perhaps. */
+/** Another version may know them. */
 const mayBeAnothers: readonly Filter[] = [{ ...hasUnusableStatus, ...mayBeDaemons }, hasUnusableCommand];
 
 export class UnusableRequests {
@@ -71,8 +74,9 @@ export class UnusableRequests {
   ) {}
 
   /**
-   * Fails nonsense at once, and what nobody has worked on for ten minutes since it was seen first, came due, or was put down by its last
-   * holder. Returns how many. @throws what the driver throws; what was done stays done
+   * Fails nonsense at once, and what another version may know after ten minutes. These count from the latest
+   * of three times: it was first seen, it came due, its last holder let it go. Returns how many failed.
+   * @throws what the driver throws; what was done stays done
    */
   async fail(signal: AbortSignal, only: Filter = {}): Promise<number> {
     let failed = 0;

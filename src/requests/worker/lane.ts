@@ -1,10 +1,13 @@
-// A lane works on up to `capacity` requests at once. It decides when to claim and by what: the id that woke it while nothing else is known
-// to wait, otherwise the oldest that a search finds. It knows nothing of requests.
+// A lane works on up to `capacity` requests at once. It decides when to claim, and what: the id that woke it
+// while no backlog is known, otherwise the oldest that a search finds. It knows nothing of requests.
 /** Works on what was claimed. Never throws. */
 export type Job = () => Promise<void>;
 
-/** `taken`: another one was quicker, or it no longer waits. `rest`: nothing can be claimed now, whatever waits. */
-export type ClaimResult = Job | 'taken' | 'rest';
+/**
+ * `taken`: another one was quicker, or it no longer waits. `rest`: nothing can be claimed now, whatever
+ * waits.
+ */
+type ClaimResult = Job | 'taken' | 'rest';
 
 export interface LaneOptions<Candidate> {
   /** 1 or more. */
@@ -18,7 +21,7 @@ export interface LaneOptions<Candidate> {
   readonly random?: () => number;
 }
 
-/** Candidates that a search looks for beyond the room there is, so that not every claim needs a search. */
+/** Candidates that a search finds beyond the free places, so that not every claim needs a search. */
 const supply = 20;
 /** How much further the search goes while others take what was found. */
 const maxSpread = 4;
@@ -29,10 +32,16 @@ export class Lane<Candidate> {
   readonly #claiming = new Set<Promise<void>>();
   #finding: Promise<void> | undefined;
   #candidates: Candidate[] = [];
-  /** Something may wait that is no candidate yet. Counted, so that a search that began before does not clear it. */
+  /**
+   * Something may wait that is no candidate yet. Counted, so that a search that began before does not clear
+   * it.
+   */
   #looksAsked = 0;
   #looksDone = 0;
-  /** 1: takes the oldest. More: takes any of the oldest so many times as it needs, as it has found them taken. */
+  /**
+   * How much further than needed a search goes. Above 1 the lane takes any of those found, for others take
+   * the oldest.
+   */
   #spread = 1;
   #taken = 0;
   #claimed = 0;
@@ -47,7 +56,7 @@ export class Lane<Candidate> {
     return this.#running.size;
   }
 
-  /** This one waits. Claimed at once where there is room, otherwise found by looking. */
+  /** The candidate waits. It is claimed at once if a place is free, otherwise a search finds it. */
   wake(candidate: Candidate): void {
     if (this.#mayWait || this.#room <= this.#candidates.length) this.look();
     else {
@@ -56,13 +65,13 @@ export class Lane<Candidate> {
     }
   }
 
-  /** Something may wait: claims the oldest until there is none or no room. */
+  /** Something may wait: claims the oldest until none waits or no place is free. */
   look(): void {
     this.#looksAsked += 1;
     this.#pump();
   }
 
-  /** Claims nothing any more. What runs goes on. Resolves when no claim is under way. */
+  /** Stops claiming. What runs goes on. Resolves when no claim is under way. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#candidates = [];

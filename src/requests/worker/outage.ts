@@ -1,4 +1,5 @@
-// Logs an outage of MongoDB once, however many steps fail during it: one line at its start, one when the kind of fault changes, one at its end.
+// Logs an outage of MongoDB once, however many steps fail during it: one line at its start, one when the kind
+// of fault changes, one at its end.
 import type { Logger } from '../../base/logger.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
 

@@ -1,4 +1,5 @@
-// The runs of this process: each claims one request and makes one attempt at it. A scan holds the scan lease meanwhile, and equal scans wait for it.
+// The runs of this process: each claims one request and makes one attempt at it. A scan holds the scan lease
+// meanwhile, and equal scans wait for it.
 import type { Logger } from '../../base/logger.js';
 import { Attempt, type AttemptEnd, type CommandRunner, type ValidClaim } from '../attempt.js';
 import type { Claim, Claimed, Claims } from '../claims.js';
@@ -65,7 +66,8 @@ export class Runs {
   }
 
   /**
-   * Claims the request. `taken`: another process was quicker, or it no longer waits. `rest`: another process scans.
+   * Claims the request. `taken`: another process was quicker, or it no longer waits. `rest`: another process
+   * scans.
    * @param signal of a caller who may want the request released
    */
   async claim(
@@ -89,7 +91,10 @@ export class Runs {
     return scan ? () => this.#scan(lease, scan, { lane, wokenAt, signal }) : 'taken';
   }
 
-  /** Stops the attempt at its next checkpoint, so that the request ends `cancelled`; false when none is under way here (yet). */
+  /**
+   * Stops the attempt at its next checkpoint, so that the request ends `cancelled`; false when none is under
+   * way here (yet).
+   */
   cancel(id: RequestId): boolean {
     const key = keyOf(id);
     const running = this.#attempts.get(key);
@@ -109,7 +114,9 @@ export class Runs {
     for (const each of this.#attempts.values()) if (each.lane === lane) each.attempt.release();
   }
 
-  /** A request that MongoDB refuses to update, for whatever reason, must not stand in the way of the others. */
+  /**
+   * A request that MongoDB refuses to update, for whatever reason, must not stand in the way of the others.
+   */
   async #claim(id: RequestId, lane: LaneName): Promise<Claimed | undefined> {
     const key = keyOf(id);
     let claimed: Claimed | undefined;
@@ -128,7 +135,9 @@ export class Runs {
     try {
       if (claimed.kind === 'valid' && claimed.command.command === 'syncAll') {
         // When this fails the others scan for themselves.
-        await equalScans.join(id, claimed.dryRun).catch((error: unknown) => outage.report(error));
+        await equalScans
+          .join(id, claimed.command.object, claimed.dryRun)
+          .catch((error: unknown) => outage.report(error));
       }
       const end = await this.#attempt(claimed, conditions, lease);
       if (end.kind !== 'ended') return end;

@@ -1,5 +1,6 @@
-// Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the poll finds what it
-// misses. So the stream keeps no place: whenever it is opened again, the worker looks for anything.
+// Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the
+// poll finds what it misses. So the stream keeps no place: whenever it is opened again, the worker looks for
+// anything.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { ChangeStreamFollower, needsReplicaSet, type StreamEnd } from '../../mongo/change-stream.js';
@@ -51,8 +52,9 @@ const lane: mongo.BSON.Document = {
 };
 
 /**
- * Insertions, requests set back to pending that are due, and wishes to cancel. Claims, renewals, progress and results match nothing: what
- * the workers write wakes no worker. Of a document nothing but its id comes over the wire.
+ * Insertions, requests set back to pending that are due, and wishes to cancel. Claims, renewals, progress and
+ * results match nothing: what the workers write wakes no worker. Of a document nothing but its id comes over
+ * the wire.
  */
 const pipeline: mongo.BSON.Document[] = [
   {
@@ -61,7 +63,8 @@ const pipeline: mongo.BSON.Document[] = [
         { operationType: 'insert' },
         { operationType: 'update', [updated('cancel')]: true },
         { operationType: 'update', [updated('status')]: 'pending', [updated('runAt')]: { $exists: false } },
-        // With a runAt that has not come it is one that waits after a fault; the poll finds it when it is due.
+        // With a runAt that has not come it is one that waits after a fault; the poll finds it when it is
+        // due.
         {
           operationType: 'update',
           [updated('status')]: 'pending',

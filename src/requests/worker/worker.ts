@@ -1,5 +1,5 @@
-// The worker of one process. A wake-up or the poll leads to a claim, a claim to an attempt, and the end of an attempt to the next look.
-// It stops without losing anything.
+// The worker of one process. A wake-up or the poll leads to a claim, a claim to an attempt, and the end of an
+// attempt to the next look. It stops without losing anything.
 import type { Connection } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -29,7 +29,9 @@ export interface WorkerOptions {
   readonly logger: Logger;
   /** Name of this process, different for each that ever runs. */
   readonly owner: string;
-  /** An attempt met a fault that no request can succeed with. The request waits again; the process should end. */
+  /**
+   * An attempt met a fault that no request can succeed with. The request waits again; the process should end.
+   */
   readonly onFatal: (fault: Fault) => void;
   readonly observer?: RequestsObserver;
   /** Wake-ups by change stream; true by default. Without it requests are found by polling. */
@@ -85,7 +87,10 @@ export class RequestWorker {
     this.#lanes = { small: this.#lane('small', settings.concurrency), scan: this.#lane('scan', 1) };
   }
 
-  /** `performance.now()` of the last turn of the poll loop; it turns whether MongoDB answers or not. Undefined before `start`. */
+  /**
+   * `performance.now()` of the last turn of the poll loop; it turns whether MongoDB answers or not. Undefined
+   * before `start`.
+   */
   get lastPollAt(): number | undefined {
     return this.#lastPollAt;
   }
@@ -103,11 +108,11 @@ export class RequestWorker {
   }
 
   /**
-   * Works on one request only, until it has ended: waits for its time, its retries, another process that holds it. For commands that run
-   * without a daemon.
+   * Works on one request only, until it has ended: waits for its time, its retries, another process that
+   * holds it. For commands that run without a daemon.
    * @returns the request as it ended, without `batch` and `ids`
-   * @throws Fault `not_found` when there is no such request, any fatal one, MongoDB's; the signal's reason on abort, after the
-   * request was released
+   * @throws Fault `not_found` when there is no such request, any fatal one, MongoDB's; the signal's reason on
+   *   abort, after the request was released
    */
   async runOnce(id: RequestId, signal: AbortSignal): Promise<SyncRequestDocument> {
     const { connection, settings } = this.#options;
@@ -132,7 +137,10 @@ export class RequestWorker {
     if (lane === undefined) this.#lanes.scan.look();
   }
 
-  /** Turns every `pollIntervalMs`, give or take, so that replicas do not poll together. A turn does not wait for MongoDB. */
+  /**
+   * Turns every `pollIntervalMs`, give or take, so that replicas do not poll together. A turn does not wait
+   * for MongoDB.
+   */
   async #poll(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
@@ -169,7 +177,9 @@ export class RequestWorker {
     else this.#lookAfter(end.delayMs);
   }
 
-  /** Looks when a request that waits for its next attempt is due; the poll finds in time what is due later. */
+  /**
+   * Looks when a request that waits for its next attempt is due; the poll finds in time what is due later.
+   */
   #lookAfter(delayMs: number): void {
     if (this.#stopping.signal.aborted || delayMs >= this.#steps.settings.pollIntervalMs) return;
     const timer = setTimeout(() => {
@@ -213,9 +223,9 @@ export class RequestWorker {
   // The stop
 
   /**
-   * Stops: claims nothing more, lets small requests end, brings a scan to its next checkpoint at once. At 60 % of the time small ones are
-   * stopped too; what was stopped waits again, its attempt given back. Resolves within `withinMs`, with the number of attempts that
-   * did not stop in time: their leases run out.
+   * Stops: claims nothing more, lets small requests end, brings a scan to its next checkpoint at once. At 60
+   * % of the time small ones are stopped too; what was stopped waits again, its attempt given back. Resolves
+   * within `withinMs`, with the number of attempts that did not stop in time: their leases run out.
    */
   async drain({ withinMs }: { readonly withinMs: number }): Promise<{ readonly left: number }> {
     const untilMs = performance.now() + withinMs;
