@@ -1,5 +1,5 @@
-// The collection `sync_state`, which only the daemon writes: the ids of all its documents, and the one handle
-// to it.
+// The collection `sync_state`, which only this product writes, never its users: the ids of all its documents,
+// and the one handle to it.
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 

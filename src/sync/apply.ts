@@ -4,6 +4,7 @@ import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
 import { prepare } from './canonical.js';
 import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
+import { confirmDeleted } from './deletion.js';
 import { failedItem, type ItemResult } from './outcome.js';
 import type {
   Answer,
@@ -11,7 +12,6 @@ import type {
   Head,
   Mirror,
   MirrorWrite,
-  Observed,
   RetrieveAnswer,
   Source,
   StripeId,
@@ -183,12 +183,4 @@ async function applyAnswer(
       return results[0];
     }
   }
-}
-
-/** Stores Stripe's word that an object is deleted. It is final, so the order of reads does not matter. */
-async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Observed): Promise<ItemResult> {
-  const head = (await mirror.headsOf([id])).get(id);
-  if (head?.deletedBy === 'stripe') return { id, outcome: 'unchanged' };
-  const [result] = await mirror.write([{ kind: 'confirm_deleted', id, observed, source: 'retrieve' }]);
-  return result?.kind === 'rejected' ? failedItem(id, result) : { id, outcome: 'deleted' };
 }

@@ -1,10 +1,9 @@
-// Operations on given ids. syncByIds retrieves each object from Stripe and updates the mirror; softDelete
-// marks one as deleted.
+// syncByIds: retrieves each of the given objects from Stripe and updates the mirror.
 import pLimit from 'p-limit';
 import { TaskGroup } from '../base/task-group.js';
 import { retrieveAndApply } from './apply.js';
-import { failedItem, type Progress, type SyncResult, Tally, withResult } from './outcome.js';
-import type { Mirror, Observed, Source, StripeId } from './ports.js';
+import { type Progress, type SyncResult, Tally, withResult } from './outcome.js';
+import type { Mirror, Source, StripeId } from './ports.js';
 
 export interface ByIdsOptions {
   readonly signal: AbortSignal;
@@ -61,25 +60,4 @@ const listedPerCall = 100;
 async function callsOfScan(mirror: Mirror, calls: number): Promise<number> {
   const living = calls > 1 ? await mirror.countLive() : 0;
   return living === 0 ? Infinity : Math.ceil(living / listedPerCall);
-}
-
-/**
- * Marks an object as deleted in the mirror. Nothing is removed, and Stripe is not called. One that is already
- * marked is `unchanged`; one that the mirror does not have is `failed` with code `not_found`, and nothing is
- * written.
- */
-export async function softDelete(mirror: Mirror, id: StripeId, observed: Observed): Promise<SyncResult> {
-  const tally = new Tally();
-  const head = (await mirror.headsOf([id])).get(id);
-  if (!head) {
-    tally.add(failedItem(id, { code: 'not_found', message: 'The mirror has no such object' }));
-  } else if (head.deletedBy) {
-    tally.add({ id, outcome: 'unchanged' });
-  } else {
-    const [result] = await mirror.write([{ kind: 'mark_deleted', id, observed, source: 'request' }]);
-    if (result?.kind === 'rejected') tally.add(failedItem(id, result));
-    // A conflict means that another writer marked it first.
-    else tally.add({ id, outcome: result?.kind === 'written' ? 'deleted' : 'unchanged' });
-  }
-  return tally.result();
 }

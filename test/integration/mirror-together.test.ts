@@ -1,7 +1,7 @@
 // Small reads and writes of the mirror that go to MongoDB in one command: each has the result that it would have had alone.
 import { beforeAll, describe, expect, test } from 'vitest';
 import { applyReads, toReads } from '../../src/sync/apply.js';
-import { softDelete } from '../../src/sync/by-ids.js';
+import { softDelete } from '../../src/sync/deletion.js';
 import type { MirrorWrite, StripeObject } from '../../src/sync/ports.js';
 import { countCommands } from '../support/count-commands.js';
 import { freshDatabase } from '../support/database.js';

@@ -92,10 +92,7 @@ describe('a request that is not valid', () => {
     ],
     [{ command: 'softDelete', stripeId: { $gt: '' } }, expect.stringContaining('got an object')],
     [{ command: 'softDelete', stripeId: 'x'.repeat(256) }, expect.stringContaining('(256 characters)')],
-    [
-      { command: 'syncBatch', batch: [] },
-      'batch must be a list of 1 to 1000 objects, got a list of 0',
-    ],
+    [{ command: 'syncBatch', batch: [] }, 'batch must be a list of 1 to 1000 objects, got a list of 0'],
     [
       { command: 'syncBatch', batch: [{ id: 'cus_1' }, { id: 5 }] },
       expect.stringMatching(/^batch\[1\]\.id .*got a number$/),
