@@ -30,7 +30,7 @@ export async function runDaemon(
   const { connection } = mongoose;
   const { pollIntervalMs } = config.requests;
 
-  // HTTP starts first and stops last, so that probes and scrapes are answered during every other step.
+  // HTTP starts first and stops last, so that it answers probes and scrapes during every other step.
   const metrics = createMetrics({
     stripeApiVersion: config.stripe.apiVersion,
     monthlyReadAllowance: config.stripe.monthlyReadAllowance,
@@ -60,7 +60,7 @@ export async function runDaemon(
   metrics.readFrom(() => readDatabaseStats(db));
   lifecycle.onStop('database metrics', () => metrics.readFrom(undefined));
 
-  // The heartbeat lasts until the worker has drained: it says which requests still run.
+  // The heartbeat lasts until the worker has drained, because it reports which requests still run.
   const worker = new RequestWorker({
     connection,
     settings: config.requests,
@@ -85,8 +85,8 @@ export async function runDaemon(
   });
   lifecycle.onStop('presence', () => presence.stop());
 
-  // The worker claims requests and runs them. A stop drains it: what does not end in time is taken over when
-  // its lease expires.
+  // The worker claims requests and runs them. A stop drains it. Another replica takes over whatever does not
+  // end in time, once its lease expires.
   lifecycle.onStop('worker', async (withinMs) => {
     const { left } = await worker.drain({ withinMs });
     if (left > 0) throw new Fault('shutdown', leftBehind(left));

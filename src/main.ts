@@ -4,5 +4,5 @@ import { runCommandLine } from './cli/commands.js';
 import { processTerminal } from './cli/screen/terminal.js';
 
 process.exitCode = await runCommandLine(process.argv.slice(2), processTerminal());
-// Nothing that was left open may hold the process; without such a leak it ends earlier.
+// A leaked handle must not keep the process alive; without one it ends sooner.
 setTimeout(() => process.exit(), 500).unref();

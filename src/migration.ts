@@ -1,5 +1,5 @@
-// All collections, indexes, views and rules that this service needs in MongoDB: created by the command
-// migrate and at start, or only checked.
+// All collections, indexes, views and validators that this service needs in MongoDB. The command migrate or
+// the start of the daemon creates them; otherwise they are only checked.
 import type { Connection } from 'mongoose';
 import { Fault } from './base/errors.js';
 import { ensureMirror, mirrorPlan } from './mirror/ensure.js';
@@ -12,8 +12,8 @@ import { resources } from './resources/registry.js';
 
 /**
  * Creates missing collections, indexes and views, and sets the validator. Idempotent; nothing is dropped. If
- * this user may not set the validator, that is `refused` and no fault.
- * @throws Fault `mongodb_rejected` (fatal where the user lacks a right), `mongodb_unavailable`
+ * this user may not set the validator, the outcome is `refused` and no fault is thrown.
+ * @throws Fault `mongodb_rejected` (fatal if the user lacks a right), `mongodb_unavailable`
  */
 export async function migrate(
   connection: Connection,
@@ -44,7 +44,7 @@ export async function checkMigrated(connection: Connection): Promise<void> {
   if (missing.length === 0) return;
   throw new Fault(
     'mongodb_rejected',
-    `The database ${db.databaseName} is not ready, it lacks the ${missing.join(', the ')}: run "stripe-mongo-sync migrate" ` +
+    `The database ${db.databaseName} is not ready; missing: ${missing.join(', ')}. Run "stripe-mongo-sync migrate" ` +
       'as a user who may create them, or set MONGODB_AUTO_MIGRATE=true',
     { kind: 'fatal' },
   );

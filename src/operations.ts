@@ -1,5 +1,5 @@
-// What can be done with one kind of a Stripe account's objects, over opened services: each operation is a
-// thin call into src/sync. Scans and approvals take no lease: the caller holds it.
+// The operations on one kind of a Stripe account's objects. Each is a thin call into src/sync over opened
+// services. Scans and approvals take no lease: the caller holds it.
 import { randomUUID } from 'node:crypto';
 import { assertNever, Fault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
@@ -23,9 +23,7 @@ export interface ActionOptions {
   /** The logger for this work; by default the one that the services have. */
   readonly logger?: Logger;
   readonly onProgress?: (progress: Progress) => void;
-  /**
-   * Called right before each write to the mirror. What it throws ends the work, and the write is not made.
-   */
+  /** Called right before each write to the mirror. If it throws, the work ends and the write is not sent. */
   readonly beforeWrite?: () => void;
 }
 

@@ -1,5 +1,5 @@
-// What the daemon, the library and commands in process share: MongoDB, Stripe, the binding of the two, the
-// mirror. Opened in this order, closed in reverse.
+// The services that the daemon, the library and in-process commands share: MongoDB, Stripe, the binding of
+// the two, and the mirror. They open in this order and close in reverse.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import mongoose from 'mongoose';
@@ -29,16 +29,16 @@ import type { ScanState } from './sync/scan/state.js';
 
 export interface ServicesOptions {
   readonly config: Config;
-  /** Opened here, unless it is open already; closed here only if opened here. */
+  /** Opened here unless it is already open. Closed here only if it was opened here. */
   readonly connection: mongoose.Connection;
-  /** Reads the Stripe key again where it comes from a file, so that it can be rotated. */
+  /** Rereads the Stripe key if it comes from a file, so that it can be rotated. */
   readonly readKey: (() => string) | undefined;
   readonly logger: Logger;
-  /** Told of calls and writes; nobody by default. */
+  /** Receives the events of calls and writes; none by default. */
   readonly observer?: MirrorObserver & StripeObserver;
   /** Tries again while Stripe cannot be reached. Otherwise the first transient fault is thrown. */
   readonly isPatient?: boolean;
-  /** Told what start-up waits for from now on. */
+  /** Called with the thing that start-up now waits for. */
   readonly onWait?: (waitsFor: 'MongoDB' | 'Stripe') => void;
   readonly signal: AbortSignal;
 }
@@ -47,7 +47,7 @@ export interface Services extends Opened {
   readonly close: () => Promise<void>;
 }
 
-/** One kind of Stripe object: where it is read, mirrored, and where its scans keep their state. */
+/** One kind of Stripe object: its source, its mirror, and the state of its scans. */
 export interface ObjectServices {
   readonly source: Source;
   readonly mirror: Mirror;
@@ -69,7 +69,7 @@ interface Opened {
   readonly rates: Omit<Limits, 'maxInFlight'>;
   /** Useful number of concurrent calls to Stripe. */
   readonly concurrency: number;
-  /** How long a scan that is stopped may still write what it has listed, in milliseconds. */
+  /** How long a stopped scan may still write the pages that it has listed, in milliseconds. */
   readonly settleWithinMs: number;
   /** Runs a task under the scan lease, for those who scan without a request. */
   readonly exclusively: Exclusively;
@@ -83,12 +83,12 @@ const silentObserver: MirrorObserver & StripeObserver = {
   writeFinished: ignore,
 };
 
-/** Share of the time to stop: the checkpoint and the release of the request come after it. */
+/** Share of the shutdown time; the checkpoint and the release of the request need the rest. */
 const settlingShare = 0.2;
-/** MongoDB usually writes what the buffer holds in a fraction of a second. */
+/** MongoDB usually writes a full buffer in a fraction of a second. */
 const maxSettlingMs = 3_000;
 
-/** Each try has retried for `stripe.callDeadlineMs` already. */
+/** Each try has already retried for `stripe.callDeadlineMs`. */
 const startRetryMs = 5_000;
 
 /**
@@ -118,7 +118,7 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   }
 }
 
-/** False where an application has opened the connection: then it is the application's to close. */
+/** False if an application opened the connection: the application then closes it. */
 async function openDatabase({ config, connection, logger, signal }: ServicesOptions): Promise<boolean> {
   if (connection.readyState === mongoose.ConnectionStates.connected) return false;
   await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
@@ -132,7 +132,7 @@ async function prepareDatabase({ config, connection, logger }: ServicesOptions):
   }
   for (const { what, outcome, note } of await migrate(connection, config.requests)) {
     if (outcome === 'left alone' || outcome === 'refused')
-      logger.warn({ what, note }, 'Left as it is in MongoDB');
+      logger.warn({ what, note }, 'Left unchanged in MongoDB');
     else if (outcome !== 'unchanged') logger.info({ what, outcome }, 'Set up in MongoDB');
   }
 }
@@ -168,7 +168,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
   );
   const of = (object: string): ObjectServices => {
     const found = byObject.get(object);
-    if (!found) throw new Fault('internal', `No kind of object is named ${object}`);
+    if (!found) throw new Fault('internal', `Unknown kind of object: ${object}`);
     return found;
   };
   const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
@@ -198,7 +198,7 @@ async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<vo
       return;
     } catch (error) {
       if (!isPatient || signal.aborted || !isFault(error) || error.kind !== 'retryable') throw error;
-      logger.warn({ attempt, error: reportError(error) }, 'Stripe cannot be reached at start; trying again');
+      logger.warn({ attempt, error: reportError(error) }, 'Stripe is unreachable at start; retrying');
       await pause(error.retryAfterMs ?? startRetryMs, signal);
       signal.throwIfAborted();
     }

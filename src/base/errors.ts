@@ -1,13 +1,13 @@
-// The faults of this service by code, and what may be reported of any error. An error is classified once, by
-// the adapter that meets it.
+// Every fault of this service by its code, and what may be reported of any error. The adapter that meets an
+// error classifies it, once.
 
 /** What to do about a fault: retry later, end the request, or end the process. */
 export type FaultKind = 'retryable' | 'terminal' | 'fatal';
 
-/** The documentation of a code, and what to do about a fault with it unless the fault says otherwise. */
+/** Documentation of a code, and the default reaction to a fault with that code. */
 interface FaultDescription {
   readonly kind: FaultKind;
-  /** Where a user meets it: in `error`, in an item of `result`, in `history`. Markdown. */
+  /** Where a user sees the code: in `error`, in an item of `result`, in `history`. Markdown. */
   readonly at: string;
   /** Markdown. */
   readonly meaning: string;
@@ -160,8 +160,8 @@ export interface FaultOptions {
 }
 
 /**
- * An error with a code. Messages have no personal data and no secrets: they name ids, settings and what would
- * be right.
+ * An error with a code. A message names ids, settings and what is allowed. It holds no personal data and no
+ * secrets.
  */
 export class Fault extends Error {
   override readonly name = 'Fault';
@@ -187,12 +187,15 @@ export class Fault extends Error {
 
 export const isFault = (error: unknown): error is Fault => error instanceof Fault;
 
-/** True for a transient fault. An unclassified error counts as transient, as attempts are bounded. */
+/**
+ * True for a transient fault. An unclassified error counts as transient because the number of attempts is
+ * bounded.
+ */
 export const isRetryable = (error: unknown): boolean => !isFault(error) || error.kind === 'retryable';
 
 /**
- * What may be logged or stored of an error; never a library's message, header or document, which may have
- * keys or personal data.
+ * The part of an error that may be logged or stored. A library's message, header or document is never part of
+ * it: each may hold keys or personal data.
  */
 export interface ErrorReport {
   readonly code: FaultCode;

@@ -9,14 +9,14 @@ interface Entry<Item, Result> {
 }
 
 /**
- * Processes the items of one group, and returns the result of each, in order. A result may be a promise, on
- * which no later group waits. What it throws is thrown to all items.
+ * Processes the items of one group and returns one result per item, in order. A result may be a promise;
+ * later groups do not wait for it. If `send` throws, every item of the group gets that error.
  */
 export type Send<Item, Result> = (items: readonly Item[]) => Promise<readonly (Result | Promise<Result>)[]>;
 
 /** Between two groups, in milliseconds, so that items in quick succession share a group. */
 const gatherMs = 5;
-/** Most items of one group; the others are sent with the next. */
+/** Maximum number of items in a group; the rest go into the next group. */
 const maxItems = 100;
 
 export class GroupCommit<Item, Result> {
@@ -32,7 +32,7 @@ export class GroupCommit<Item, Result> {
       this.#waiting.push({ item, resolve, reject });
       if (this.#isSending) return;
       this.#isSending = true;
-      // Not at once: items of this turn of the event loop join the group.
+      // Deferred, so that items of the same turn of the event loop join the group.
       setImmediate(() => void this.#sendAll());
     });
   }

@@ -1,5 +1,5 @@
-// Start and stop of a process: a stack of closers that always runs and is bounded in time, signals, exit
-// codes. Besides main.ts the only place that ends the process: at a second signal, and at an uncaught error.
+// Start and stop of a process: signals, exit codes, and a stack of closers that always runs and is bounded in
+// time. Apart from main.ts, only this file ends the process: at a second signal and at an uncaught error.
 import { Fault, isFault } from './errors.js';
 import type { Logger } from './logger.js';
 import { firstOf, withDeadline } from './waiting.js';
@@ -8,9 +8,9 @@ import { firstOf, withDeadline } from './waiting.js';
 export type ExitCode = 0 | 1 | 2;
 
 /**
- * Releases what was started. `withinMs` is its share of the time left, in milliseconds: a closer that waits
- * for work gives up then. One that takes a quarter longer is left behind. What it throws is logged and makes
- * the exit code 1.
+ * Releases what was started. `withinMs` is its share of the remaining time, in milliseconds. A closer that
+ * waits for work must give up after that time. The stop abandons a closer that takes a quarter longer. If it
+ * throws, the error is logged and the exit code is 1.
  */
 type Closer = (withinMs: number) => void | Promise<void>;
 
@@ -35,7 +35,10 @@ interface ProcessHost {
 export interface Lifecycle {
   /** Aborted when the stop begins, with a Fault `shutdown` or with the error of `fail`. */
   readonly signal: AbortSignal;
-  /** Registers `close` for the stop; last in, first out. Once everything else is closed, it runs at once. */
+  /**
+   * Registers `close` for the stop; last in, first out. If everything else is already closed, `close` runs at
+   * once.
+   */
   onStop(name: string, close: Closer): void;
   /** Begins the stop. Only the first call counts. */
   stop(reason: string): void;
@@ -50,9 +53,9 @@ export const exitCodeOf = (error: unknown): ExitCode =>
   isFault(error) && error.code === 'invalid_config' ? 2 : 1;
 
 /**
- * Runs `work` and then every closer that it registered, whether it returned, threw or was stopped. A closer
- * that throws or hangs does not prevent the others. Never rejects: errors are logged and become the exit
- * code. The caller ends the process with that code, as something left behind may keep it open.
+ * Runs `work`, then every registered closer, whether the work returned, threw or was stopped. A closer that
+ * throws or hangs does not block the others. Never rejects: errors are logged and become the exit code. The
+ * caller must end the process with that code, because an abandoned closer may keep it alive.
  */
 export async function runLifecycle(
   options: LifecycleOptions,
@@ -121,7 +124,7 @@ class Stoppable implements Lifecycle {
     });
     await firstOf([working, this.untilStop()]);
     this.#begin(new Fault('shutdown', 'Done'));
-    // The work ends first: it may be about to register what it has just opened.
+    // The work ends first, because it may be about to register a resource that it has just opened.
     await this.#inTime('work', async () => working);
     await this.#closeAll();
     this.#isClosed = true;
@@ -158,7 +161,7 @@ class Stoppable implements Lifecycle {
     }
   }
 
-  /** Runs one step of the stop. It may use the time left, less a share for the steps to come. */
+  /** Runs one step of the stop. The step may use the remaining time, minus a reserve for the later steps. */
   async #inTime(name: string, step: Closer): Promise<void> {
     const after = this.#closers.length;
     const reserveMs = Math.min(1_000, this.#timeoutMs / (2 * (after + 1)));

@@ -30,7 +30,7 @@ export function createLogger(settings: LogSettings, output: LogOutput = 'stdout'
       base: { service: serviceName, version: serviceVersion, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      // At this point it is a report already, which pino's own serializer would take for an error.
+      // The error is already a report here; pino's own serializer would treat the report as an error.
       serializers: { err: (report: unknown) => report },
       hooks: { logMethod: logSafely, streamWrite: redactText },
     },
@@ -95,8 +95,8 @@ function logSafely(this: Logger, args: Parameters<LogFn>, method: LogFn): void {
 }
 
 /**
- * What is logged of an error: its report and system code, and for an unexpected one its stack without the
- * message.
+ * The part of an error that is logged: its report and system code. An unexpected error adds its stack without
+ * the message.
  */
 function errorFields(error: Error): ErrorReport & { systemCode?: string | number; stack?: string[] } {
   const cause = isFault(error) && error.cause instanceof Error ? error.cause : error;

@@ -1,5 +1,5 @@
-// Several workers on one task. The first fault ends them all, and is thrown once all have ended: nothing
-// writes afterwards.
+// Several workers on one task. The first fault stops all of them. It is thrown only after all have ended, so
+// nothing writes afterwards.
 import { setMaxListeners } from 'node:events';
 
 export class TaskGroup {
@@ -10,7 +10,8 @@ export class TaskGroup {
   constructor(private readonly outer: AbortSignal) {
     // Several groups may follow one signal, and every worker listens. Settings bound how many.
     setMaxListeners(0, outer, this.signal);
-    // Not AbortSignal.any: its signals, and all that they refer to, are kept until a full garbage collection.
+    // Not AbortSignal.any: its signals, and everything they refer to, stay in memory until a full garbage
+    // collection.
     if (outer.aborted) this.#follow();
     else outer.addEventListener('abort', this.#follow, { once: true });
   }

@@ -1,7 +1,7 @@
 // Waits, races against a deadline or a signal, and backoff: the one place for all of them.
 import { setMaxListeners } from 'node:events';
 
-/** A longer timer fires at once (https://nodejs.org/api/timers.html#settimeoutcallback-delay-args). */
+/** Node fires a longer timer at once (https://nodejs.org/api/timers.html#settimeoutcallback-delay-args). */
 export const longestTimerMs = 2 ** 31 - 1;
 
 /**
@@ -9,7 +9,8 @@ export const longestTimerMs = 2 ** 31 - 1;
  * ended the wait.
  */
 export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<boolean> {
-  // Not timers/promises: it ends a wait with an error and its stack, which is expensive with two per request.
+  // Not timers/promises: it ends an aborted wait with an error and a stack trace. That is expensive with two
+  // waits per request.
   return new Promise((resolve) => {
     if (signals.some(({ aborted }) => aborted)) {
       resolve(false);
@@ -22,7 +23,7 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
     };
     const onAbort = (): void => end(false);
     const timer = setTimeout(end, Math.min(Math.max(0, ms), longestTimerMs), true);
-    // One listener per wait: Node would take many on one signal for a leak.
+    // One listener per wait: Node warns of a leak if many listen on one signal.
     setMaxListeners(0, ...signals);
     for (const signal of signals) signal.addEventListener('abort', onAbort, { once: true });
   });
@@ -32,8 +33,8 @@ export function pause(ms: number, ...signals: readonly AbortSignal[]): Promise<b
 export const endWaits = (controller: AbortController): void => controller.abort('over');
 
 /**
- * Returns the result of the task, or after `ms` milliseconds that of `whenLate`. Then the task's signal is
- * aborted, and its result is ignored.
+ * Returns the result of the task. After `ms` milliseconds it returns the result of `whenLate` instead, aborts
+ * the task's signal and ignores the task's result.
  * @throws what the task or `whenLate` throws
  */
 export async function withDeadline<T, Late>(
@@ -71,8 +72,9 @@ export interface Backoff {
 }
 
 /**
- * Wait after this many failures in a row (1, 2, …), in milliseconds: a share of an upper bound that doubles
- * with each. With `Math.random` as `random` this is full jitter; without it, the upper bound.
+ * Backoff in milliseconds after the given number of consecutive failures (1, 2, …). The upper bound doubles
+ * with each failure, and `random` picks a share of it. `Math.random` gives full jitter; without `random` the
+ * result is the upper bound.
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export const backoffMs = (
@@ -82,8 +84,8 @@ export const backoffMs = (
 ): number => random() * Math.min(maxMs, baseMs * 2 ** Math.min(Math.max(failures, 1) - 1, 40));
 
 /**
- * Waits for the promise until the signal aborts; the promise itself goes on. @throws the signal's reason on
- * abort
+ * Waits for the promise until the signal aborts. The promise itself keeps running.
+ * @throws the signal's reason on abort
  */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
@@ -106,5 +108,5 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | un
 export const firstOf = <T>(promises: Iterable<T | PromiseLike<T>>): Promise<Awaited<T>> =>
   Promise.race(promises);
 
-/** Lets the event loop turn once: timers and sockets get their share of a long computation. */
+/** Lets the event loop turn once, so that a long computation does not starve timers and sockets. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

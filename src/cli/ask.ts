@@ -1,4 +1,4 @@
-// The commands that ask for work: they insert requests, follow them until they end, and print how they ended.
+// The commands that request work. They insert requests, follow them until they end, and print the results.
 import { isFault } from '../base/errors.js';
 import { serviceName } from '../base/version.js';
 import { duplicateFields } from '../mongo/faults.js';
@@ -103,9 +103,10 @@ const ask = (
   );
 
 /**
- * Inserts each exactly once: the ids are made here, so an insertion whose answer was lost is found again.
- * @throws Fault `invalid_request` where MongoDB's own rules refuse one, `mongodb_unavailable`,
- * `mongodb_rejected`; the signal's reason on abort. Those before stay inserted.
+ * Inserts each request exactly once. The ids are made here, so a retry recognizes an insertion whose response
+ * was lost.
+ * @throws Fault `invalid_request` where MongoDB's own rules refuse a request, `mongodb_unavailable`,
+ *   `mongodb_rejected`; the signal's reason on abort. Earlier requests stay inserted.
  */
 async function insert(
   { terminal, requests, persist }: Session,
@@ -115,7 +116,7 @@ async function insert(
   for (const [index, request] of wanted.entries()) {
     const insertOne = async (): Promise<void> => {
       await requests.insertOne(request).catch((error: unknown) => {
-        // An earlier try whose answer was lost.
+        // An earlier try inserted it, but its response was lost.
         if (!duplicateFields(error).includes('_id')) throw insertionFault(error) ?? error;
       });
     };
@@ -131,10 +132,10 @@ async function insert(
   terminal.note(`Inserted ${name} (${first?.command ?? ''})`);
 }
 
-/** More ids would hide the rest. */
+/** More ids would bury the rest of the text. */
 const mostNamed = 3;
 
-/** What to type to look at requests that are no longer followed. */
+/** The command to type to see requests that are no longer followed. */
 function howItGoesOn(requests: readonly NewRequest[], isInProcess = false): string {
   const [first] = requests;
   const isOne = requests.length === 1;

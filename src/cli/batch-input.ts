@@ -17,9 +17,9 @@ interface Found {
 }
 
 /**
- * The customers of a text, in their order.
- * @throws UsageFault that names every fault: the text is no JSON, holds nothing, or an entry is no object
- * with a valid id
+ * The customers in a text, in order.
+ * @throws UsageFault that names every fault: the text is not JSON, it is empty, or an entry is not an object
+ *   with a valid id
  */
 export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const found = readEntries(text, name);
@@ -57,7 +57,7 @@ function readEntries(text: string, name: string): readonly Found[] {
   return found;
 }
 
-/** What a whole document holds: the items of an array, the `data` of a Stripe list, or itself. */
+/** The entries of a document: the items of an array, the `data` of a Stripe list, or the document itself. */
 function entriesOf(value: unknown): readonly Found[] {
   const items = Array.isArray(value) ? (value as unknown[]) : listData(value);
   return items
@@ -70,7 +70,7 @@ function listData(value: unknown): readonly unknown[] | undefined {
   return isList && 'data' in value && Array.isArray(value.data) ? (value.data as unknown[]) : undefined;
 }
 
-/** Undefined for what is no JSON. */
+/** Undefined if the text is not JSON. */
 function parseJson(text: string): { readonly value: unknown } | undefined {
   try {
     return { value: JSON.parse(text) as unknown };
@@ -145,8 +145,8 @@ function scalarEnd(text: string, at: number): Step {
 }
 
 /**
- * Offset of the first character that cannot stand where it stands, the text's length where it ends too early;
- * undefined for JSON.
+ * Offset of the first invalid character; the text's length if the text ends too early; undefined for valid
+ * JSON.
  */
 export function jsonFaultOffset(text: string): number | undefined {
   const closers: ('}' | ']')[] = [];
@@ -171,7 +171,7 @@ export function jsonFaultOffset(text: string): number | undefined {
       at = value.end;
     }
 
-    // The value has ended: what it stands in closes or goes on.
+    // The value has ended: its container closes or continues.
     at = skipBlank(text, at);
     while (closers.length > 0 && text.charAt(at) === closers.at(-1)) {
       closers.pop();
@@ -201,8 +201,8 @@ export function lineAndColumn(
 const maxInputBytes = 256 * 1024 * 1024;
 
 /**
- * The text of the file, of standard input for `-`.
- * @throws UsageFault where there is no readable file, it is too large or no UTF-8
+ * The text of the file, or of standard input for `-`.
+ * @throws UsageFault if the file is not readable, too large, or not UTF-8
  */
 export async function readInput(file: string, stdin: NodeJS.ReadableStream): Promise<string> {
   const name = inputName(file);

@@ -18,10 +18,10 @@ Exit codes:
   2    invalid usage or configuration
   130  interrupted by Ctrl-C (143: by SIGTERM)`;
 
-/** Runs a command: gets its arguments and options as commander has parsed them. */
+/** Runs a command, with the arguments and options that commander has parsed. */
 type Run<Given extends unknown[]> = (terminal: Terminal, ...given: Given) => Promise<ExitCode>;
 
-/** Makes of a function that is loaded when it is needed one that commander can call. */
+/** Wraps a lazily loaded function in one that commander can call. */
 type Action = <Given extends unknown[]>(
   load: () => Promise<Run<Given>>,
 ) => (...given: Given) => Promise<void>;

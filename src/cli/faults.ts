@@ -1,4 +1,4 @@
-// The exit codes of every command, the errors that end one, and how each is told on stderr.
+// The exit codes of every command, the errors that end a command, and how each error is printed on stderr.
 import { constants } from 'node:os';
 import { Fault, isFault } from '../base/errors.js';
 import { createLogger } from '../base/logger.js';
@@ -6,8 +6,8 @@ import { ConfigFault } from '../config/load.js';
 import type { Terminal } from './screen/terminal.js';
 
 /**
- * What the user typed or handed over cannot be used: exit code 2, nothing was changed. `faults` has one
- * sentence each, without customers' data.
+ * The user's arguments or input are unusable: exit code 2, nothing was changed. `faults` has one sentence
+ * each and no customer data.
  */
 export class UsageFault extends Fault {
   constructor(readonly faults: readonly string[]) {
@@ -23,20 +23,20 @@ export function limitedFaults(faults: readonly string[]): readonly string[] {
   return more > 0 ? [...faults.slice(0, mostTold), `${more} more faults of this kind`] : faults;
 }
 
-/** What was asked for is not possible in the present state: exit code 1, nothing was changed. */
+/** The current state does not allow the command: exit code 1, nothing was changed. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
 }
 
 export const exitCodes = {
   succeeded: 0,
-  /** A fault, or a request that ended in any other way than succeeded. */
+  /** A fault, or a request whose final status is not succeeded. */
   failed: 1,
-  /** What was typed or configured cannot be used. */
+  /** An argument or a setting is unusable. */
   usage: 2,
 } as const;
 
-/** Above 128 as shells have it: 128 and the number of the signal. */
+/** As in shells: 128 plus the number of the signal. */
 export type ExitCode = number;
 
 export function exitCodeOf(error: unknown): ExitCode {
@@ -93,7 +93,7 @@ export class OutOfTime extends Error {
 export async function interruptibly<T>(task: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const interrupt = (by: (typeof signals)[number]): void => {
-    // With no listener left, the next signal does what signals do.
+    // With no listener left, the next signal has its default effect.
     release();
     controller.abort(new Interrupted(by));
   };

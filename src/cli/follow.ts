@@ -1,5 +1,5 @@
-// Follows requests until they end, by reading their documents: a change stream says when to look, and polling
-// finds what it misses. Only reads; whoever stops following changes nothing.
+// Follows requests until they end by reading their documents. A change stream says when to read, and polling
+// finds what the stream misses. It only reads: to stop following changes nothing.
 import { Fault, isFault } from '../base/errors.js';
 import { endWaits, orAborted, pause } from '../base/waiting.js';
 import { ChangeStreamFollower } from '../mongo/change-stream.js';
@@ -14,9 +14,9 @@ import type { Session } from './session.js';
 export interface FollowOptions {
   /** Ends following with its reason. */
   readonly signal: AbortSignal;
-  /** Gets the requests that are known by now in the order of the ids, after every look at them. */
+  /** Called after every read, with the requests read so far, in the order of the ids. */
   readonly onLook: (requests: readonly RequestView[]) => Promise<void>;
-  /** How long MongoDB may be away before following is given up, in milliseconds. */
+  /** How long MongoDB may be unavailable before following gives up, in milliseconds. */
   readonly patienceMs: number;
 }
 
@@ -29,10 +29,10 @@ const pauseMsWithStream = 2_000;
 const unseen = { batch: 0, ids: 0 } as const;
 
 /**
- * Waits until all have ended, and returns them in the order of the ids. Of a request for which another scan
- * runs, `onLook` gets that scan: its progress is both's.
- * @throws Fault `not_found` when one is no longer there, `mongodb_unavailable`, `mongodb_rejected`; the
- * signal's reason on abort
+ * Waits until all requests have ended and returns them in the order of the ids. If another scan runs on
+ * behalf of a request, `onLook` gets that scan, because its progress is the progress of both.
+ * @throws Fault `not_found` when a request no longer exists, `mongodb_unavailable`, `mongodb_rejected`; the
+ *   signal's reason on abort
  */
 export async function followToEnd(
   requests: RequestCollection,
@@ -42,14 +42,14 @@ export async function followToEnd(
   const read = async (wanted: readonly RequestId[]): Promise<ReadonlyMap<string, RequestView>> => {
     const find = () => requests.find({ _id: { $in: wanted } }, { projection: unseen }).toArray();
     const found = persistently('reading the request', find, { withinMs: patienceMs, signal });
-    // A read from a server that hangs must not hold up an interruption.
+    // A read from a server that hangs must not delay an interruption.
     return new Map((await orAborted(found, signal)).map((request) => [String(request._id), request]));
   };
   const known = new Map<string, RequestView>();
   const isOpen = (id: RequestId): boolean => !isEndStatus(known.get(String(id))?.status);
   let news = new AbortController();
   const look = (): void => endWaits(news);
-  // Without change streams (a standalone server, a user without the right) only the clock says when to look.
+  // Without change streams (a standalone server, a user without the right), reads happen on a timer only.
   const changes = new ChangeStreamFollower({
     collection: () => requests,
     pipeline: [{ $match: { 'documentKey._id': { $in: ids } } }, { $project: { _id: 1 } }],
@@ -61,18 +61,18 @@ export async function followToEnd(
       const open = ids.filter(isOpen);
       const byId = await read(open);
       for (const id of open) known.set(String(id), byId.get(String(id)) ?? gone(id));
-      // The scans that run for others.
+      // The scans that run on behalf of others.
       const awaited = [...byId.values()].flatMap(({ waitsFor }) => waitsFor ?? []);
       const others = awaited.length > 0 ? await read(awaited) : new Map<string, RequestView>();
       const all = ids.flatMap((id) => known.get(String(id)) ?? []);
       await onLook(all.map((request) => others.get(String(request.waitsFor)) ?? request));
       if (!ids.some(isOpen)) return all;
-      // Not at once at a change: changes come in crowds.
+      // Delayed after a change, because changes come in bursts.
       await pause(shortestPauseMs, signal);
       await pause(longestMs - shortestPauseMs, signal, news.signal);
       signal.throwIfAborted();
       news = new AbortController();
-      // The change stream does not tell of those other scans.
+      // The change stream does not report those other scans.
       const isTold = changes.isOpen && others.size === 0;
       longestMs = Math.min(longestMs * 2, isTold ? pauseMsWithStream : pauseMs);
     }
@@ -91,7 +91,7 @@ export interface Following {
   readonly entries?: number | undefined;
   /** Seconds after which following is given up. */
   readonly timeout?: number | undefined;
-  /** What to tell when it is given up while the requests go on. */
+  /** The text to print when following gives up while the requests continue. */
   readonly whenLeft?: string;
   /** Whether `--in-process` would run the requests here. */
   readonly canRunHere?: true;
@@ -130,10 +130,10 @@ export async function follow(session: Session, following: Following): Promise<re
   }
 }
 
-/** How long a request may stay unclaimed before the person is told. */
+/** How long a request may stay unclaimed before the user is told. */
 const unclaimedMs = 3_000;
 
-/** Tells once why a request is not claimed. To be called with every look at the requests. */
+/** Tells the user once why a request is not claimed. Must be called after every read of the requests. */
 function waitingNotice(
   { terminal, requests, work }: Session,
   { canRunHere }: Following,
@@ -150,7 +150,7 @@ function waitingNotice(
     } else if (!work) {
       terminal.note(
         `No daemon has claimed it yet. Is one running on the database "${requests.dbName}"?\n` +
-          `  ${canRunHere ? '--in-process runs it here; ' : ''}Ctrl-C ends the waiting, not the request.`,
+          `  ${canRunHere ? '--in-process runs it here; ' : ''}Ctrl-C stops waiting; the request continues.`,
       );
     }
   };
@@ -159,7 +159,7 @@ function waitingNotice(
 const isUntouched = ({ status = 'pending', attempts = 0 }: RequestView): boolean =>
   status === 'pending' && attempts === 0;
 
-/** One whose lease holds, by MongoDB's clock: somebody works on this database. */
+/** A request with a live lease, by MongoDB's clock: some daemon works on this database. */
 async function otherThatRuns(requests: RequestCollection): Promise<RequestView | undefined> {
   const holds = { status: 'running', $expr: { $gt: ['$lease.expiresAt', '$$NOW'] } } as const;
   return (await requests.findOne(holds, { projection: { command: 1 } })) ?? undefined;

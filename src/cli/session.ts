@@ -1,5 +1,5 @@
-// What a command works with: the settings it needs, a quiet log on stderr, MongoDB, and with `--in-process`
-// everything that runs requests.
+// The environment of a command: the settings it needs, a quiet log on stderr, and MongoDB. With
+// `--in-process` it also has everything that runs requests.
 import mongoose, { type mongo } from 'mongoose';
 import { createLogger, type Logger } from '../base/logger.js';
 import { serviceName } from '../base/version.js';
@@ -20,7 +20,7 @@ export interface CommandSettings extends LoadedConfig {
 
 /** What runs requests in this process. */
 export interface RequestWork {
-  /** Runs the requests one after the other until all have ended; an abort releases the one that runs. */
+  /** Runs the requests one after another until all have ended. An abort releases the running one. */
   readonly work: (ids: readonly RequestId[], signal: AbortSignal) => Promise<void>;
   readonly close: () => Promise<void>;
 }
@@ -44,9 +44,9 @@ export interface Session {
 }
 
 /**
- * Opens a session for the task and closes it whatever comes of it.
- * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe cannot be used;
- * `Interrupted`; what the task throws
+ * Opens a session for the task, and always closes it.
+ * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe is unusable; `Interrupted`;
+ *   what the task throws
  */
 export function withSession(
   terminal: Terminal,
@@ -92,11 +92,11 @@ export function withSession(
 function loadSettings(terminal: Terminal, inProcess: boolean): CommandSettings {
   const loaded = loadConfig({ requires: inProcess ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'] });
   const { config, sources } = loaded;
-  // A file of settings is shared with the daemon: the level in it is the daemon's.
+  // The daemon shares a settings file, so the log level in the file is meant for the daemon.
   const isAsked = sources.get('log.level')?.kind === 'environment';
   const level = isAsked ? config.log.level : 'warn';
   const format = config.log.format === 'auto' && terminal.stderr.isTTY ? 'pretty' : config.log.format;
-  // Through the terminal: a line in the midst of a progress bar would tear it.
+  // Through the terminal, because a log line in the middle of a progress bar would break the bar.
   const logger = createLogger({ level, format }, { write: (line) => terminal.note(line.trimEnd()) });
   return { ...loaded, logger, workLogger: isAsked ? logger : logger.child({}, { level: 'error' }) };
 }

@@ -57,7 +57,7 @@ function statusText(status: Status, width?: number): string {
   return lines.join('\n');
 }
 
-/** What a status tells where its user may read it. */
+/** The part of the status, where the user may read it. */
 type Told<Name extends keyof Status> = Exclude<Status[Name], typeof notPermitted>;
 
 const told = <T>(part: Part<T>, text: (value: T) => string): string =>
@@ -86,7 +86,7 @@ function scheduleText(schedule: Schedule | null): string {
   return expression === '' ? 'none: SYNC_ALL_SCHEDULE is empty' : `${expression}, ${timezone}`;
 }
 
-/** A narrow terminal has room for so many. */
+/** A narrow terminal has room for this many. */
 const slotsShown = 2;
 
 function nextText(schedule: Schedule | null, now: Date): string {

@@ -36,7 +36,7 @@ export function checkedRequestIds(typed: readonly string[]): readonly string[] {
 export const checkedRequestId = (typed: string): string => checkedRequestIds([typed])[0] ?? typed;
 
 /**
- * The `_id` of the request whose id was typed. Users may choose texts as ids; an ObjectId goes first.
+ * The `_id` of the request with the typed id. Users may choose strings as ids; an ObjectId takes precedence.
  * @throws Fault `not_found`, `mongodb_unavailable`, `mongodb_rejected`; the signal's reason on abort
  */
 export async function findRequestId(session: Session, typed: string): Promise<RequestId> {

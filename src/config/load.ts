@@ -45,7 +45,7 @@ export interface LoadOptions {
   readonly requires?: readonly SettingPath[];
   /** Takes precedence over every other source. */
   readonly options?: ConfigOptions;
-  /** Validates a `syncAll.schedule` that is not empty: returns what is wrong with it, if anything. */
+  /** Validates a `syncAll.schedule` that is not empty. Returns the error, if any. */
   readonly validateSchedule?: (expression: string) => string | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface LoadedConfig {
   readonly config: Config;
   /** The source of each setting's value. */
   readonly sources: ReadonlyMap<SettingPath, SettingSource>;
-  /** Variables that look like a typing error; no faults. */
+  /** Warnings about variables that look like typing errors; they are not faults. */
   readonly warnings: readonly string[];
   /**
    * Returns a function that reads the file of a secret again, for rotation without a restart; undefined if
@@ -90,7 +90,7 @@ export function loadConfig(load: LoadOptions = {}): LoadedConfig {
   };
 }
 
-/** The configuration from options over everything that `loadConfig` reads. */
+/** The configuration of `loadConfig`, with options that override it. */
 export const resolveConfig = (
   options: ConfigOptions,
   env?: Environment,

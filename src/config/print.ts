@@ -7,8 +7,8 @@ import { describeSource, type SettingSource } from './sources.js';
 const secretOptions = /([?&](?:authMechanismProperties|[^=&]*password)=)[^&]*/gi;
 
 /**
- * A connection string without credentials, up to the last `@`: an unescaped one in a password must not reveal
- * the rest.
+ * A connection string without credentials. Everything up to the last `@` is removed, because an unescaped `@`
+ * in a password must not reveal the rest.
  */
 function maskUri(uri: string): string {
   const scheme = /^mongodb(?:\+srv)?:\/\//.exec(uri)?.[0];

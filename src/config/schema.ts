@@ -4,13 +4,13 @@ import { z } from 'zod';
 /** Longest configurable lease (requests.leaseMs): no daemon has written a longer one. */
 export const maxLeaseMs = 300_000;
 
-/** What loading and the docs need of a setting besides its type. */
+/** Metadata of a setting for loading and for the docs. */
 export interface SettingTraits {
   /** How a string (from the environment, or quoted in YAML) is read. */
   readonly kind: 'text' | 'number' | 'flag';
-  /** What is allowed, as it follows "must be". */
+  /** The allowed values, worded to follow "must be". */
   readonly allowed: string;
-  /** Whether `''` is a value. Otherwise an empty one is a fault. */
+  /** Whether `''` is a valid value. If not, an empty value is a fault. */
   readonly mayBeEmpty: boolean;
   /** Never printed, and also read from the file named by `…_FILE`. */
   readonly secret: boolean;

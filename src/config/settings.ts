@@ -35,7 +35,7 @@ export const settings: readonly Setting[] = Object.entries(configSchema.shape).f
 
 const spelledNumber = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Reads a string as the setting's type. One that cannot be read stays a string, which the schema refuses. */
+/** Parses a string as the setting's type. An unparsable string is kept, and the schema refuses it. */
 function coerce(setting: Setting, value: unknown): unknown {
   if (typeof value !== 'string') return value;
   if (setting.kind === 'number' && spelledNumber.test(value)) return Number(value);
@@ -52,7 +52,7 @@ export type ParsedSetting =
  * empty.
  */
 export function parseSetting(setting: Setting, given: unknown): ParsedSetting {
-  // White space may be part of a secret: it is reported instead of removed.
+  // White space may be part of a secret, so it is reported instead of removed.
   const value = typeof given === 'string' && !setting.secret ? given.trim() : given;
   if (value === null || value === '') {
     return setting.mayBeEmpty ? { kind: 'valid', value: '' } : { kind: 'invalid' };

@@ -35,11 +35,11 @@ export interface Given {
   readonly source: SettingSource;
 }
 
-/** The values of a source, and what is wrong with the source. */
+/** The values of a source, and the faults of the source itself. */
 export interface SourceReading {
   readonly given: ReadonlyMap<SettingPath, Given>;
   readonly faults: readonly string[];
-  /** Settings that an unreadable source may have: they are not reported as missing. */
+  /** Settings that an unreadable source may contain; they are not reported as missing. */
   readonly unread: readonly SettingPath[];
 }
 
@@ -49,7 +49,7 @@ const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =
 const settingPaths = settings.map((setting) => setting.path);
 const sections = [...new Set(settings.map((setting) => setting.section))];
 
-/** The system's code of an error (`ENOENT`); nothing else of it is reported. */
+/** The system's code of an error (`ENOENT`); no other part of it is reported. */
 const systemCode = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'unreadable';
 
@@ -91,7 +91,7 @@ export function readMapping(mapping: unknown, source: SettingSource): SourceRead
 }
 
 /**
- * Reads a YAML file of settings. A syntax error is reported by its place, never its text, which may be a
+ * Reads a YAML file of settings. A syntax error is reported by its position only, because the text may be a
  * secret.
  */
 export function readYamlFile(file: string, source: SettingSource, named: string): SourceReading {
@@ -125,7 +125,7 @@ function readSecretVariable(setting: Setting, env: Environment): Given | string 
   const variable = `${setting.env}_FILE`;
   const file = env[variable];
   if (!setting.secret || file === undefined || file === '') return undefined;
-  // An empty value beside a file counts as not given, as is usual for …_FILE.
+  // An empty value next to a file counts as absent, as is usual for …_FILE.
   if ((env[setting.env] ?? '') !== '')
     return `${setting.env} and ${variable} are both given; keep one of them`;
   try {

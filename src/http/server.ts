@@ -12,7 +12,7 @@ export interface HttpServerOptions {
   readonly logger: Logger;
   /** What Prometheus scrapes. */
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
-  /** Fails only where a restart of the process helps. */
+  /** Fails only if a restart of the process helps. */
   readonly liveness: Readonly<Record<string, Check>>;
   /** Fails while the process cannot do its work. */
   readonly readiness: Readonly<Record<string, Check>>;
@@ -179,7 +179,7 @@ async function messageOf(check: Check, deadlineMs: number): Promise<string | und
   try {
     return await withDeadline(deadlineMs, check, () => `No answer within ${deadlineMs} ms`);
   } catch (error) {
-    // Messages of libraries may quote hosts and documents, which no HTTP client may see.
+    // A library's message may quote hosts and documents, which no HTTP client may see.
     return isFault(error) ? error.message : 'Failed unexpectedly';
   }
 }

@@ -262,8 +262,8 @@ export const metricSpecs: readonly (readonly [MetricName, MetricSpec])[] = Objec
 ][]; // Object.entries forgets the names
 
 /**
- * The labels of one series. A value outside its label's closed list becomes `other`: nobody outside makes a
- * new series.
+ * The labels of one series. A value outside its label's closed list becomes `other`, so that no input can
+ * create a new series.
  */
 export function seriesOf<N extends MetricName>(
   name: N,

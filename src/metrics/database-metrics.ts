@@ -1,5 +1,5 @@
-// Metrics of scope `database`: read from MongoDB when somebody scrapes, at most once in 30 s, and absent
-// while that fails.
+// Metrics of scope `database`. A scrape reads them from MongoDB at most once in 30 s. They are absent while
+// that fails.
 import { withDeadline } from '../base/waiting.js';
 import type { DatabaseStats } from '../status/database-stats.js';
 import type { Instruments } from './instruments.js';
@@ -36,7 +36,8 @@ export class DatabaseMetrics {
   }
 
   /**
-   * Reads by `read` from now on. Until the first call, and after one with undefined, the metrics are absent.
+   * Sets the function that reads the metrics. They are absent before the first call and after a call with
+   * undefined.
    */
   readFrom(read: ReadDatabase | undefined): void {
     this.#read = read;
@@ -59,12 +60,12 @@ export class DatabaseMetrics {
   async #readInTime(read: ReadDatabase): Promise<void> {
     try {
       const stats = await withDeadline(this.#deadlineMs, read, () => {
-        throw new DOMException('The database took too long', 'TimeoutError');
+        throw new DOMException('The database did not answer in time', 'TimeoutError');
       });
       if (this.#read === read) this.#show(stats);
       this.#isFailing = false;
     } catch (error) {
-      // Absent rather than old or zero: an alert on absence is true, one on a stale number is not.
+      // Absent rather than stale or zero: an alert on absence is correct, an alert on a stale number is not.
       this.#show(undefined);
       if (!this.#isFailing) this.#onFault(error);
       this.#isFailing = true;

@@ -41,7 +41,8 @@ function createInstrument(
     }
     case 'gauge': {
       const gauge = new Gauge(options);
-      // prom-client starts it at 0, which would claim a value; it is absent until the value is known.
+      // prom-client starts a gauge at 0, which would look like a real value. It must be absent until the
+      // value is known.
       if (options.labelNames.length === 0) gauge.remove();
       return gauge;
     }

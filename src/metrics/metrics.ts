@@ -10,9 +10,12 @@ export interface Metrics {
   /** Satisfies the observers of all parts. */
   readonly observer: MetricsObserver;
   readonly contentType: string;
-  /** Everything in Prometheus' text format. Reads from MongoDB at most once in 30 s; never rejects for it. */
+  /**
+   * Everything in Prometheus' text format. Reads from MongoDB at most once in 30 s. A failed read does not
+   * reject.
+   */
   render(): Promise<string>;
-  /** Has the metrics of scope `database` read by `read` from now on; undefined once MongoDB is closed. */
+  /** Sets the function that reads the metrics of scope `database`; undefined once MongoDB is closed. */
   readFrom(read: ReadDatabase | undefined): void;
   /** Shows the states of these parts in every scrape from now on. */
   showStatesOf(parts: Parts): void;
@@ -24,8 +27,8 @@ export interface MetricsOptions extends DatabaseMetricsOptions {
   readonly monthlyReadAllowance?: number;
 }
 
-// Sums of nodejs_active_handles, _requests and _resources: gauges, under names that Prometheus' rules keep
-// for counters.
+// Sums of nodejs_active_handles, _requests and _resources. They are gauges, but Prometheus reserves such
+// names for counters.
 const misnamedDefaults = ['handles', 'requests', 'resources'].map((kind) => `nodejs_active_${kind}_total`);
 
 /** Makes the metrics of this process. */

@@ -1,5 +1,5 @@
-// Gauges that are read when somebody scrapes, as tables of one line a metric: the states of this process, and
-// the numbers of the database.
+// Gauges that are read at a scrape: the state of this process and the numbers of the database. Each is one
+// line of a table.
 import type { Gauge } from 'prom-client';
 import type { RequestWorker } from '../requests/worker/worker.js';
 import type { DatabaseStats } from '../status/database-stats.js';
@@ -57,7 +57,7 @@ export const stateReadings = {
     lastPollAt === undefined ? undefined : (Date.now() - (performance.now() - lastPollAt)) / 1_000,
 } satisfies Partial<Readings<Parts, GaugeName>>;
 
-/** Sets the gauges of a table as they read now. Without a source all of them are absent. */
+/** Updates the gauges of a table. Without a source all of them are absent. */
 export function showReadings<Source, N extends GaugeName>(
   instruments: Instruments,
   readings: Readings<Source, N>,

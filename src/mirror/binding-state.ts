@@ -31,7 +31,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
   };
 }
 
-/** Sets what is missing, and the account only if the mode is the same. */
+/** Sets missing fields only. The account is set only if the mode matches. */
 function bindPipeline(livemode: boolean, accountId: string | undefined): mongo.Document[] {
   const isSameMode = { $eq: [{ $ifNull: ['$livemode', livemode] }, livemode] };
   const account =

@@ -1,5 +1,5 @@
-// Sends guarded writes in one unordered bulk and finds out what became of each. A lost acknowledgement, a
-// lost race and a document that MongoDB refuses concern only that write.
+// Sends guarded writes in one unordered bulk and determines the result of each. A lost acknowledgement, a
+// lost race or a refused document affects only its own write.
 import { mongo } from 'mongoose';
 import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
@@ -29,9 +29,9 @@ export async function bulkWrite(
 }
 
 /**
- * Sends the operations of the given indexes. Sets the results that are certain, and leaves out those that
- * only the stored document can tell. A bulk that fails as a whole for a permanent reason is halved until the
- * operation to blame is alone.
+ * Sends the operations with the given indexes. Sets the results that are certain, and leaves out those that
+ * only the stored document can tell. If a bulk fails as a whole for a permanent reason, it is halved until
+ * the faulty operation is alone.
  */
 async function sendAll(
   collection: Collection,
@@ -47,8 +47,8 @@ async function sendAll(
     const expected = chosen.filter((operation) => 'insertOne' in operation).length;
     const updates = chosen.length - expected;
     const matched = answer.matchedCount + answer.upsertedCount;
-    // Certain only if every guard held and every match changed something: a merge may match and change
-    // nothing.
+    // The counts are conclusive only if every guard held and every match changed a document. A merge may
+    // match and change nothing.
     if (
       answer.insertedCount === expected &&
       matched === updates &&
@@ -81,8 +81,8 @@ async function sendAll(
 }
 
 /**
- * A duplicate `_id`: another writer was first. A duplicate in an index of the user is no race; a retry would
- * not help.
+ * A duplicate `_id` means that another writer was first. A duplicate in a user's own index is not a race, so
+ * a retry would not help.
  */
 const isLostRace = ({ code, errmsg }: mongo.WriteError): boolean =>
   code === serverCodes.duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
@@ -133,8 +133,8 @@ function isOversized(operation: MirrorOperation | undefined): boolean {
 }
 
 /**
- * The stored documents tell what the answer left open. A head with the interval (and hash) of a write is that
- * write's work, even if its acknowledgement was lost.
+ * Reads the stored documents to settle what the response left open. A head with the interval (and hash) of a
+ * write proves that the write was applied, even if its acknowledgement was lost.
  */
 async function settleByHeads(
   writes: readonly MirrorWrite[],

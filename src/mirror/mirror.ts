@@ -71,7 +71,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     },
 
     async *withoutCreated(signal: AbortSignal) {
-      // Absent and null are the same key of the index. A batch cannot store any other type.
+      // In the index, absent and null are the same key. A batch cannot store any other type.
       const cursor = collection.find(
         { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
         { projection: { _id: 1 }, batchSize: 2_000 },
@@ -101,7 +101,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
     sampleIds: (count) =>
       idsWhere(
         'sampling the mirror',
-        // Batches and marks may name customers that Stripe has never had.
+        // Batches and marks may name customers that never existed at Stripe.
         { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
         { sort: { created: -1 }, limit: count },
       ),
@@ -136,7 +136,7 @@ export async function countObjects(collection: mongo.Collection<MirrorDocument>)
   return { live: Math.max(0, all - deleted), deleted };
 }
 
-/** Documents as MongoDB sends them: a promise per document would cost as much as reading it. */
+/** Raw documents as MongoDB sends them: one promise per document would cost as much as reading it. */
 async function* batchesOf<D extends object>(
   cursor: mongo.FindCursor<D>,
   signal: AbortSignal,

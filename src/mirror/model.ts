@@ -3,18 +3,18 @@
 import mongoose from 'mongoose';
 import { customer } from '../resources/customer.js';
 
-/** What the sync knows of a mirrored document; everything else in it is Stripe's, except `app`. */
+/** The sync's own data on a mirrored document. Everything else in it is Stripe's, except `app`. */
 export interface SyncStamp {
-  /** When the read was let go and when it was answered, on MongoDB's clock. */
+  /** When the read was sent and when it was answered, on MongoDB's clock. */
   observed: { from: Date; to: Date };
-  /** Of canonical JSON; absent after a partial batch. */
+  /** Hash of the canonical JSON; absent after a partial batch. */
   hash?: string;
-  /** Stripe API version that the fields have the shape of. */
+  /** The Stripe API version that defines the shape of the fields. */
   apiVersion: string;
   livemode: boolean;
   source: 'list' | 'retrieve' | 'batch' | 'request';
   writtenAt: Date;
-  /** Absent while the customer lives. */
+  /** Absent until the customer is deleted. */
   deletedAt?: Date;
   deletedBy?: 'stripe' | 'request';
 }
@@ -24,7 +24,7 @@ export interface MirroredCustomer {
   _id: string;
   id: string;
   object?: 'customer';
-  /** Unix seconds, as Stripe has it. */
+  /** Unix seconds, as at Stripe. */
   created?: number;
   email?: string | null;
   name?: string | null;

@@ -1,5 +1,5 @@
-// Each mirror write as one MongoDB operation. Stripe's data stands whole inside $literal or as a whole
-// document, never as a path or an expression.
+// Each mirror write as one MongoDB operation. Stripe's data appears only inside $literal or as a whole
+// document. It is never used as a path or an expression.
 import type { mongo } from 'mongoose';
 import type { MirrorWrite, StripeId } from '../sync/ports.js';
 import type { SyncStamp } from './model.js';
@@ -83,7 +83,7 @@ export function toOperation(
   }
 }
 
-/** Merges top-level fields. If none changes, the document stays as it is, stamp included. */
+/** Merges top-level fields. If none changes, the document stays unchanged, stamp included. */
 function mergeStage(write: Extract<MirrorWrite, { kind: 'merge' }>, stamp: object): mongo.Document {
   const merged = { $mergeObjects: ['$$ROOT', { $literal: write.fields }] };
   const stamped = {
@@ -101,7 +101,7 @@ interface Tombstone {
   readonly object: string;
 }
 
-/** The last known fields stay. Where nothing is stored, Stripe's own answer becomes the tombstone. */
+/** Keeps the last known fields. If nothing is stored, Stripe's own response becomes the tombstone. */
 function confirmStage({ id, object }: Tombstone, stamp: object): mongo.Document {
   const sync = {
     $mergeObjects: [

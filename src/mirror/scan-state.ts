@@ -11,9 +11,9 @@ import {
   supersededRun,
 } from '../sync/scan/state.js';
 
-/** Ids that are read at once, at least. */
+/** Minimum number of ids to read at once. */
 const minIds = 1_000;
-/** Documents of candidates per batch: one of MongoDB's own choice would be 16 MB, half a million ids. */
+/** Candidate documents per batch. MongoDB's default batch would be 16 MB, half a million ids. */
 const batchSize = 10;
 
 /** The scan state of one kind of object; src/mongo/sync-state.ts names its documents. */
@@ -72,7 +72,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
 
     async *candidates(id, after) {
       const prefix = candidatePrefix(id);
-      // No cursor stays open: proving a chunk may take longer than MongoDB keeps a cursor.
+      // Each chunk is a new query, because proving a chunk may take longer than MongoDB keeps a cursor open.
       for (let position = after ?? prefix; ;) {
         const from = position;
         const found = await persistently('reading candidates', () => someAfter(state, prefix, from));

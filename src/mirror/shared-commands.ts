@@ -1,5 +1,5 @@
-// Small reads and writes of the mirror at the same time are sent as one command. With many requests of one
-// customer each, that saves most of the work. A fault that concerns one of them stays with it.
+// Small concurrent reads and writes of the mirror are sent as one command. With many requests of one customer
+// each, that saves most of the work. A fault of one of them does not affect the others.
 import { GroupCommit } from '../base/group-commit.js';
 import { isPassing } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
@@ -24,7 +24,7 @@ type Write = (writes: readonly MirrorWrite[]) => Promise<readonly MirrorWriteRes
 
 interface Asked {
   readonly writes: readonly MirrorWrite[];
-  /** What it throws concerns only these writes. */
+  /** An error that it throws affects only these writes. */
   readonly beforeSend: () => void;
 }
 
@@ -53,7 +53,7 @@ async function writeTogether(
   const answer = await write(together.flatMap(({ writes }) => writes)).catch((error: unknown) => {
     if (isPassing(error)) throw error;
   });
-  // Refused as a whole, perhaps because of one of them.
+  // MongoDB refused the whole command, perhaps because of one write.
   if (!answer) return asked.map(alone);
   const results = new Map<Asked, readonly MirrorWriteResult[]>();
   let from = 0;
@@ -65,8 +65,7 @@ async function writeTogether(
 }
 
 /**
- * Two writes of one object in one command could not be told apart by what they leave: the second is sent
- * alone.
+ * The second of two writes of one object is sent alone. In one command their results could not be told apart.
  */
 function withoutSharedIds(asked: readonly Asked[]): readonly Asked[] {
   const seen = new Set<StripeId>();
@@ -77,7 +76,7 @@ function withoutSharedIds(asked: readonly Asked[]): readonly Asked[] {
   });
 }
 
-/** A write that must not be sent any more is sent alone, where its `beforeSend` throws. */
+/** A write whose `beforeSend` throws is sent alone, so that it fails alone. */
 function mayBeSent({ beforeSend }: Asked): boolean {
   try {
     beforeSend();

@@ -1,23 +1,23 @@
-// Follows a change stream and opens it again whenever it ends. Cheap when much happens: the server is not
-// asked for each event by itself. It needs nothing of the driver but a shape, for users of the library bring
-// their own version.
+// Follows a change stream and reopens it whenever it ends. Cheap under load, because the server is not asked
+// for each event separately. It needs only the shape of the driver: users of the library bring their own
+// version.
 import { backoffMs, pause } from '../base/waiting.js';
 import { hasCode } from './faults.js';
 
-/** As much of a change stream as is needed here, of any version of the driver. */
+/** The part of a change stream that is used here, in any version of the driver. */
 export interface FollowedStream {
   readonly closed: boolean;
   readonly resumeToken: unknown;
   on(event: string, listener: (argument: never) => void): unknown;
   once(event: string, listener: (argument: never) => void): unknown;
-  /** Null where nothing has happened within `maxAwaitTimeMS`. */
+  /** Null if nothing happened within `maxAwaitTimeMS`. */
   tryNext(): Promise<unknown>;
   close(): Promise<void>;
 }
 
 /**
- * Where a stream begins: after this event. `startAfter` also passes the end of a stream whose collection was
- * dropped.
+ * The event after which a stream begins. `startAfter` also continues past the end of a stream whose
+ * collection was dropped.
  */
 export type StreamPosition = { readonly resumeAfter: unknown } | { readonly startAfter: unknown };
 
@@ -25,35 +25,35 @@ export type StreamPosition = { readonly resumeAfter: unknown } | { readonly star
 export interface StreamEnd {
   /** Undefined where the server ended it, as it does when the collection is dropped. */
   readonly error: unknown;
-  /** It is not opened again. Told once. */
+  /** The stream is not reopened. Reported once. */
   readonly isFinal: boolean;
-  /** Streams in a row that failed soon, this one included; 0 without an error. */
+  /** Number of consecutive streams that failed soon, this one included; 0 without an error. */
   readonly failures: number;
 }
 
 export interface ChangeStreamOptions<Event> {
-  /** Called for each opening. What it throws is an end of the stream like any other. */
+  /** Called at each opening. An error that it throws ends the stream like any other. */
   readonly collection: () => { watch(pipeline?: object[], options?: object): FollowedStream };
   readonly pipeline: readonly object[];
   /**
-   * Keeps its place: begins here (undefined: now), and each later stream where the one before ended. Then a
-   * place that the server no longer has ends it for good. Without this option each stream begins with what
-   * happens from its opening on.
+   * The place to resume from (undefined: now). Each later stream resumes where the previous one ended. If the
+   * server no longer has that place, the stream ends for good. Without this option, each stream begins with
+   * the events after its opening.
    */
   readonly resume?: { readonly from: StreamPosition | undefined };
   /**
-   * Where much happens: how long the server may gather events before it is asked again, in milliseconds. By
-   * default it may not.
+   * For busy collections: how long the server may gather events before the next read, in milliseconds. By
+   * default it does not gather.
    */
   readonly gatherMs?: number;
   /**
-   * The event as the pipeline projects it, with its `_id`, and where to resume after it. The next one is told
-   * when this has resolved. What it throws ends the stream.
+   * Receives the event as the pipeline projects it, with its `_id`, and the place to resume from after it.
+   * The next event is delivered when this has resolved. An error that it throws ends the stream.
    */
   readonly onEvent: (event: Event, resumeToken: unknown) => void | Promise<void>;
   /**
-   * The server has answered for the first time. Without `resume` what happened before is in no stream: look
-   * for it.
+   * Called at the server's first response. Without `resume`, earlier changes are in no stream, so the caller
+   * must read them.
    */
   readonly onOpened?: () => void;
   readonly onEnded?: (end: StreamEnd) => void;
@@ -75,10 +75,10 @@ const isPositionLost = (error: unknown): boolean =>
   hasCode(error, 'invalidResumeToken');
 
 /**
- * Between two openings, counted from the first of them. A stream that has lived for longer did not fail soon.
+ * Pause between two openings, counted from the first of them. A stream that lasted longer did not fail soon.
  */
 const reopening = { baseMs: 1_000, maxMs: 4_000 } as const;
-/** Events that come so soon after the last ones are many. */
+/** Events that follow the last ones within this time count as a burst. */
 const busyMs = 50;
 const streamOptions = { maxAwaitTimeMS: 1_000, batchSize: 1_000 } as const;
 
@@ -88,38 +88,38 @@ export class ChangeStreamFollower<Event extends object = object> {
   #position: StreamPosition | undefined;
   #isOpen = false;
 
-  /** Opens the stream, and goes on until it is closed. */
+  /** Opens the stream, and reopens it until it is closed. */
   constructor(options: ChangeStreamOptions<Event>) {
     this.#options = options;
     this.#position = options.resume?.from;
     void this.#follow();
   }
 
-  /** Whether events are told. */
+  /** Whether events are delivered. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
   /**
-   * Behind all that has been told, and behind what the pipeline left out since; undefined before the server's
-   * first answer.
+   * The place after all delivered events, and after those that the pipeline has filtered out since. Undefined
+   * before the server's first response.
    */
   get position(): StreamPosition | undefined {
     return this.#position;
   }
 
   /**
-   * Nothing is told after the call. The look at the stream that is under way takes the server up to a second
-   * and is not waited for: the cursor is closed after it, or with the client.
+   * Delivers nothing after the call. A read in progress may take the server up to a second; the call does not
+   * wait for it. The cursor is closed after that read, or with the client.
    */
   close(): void {
-    // The stream itself is not closed here. With a look under way the driver may end the session before it
-    // has sent killCursors. Then the cursor stays open on the server for minutes.
+    // The stream itself is not closed here. During a read the driver may end the session before it has sent
+    // killCursors. Then the cursor stays open on the server for minutes.
     this.#closing.abort();
     this.#isOpen = false;
   }
 
-  // A function: the compiler takes a property to stay as it was.
+  // A function, because the compiler assumes that a property keeps its value.
   #isClosed(): boolean {
     return this.#closing.signal.aborted;
   }
@@ -171,13 +171,13 @@ export class ChangeStreamFollower<Event extends object = object> {
     for (let cameMs = -Infinity; !this.#isClosed() && !stream.closed;) {
       const event = (await stream.tryNext()) as (Event & { readonly _id: unknown }) | null; // as its pipeline projects it
       if (this.#isClosed()) return;
-      // Before anything is awaited, for the driver may move it on.
+      // Before any await, because the driver may advance it.
       const { resumeToken } = stream;
       if (event !== null) await onEvent(event, resumeToken);
       if (resumeToken != null) this.#position = { startAfter: resumeToken };
-      // More of the same answer is here. After the last event of an answer a stream resumes from where the
-      // server has looked, no longer from the event: MongoDB's specification of change streams, "Updating the
-      // Cached Resume Token" (https://github.com/mongodb/specifications).
+      // The batch has more events. After its last event, a stream resumes from where the server has looked,
+      // no longer from the event itself. See MongoDB's specification of change streams, "Updating the Cached
+      // Resume Token" (https://github.com/mongodb/specifications).
       if (event === null || resumeToken === event._id) continue;
       const isBusy = gatherMs > 0 && performance.now() - cameMs < busyMs;
       if (isBusy) await pause(gatherMs, signal);

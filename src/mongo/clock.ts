@@ -1,5 +1,5 @@
-// MongoDB's clock as bounds: the time in an answer was true at some moment between question and answer. Read
-// at most once per second.
+// MongoDB's clock as bounds: the time in a response was true at some moment between question and response.
+// Read at most once per second.
 import type { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { orAborted } from '../base/waiting.js';
@@ -22,7 +22,7 @@ export interface MongoClock {
 export async function mongoTime(db: mongo.Db): Promise<Date> {
   const { localTime } = await db.command({ hello: 1 });
   if (localTime instanceof Date) return localTime;
-  throw new Fault('mongodb_unavailable', 'MongoDB did not tell its time');
+  throw new Fault('mongodb_unavailable', 'MongoDB returned no time');
 }
 
 interface Reading {
@@ -50,7 +50,7 @@ export function createMongoClock(db: mongo.Db): MongoClock {
       return latest;
     });
 
-  /** One reading at a time, however many callers wait for it. */
+  /** Only one reading at a time; all callers share it. */
   const readOnce = (): Promise<Reading> =>
     (running ??= read().finally(() => {
       running = undefined;

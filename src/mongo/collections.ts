@@ -1,5 +1,5 @@
-// Collections with their indexes: creates missing ones, or lists them. Nothing is ever dropped or changed:
-// anything else belongs to the user.
+// Collections with their indexes: creates missing ones, or lists them. Nothing is ever dropped or changed,
+// because everything else belongs to the user.
 import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { hasCode } from './faults.js';
@@ -9,7 +9,7 @@ export interface CollectionPlan {
   readonly indexes: readonly (mongo.IndexDescription & { readonly name: string })[];
 }
 
-/** What became of one required collection, index, view or validator. */
+/** The outcome of one required collection, index, view or validator. */
 export interface Change {
   /** Such as `index claim of sync_requests`. */
   readonly what: string;
@@ -34,7 +34,7 @@ export async function ensureCollection(db: mongo.Db, plan: CollectionPlan): Prom
   for (const index of plan.indexes) {
     const what = indexText(index.name, plan.name);
     const isThere = before?.some(isSame(index)) ?? false;
-    // MongoDB silently takes an index that differs only in some options for the same.
+    // If an index differs only in some options, MongoDB silently treats it as the same.
     if (!isThere && before?.some(({ name }) => name === index.name)) throw conflict(what, otherIndex);
     const { key, ...options } = index;
     if (!isThere) {
@@ -71,7 +71,7 @@ export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan)
   return indexes.filter((index) => !found.some(isSame(index))).map((index) => indexText(index.name, name));
 }
 
-/** What an index does: one that differs in any of these is another index. */
+/** The options that define an index: if one of them differs, it is another index. */
 const traits = [
   'key',
   'unique',
@@ -118,7 +118,7 @@ async function createOnce(
 
 const otherIndex = 'another index has its name or its fields';
 
-/** The user has to resolve what prevents an index. */
+/** A conflict with existing data or indexes: the user has to resolve it. */
 function conflictOf(error: unknown, what: string): Fault | undefined {
   if (hasCode(error, 'indexOptionsConflict') || hasCode(error, 'indexKeySpecsConflict')) {
     return conflict(what, otherIndex, error);

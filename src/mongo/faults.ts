@@ -31,8 +31,8 @@ export const isTooLarge = (error: unknown): boolean =>
   error instanceof mongo.MongoServerError && tooLargeCodes.has(error.code);
 
 /**
- * A Fault that says what was being done. The library's message is left out, as it may quote documents and
- * credentials.
+ * A Fault that names the step in progress. The library's message is left out, because it may quote documents
+ * and credentials.
  */
 export function toMongoFault(error: unknown, doing: string): Fault {
   if (isFault(error)) return error;
@@ -103,8 +103,8 @@ const passingCodes: ReadonlySet<unknown> = new Set([
 ]);
 
 /**
- * Codes of Node's errors, which the driver throws unchanged and does not retry if a connection breaks during
- * a write.
+ * Codes of Node's errors when a connection breaks during a write. The driver throws them unchanged and does
+ * not retry.
  * Source: https://nodejs.org/docs/latest-v20.x/api/errors.html
  */
 const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
@@ -127,7 +127,7 @@ const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
 /** Codes of a write whose document would exceed 16 MiB. */
 export const tooLargeCodes: ReadonlySet<unknown> = new Set([10_334, 17_280, 17_419, 17_420]);
 
-/** The code of an error, also of another version of the driver, which has other classes. */
+/** The code of an error. It also works for another version of the driver, whose classes differ. */
 const codeOf = (error: unknown): unknown =>
   error instanceof Error && 'code' in error ? error.code : undefined;
 
@@ -142,8 +142,8 @@ export function duplicateFields(error: unknown): readonly string[] {
 }
 
 /**
- * Runs an upsert of one well-known document. If two replicas find no document and both insert it, one is
- * refused (E11000): its second try finds the document.
+ * Runs an upsert of one well-known document. If two replicas find no document and both insert it, MongoDB
+ * refuses one (E11000). The second try of that one finds the document.
  */
 export async function againOnDuplicate<T>(upsert: () => Promise<T>): Promise<T> {
   try {

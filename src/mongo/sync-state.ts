@@ -11,8 +11,8 @@ export interface StateDocument {
 }
 
 /**
- * Every document by its `_id`, with the file that owns it and alone writes it. `object` is Stripe's name of a
- * kind of object.
+ * The `_id` of every document. The file named beside it owns the document, and no other file writes it.
+ * `object` is Stripe's name of a kind of object.
  */
 export const stateIds = {
   /** The Stripe account and mode of this database: src/mirror/binding-state.ts */
@@ -20,7 +20,7 @@ export const stateIds = {
   /** Slots, reductions of the rate and calls of the month: src/rate/budget.ts */
   rateLimiter: 'rate-limiter',
   /** Which replica may scan: src/requests/scan-lease.ts */
-  // One lease for the scans of all kinds: its name is from the time when there was one, and older replicas
+  // One lease for the scans of all kinds. The name dates from the time of a single kind, and older replicas
   // know it.
   scanLease: 'scan-lease:customer',
   /** The run and checkpoint of the scan: src/mirror/scan-state.ts, as the next four */
@@ -43,8 +43,8 @@ export const stateIds = {
 } as const;
 
 /**
- * Every acknowledgement and decision rests on these, whatever the connection string says. A write that the
- * majority does not acknowledge in time counts as a transient error, as every step can be retried.
+ * Every acknowledgement and decision relies on these, whatever the connection string says. If the majority
+ * does not acknowledge a write in time, that counts as a transient error, because every step can be retried.
  */
 export const durable = {
   writeConcern: { w: 'majority', wtimeoutMS: 10_000 },
@@ -52,9 +52,9 @@ export const durable = {
 } as const;
 
 /**
- * The driver's own database: mongoose's collections would queue commands while MongoDB is away. This file,
- * unlike connection.ts, does not load the driver: the help of the command line does without it.
- * @throws Fault where the connection was never opened
+ * The driver's own database: mongoose's collections would queue commands while MongoDB is unavailable. Unlike
+ * connection.ts, this file does not load the driver, because the help of the command line runs without it.
+ * @throws Fault if the connection was never opened
  */
 export function databaseOf(connection: Connection): mongo.Db {
   if (connection.db) return connection.db;

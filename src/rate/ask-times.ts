@@ -1,15 +1,16 @@
-// When this process asks MongoDB for slots again: the question should arrive just as a slot can be granted.
-// Times are of `performance.now()`.
+// When this process next asks MongoDB for slots: the question should arrive exactly when a slot can be
+// granted. All times are `performance.now()`.
 import type { Turn } from './waiting-call.js';
 
 /**
- * Small calls ask for a slot as soon as it can be granted; scans, which can wait, this long before it is due.
+ * Small calls ask for a slot as soon as it can be granted. Scans can wait: they ask this long before the slot
+ * is due.
  */
 const scansAskAheadMs = 50;
 /** Spreads the questions of replicas, so that they take turns. */
 const askJitterMs = 20;
 const minMsBetweenAsks = 5;
-/** Questions are asked at most this much earlier, also where answers take longer. */
+/** Maximum lead of a question, even if answers take longer. */
 const maxAnswerMs = 250;
 /** After this long the question is asked again, whatever the answer was. */
 const maxWaitMs = 1_000;
@@ -30,7 +31,7 @@ export class AskTimes {
     return (this.#notBefore.get(nameOf(turn)) ?? 0) <= now;
   }
 
-  /** When the next of those may ask that may not ask now; at the latest in a second. */
+  /** When the next waiting call may ask; at most a second from now. */
   nextAfter(now: number): number {
     const times = [...this.#notBefore.values()].filter((time) => time > now);
     return Math.min(...times, now + maxWaitMs);
@@ -42,7 +43,7 @@ export class AskTimes {
     this.#answerMs = Math.min(maxAnswerMs, usual + (ms - usual) * 0.2);
   }
 
-  /** No slot was granted. One that is due at `at` can be granted from `askAt` on. */
+  /** Records that no slot was granted. A slot that is due at `at` can be granted from `askAt` on. */
   postpone(turn: Turn, askAt: number, at: number, now: number): void {
     const scansAskAt = at - scansAskAheadMs + askJitterMs * (this.#random() - 0.5);
     const arriveAt = turn.priority === 'scan' ? Math.max(askAt, scansAskAt) : askAt;
@@ -53,15 +54,12 @@ export class AskTimes {
 
 const nameOf = ({ priority, endpoint }: Turn): string => `${priority} ${endpoint}`;
 
-/**
- * Answers that are compared: at a full rate those of the last two seconds, in which clocks do not drift
- * apart.
- */
+/** Number of answers to compare. At a full rate they span two seconds, in which clocks do not drift apart. */
 const comparedAnswers = 32;
 
 /**
- * How late an answer of MongoDB came. MongoDB read the time in it when it took up the question; the network
- * or a busy process may then have delayed the answer. That delay counts as time that has passed.
+ * How late an answer of MongoDB came. MongoDB reads the time when it starts on the question. The network or a
+ * busy process may delay the answer afterwards. That delay counts as elapsed time.
  */
 export class AnswerDelay {
   /** `performance.now()` at an answer less the time in it: smallest where nothing delayed the answer. */

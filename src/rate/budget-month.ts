@@ -1,14 +1,14 @@
-// Calls of the calendar month (UTC, on MongoDB's clock), counted in the budget's document by the update that
-// grants the slots. A used-up allowance stops scans; small calls go on.
+// Calls of the calendar month (UTC, on MongoDB's clock). The update that grants slots also counts them, in
+// the budget's document. A used-up allowance stops scans; small calls continue.
 import type { mongo } from 'mongoose';
 
-/** What the update needs to know of the month. */
+/** The update's parameters for the month. */
 export interface ReadsOfMonth {
   /** Calls in a calendar month before scans get no slot; 0: any number. */
   readonly allowance: number;
-  /** Calls from this index on are of scans. */
+  /** Calls from this index on belong to scans. */
   readonly scansFrom: number;
-  /** Slots granted earlier that no call was made with. */
+  /** Slots that were granted earlier and never used by a call. */
   readonly unused: number;
 }
 
@@ -20,7 +20,7 @@ const warnedShare = 0.8;
 const thisMonth = { $dateTrunc: { date: '$$NOW', unit: 'month' } };
 const isThisMonth = { $eq: ['$month.startedAt', thisMonth] };
 
-/** Starts a new count where the month is over. */
+/** Starts a new count if the month is over. */
 export const monthBegun: mongo.Document = {
   $set: { month: { $cond: [isThisMonth, '$month', { startedAt: thisMonth, calls: 0 }] } },
 };
@@ -36,15 +36,15 @@ export const callsCounted = (calls: number): mongo.Document => ({
 });
 
 /**
- * Counts the slots that `take` has granted. `take.news` is not 0 once a month over all replicas for each of
- * its levels.
+ * Counts the slots that `take` has granted. For each of its levels, `take.news` is nonzero once a month over
+ * all replicas.
  */
 export function slotsCounted({ allowance, unused }: ReadsOfMonth): mongo.Document[] {
   const calls = { $add: ['$month.calls', { $size: '$take.slots' }, -unused] };
   const counted = { $set: { 'month.calls': { $max: [0, calls] } } };
   // The document still holds what the last `take` left.
   if (allowance === 0) return [counted, { $unset: 'take.news' }];
-  // By allowance: a larger one is news again, and during a rollout there are two.
+  // Keyed by allowance: a larger allowance is news again, and two exist during a rollout.
   const told = `month.told.of${allowance}`;
   const isFullTo = (share: number): mongo.Document => ({ $gte: ['$month.calls', share * allowance] });
   const level = { $cond: [isFullTo(1), 2, { $cond: [isFullTo(warnedShare), 1, 0] }] };

@@ -1,15 +1,15 @@
-// Update pipelines of the budget's document: one takes slots, one slows down. All times are of the server's
-// clock ($$NOW). The algorithm is GCRA: each scope keeps the time its next slot is due, and each slot moves
-// that on by one interval. No bursts.
+// Update pipelines of the budget's document: one takes slots, one slows down. All times are by the server's
+// clock ($$NOW). The algorithm is GCRA: each scope stores when its next slot is due, and each slot advances
+// that time by one interval. There are no bursts.
 import type { mongo } from 'mongoose';
 import { isUsedUp, monthBegun, noReads, type ReadsOfMonth, slotsCounted } from './budget-month.js';
 import type { Limits } from './limits.js';
 
 export type Rates = Pick<Limits, 'callsPerSecond' | 'callsPerSecondPerEndpoint'>;
 
-/** No slot is granted further ahead than this. */
+/** A slot is granted at most this long before it is due. */
 export const horizonMs = 100;
-/** The same for a slot behind free ones that calls to other endpoints will probably take. */
+/** The same limit for a slot that skips free ones which calls to other endpoints will probably take. */
 const skipHorizonMs = 50;
 /** An endpoint that was called within this time will probably be called again. */
 const recentMs = 500;
@@ -21,7 +21,7 @@ const minFactor = 0.05;
 const minMsBetweenCuts = 1_000;
 /** Longest time that a `Retry-After` blocks a scope. */
 const maxBlockMs = 300_000;
-/** Longest wait that a clock set back may cause. */
+/** Maximum wait that a clock moved backwards may cause. */
 const maxStepMs = 60_000;
 /**
  * Covers the rounding of milliseconds since 1970 in a double: no window of a second holds one slot too many.
@@ -34,7 +34,7 @@ const nowMs: Expression = { $toDouble: { $toLong: '$$NOW' } };
 
 /** Place of a scope's state in the document: of the whole, or of one endpoint. */
 const pathOf = (endpoint?: string): string => (endpoint === undefined ? 'whole' : `endpoints.${endpoint}`);
-/** State of the calls in flight; every process has its share of them. */
+/** State of the calls in flight; every process gets a share of them. */
 const inFlightPath = 'inFlight';
 
 const orElse = (path: string, fallback: Expression): Expression => ({ $ifNull: [`$${path}`, fallback] });
@@ -52,8 +52,8 @@ const intervalNow = (path: string, rate: number): Expression =>
 /** When the scope's next slot is due, never before now. */
 function dueNow(path: string, rate: number): Expression {
   const notBlocked = { $min: [orElse(`${path}.blockedUntil`, 0), { $add: [nowMs, maxBlockMs] }] };
-  // Without a rate, the stored time only says when a slot was last taken. It can be later than $$NOW, which
-  // is when this update began: others may have been applied before it.
+  // Without a rate, the stored time only records when a slot was last taken. It can be later than $$NOW: that
+  // is when this update began, and others may have been applied before it.
   if (rate === 0) return { $max: [nowMs, notBlocked] };
   const maxAheadMs = horizonMs + Math.max(maxStepMs, 1_000 / rate / minFactor);
   const stored = { $min: [orElse(`${path}.due`, 0), { $add: [nowMs, maxAheadMs] }] };
@@ -63,20 +63,19 @@ function dueNow(path: string, rate: number): Expression {
 /** What `takePipeline` leaves in `take` of the document. Times are milliseconds since 1970. */
 export interface StoredSlots {
   readonly now: number;
-  /** Share of its full rate that the whole account is allowed now, and the same of the calls in flight. */
+  /** Allowed share of the full rate of the whole account now, and the same share for calls in flight. */
   readonly factor: number;
   readonly inFlight: number;
-  /** Of the allowance: 1 where these slots made it 80 % used, 2 where they used it up. */
+  /** News of the allowance: 1 if these slots brought it to 80 %, 2 if they used it up. */
   readonly news?: 0 | 1 | 2;
   /**
-   * When the next slot is due: of the whole account, and of each endpoint in the order in which they first
-   * occur.
+   * When the next slot is due: for the whole account, and for each endpoint in the order of first occurrence.
    */
   readonly whole: number;
   readonly each: readonly number[];
-  /** How far ahead a slot is granted that leaves out earlier ones. */
+  /** Maximum lead of a slot that skips earlier ones. */
   readonly skipAheadMs: number;
-  /** Those that were granted; `want` is the index of the call. */
+  /** The granted slots; `want` is the index of the call. */
   readonly slots: readonly { readonly want: number; readonly at: number }[];
 }
 
@@ -128,7 +127,7 @@ export function takePipeline(
   ];
 }
 
-/** Whether other endpoints than these were called recently. */
+/** Whether endpoints other than these were called recently. */
 function isOtherRecent(endpoints: readonly string[]): Expression {
   const isOther = { $not: [{ $in: ['$$this.k', endpoints] }] };
   const isRecent = { $gt: ['$$this.v.due', { $subtract: [nowMs, recentMs] }] };
@@ -139,9 +138,9 @@ function isOtherRecent(endpoints: readonly string[]): Expression {
 }
 
 /**
- * The earliest slot that a call can still use, `{ endpoint, want, at }`; of two at the same time the more
- * urgent one. So an endpoint that has to wait leaves earlier slots to the others. `want` is -1 where there is
- * none within the horizon.
+ * The earliest slot that a call can still use, `{ endpoint, want, at }`. Of two at the same time, the more
+ * urgent one wins. An endpoint that has to wait therefore leaves earlier slots to the others. `want` is -1 if
+ * there is no slot within the horizon.
  */
 function nextSlot(): Expression {
   const of = (array: string): Expression => ({ $arrayElemAt: [`$$state.${array}`, '$$this'] });
@@ -157,7 +156,7 @@ function nextSlot(): Expression {
         $let: {
           vars: {
             at: { $max: ['$$state.whole', of('each')] },
-            // Missing where all have been served: less than any number.
+            // Missing once all are served: it sorts below any number.
             want: { $arrayElemAt: [of('queues'), of('served')] },
           },
           in: {
@@ -195,7 +194,7 @@ function afterSlot({ callsPerSecond, callsPerSecondPerEndpoint }: Rates): Expres
   return { $cond: [{ $lt: ['$$next.want', 0] }, '$$state', { $mergeObjects: ['$$state', change] }] };
 }
 
-/** What to do after a 429; all of it may apply at once. */
+/** The reaction to a 429; all parts may apply at once. */
 export interface Slowdown {
   /** Absent: the whole account. */
   readonly endpoint?: string | undefined;
@@ -203,7 +202,7 @@ export interface Slowdown {
   readonly cut: boolean;
   /** Halves the calls in flight of every process, at most once a second. */
   readonly fewerInFlight?: boolean | undefined;
-  /** Grants nothing in the scope for so long. */
+  /** Grants nothing in the scope for this long. */
   readonly blockMs: number;
 }
 
@@ -215,7 +214,7 @@ export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slow
       $set: {
         ...(cut && halved(path)),
         ...(fewerInFlight && halved(inFlightPath)),
-        // Time of the last 429, for whoever looks into a low rate.
+        // Time of the last 429, for anybody who investigates a low rate.
         [`${path}.slowedAt`]: nowMs,
         ...(blockMs > 0 && {
           [`${path}.blockedUntil`]: { $max: [orElse(`${path}.blockedUntil`, 0), blockedUntil] },
@@ -225,7 +224,7 @@ export function slowdownPipeline({ endpoint, cut, fewerInFlight, blockMs }: Slow
   ];
 }
 
-/** Halves what a scope is allowed now, unless that was done within the last second. */
+/** Halves the allowed rate of a scope, unless that happened within the last second. */
 function halved(path: string): mongo.Document {
   const isCut = { $gte: [{ $subtract: [nowMs, orElse(`${path}.cutAt`, 0)] }, minMsBetweenCuts] };
   const factor = { $max: [minFactor, { $multiply: [factorNow(path), cutFactor] }] };

@@ -1,5 +1,5 @@
 // The budget of calls that all replicas share: one document of sync_state, updated atomically on MongoDB's
-// clock. A slot whose answer is lost stays unused; no slot is granted twice. Times are MongoDB's, in
+// clock. If an answer is lost, its slots stay unused; no slot is granted twice. Times are MongoDB's, in
 // milliseconds since 1970.
 import type { mongo } from 'mongoose';
 import { againOnDuplicate } from '../mongo/faults.js';
@@ -30,16 +30,19 @@ export interface Budget {
 export interface TakenSlots {
   /** MongoDB's time when the slots were taken. */
   readonly now: number;
-  /** Rate of the whole account, as Stripe's refusals left it; 0: unlimited. */
+  /** Rate of the whole account after Stripe's 429s; 0: unlimited. */
   readonly callsPerSecond: number;
-  /** Share of its permits that each process may use, as Stripe's refusals left it; above 0, at most 1. */
+  /** Share of its permits that each process may use after Stripe's 429s; above 0, at most 1. */
   readonly inFlightShare: number;
   readonly month: Month;
-  /** One a call, in order. */
+  /** One per call, in order. */
   readonly slots: readonly Slot[];
 }
 
-/** When it is due; or when to ask for it, and when it would be due if nobody else takes it. */
+/**
+ * A granted slot and when it is due. Otherwise: when to ask again, and when the slot is due if nobody else
+ * takes it.
+ */
 export type Slot =
   | { readonly kind: 'granted'; readonly at: number }
   | { readonly kind: 'later'; readonly askAt: number; readonly at: number };
@@ -49,7 +52,7 @@ export interface Month {
   /** Calls of all replicas, those with the slots just granted included. */
   readonly calls: number;
   readonly endsAt: number;
-  /** What these slots made of the allowance: 80 % or all of it is used. One replica is told, once a month. */
+  /** News of the allowance: 80 % or all of it is used. One replica gets the news, once a month. */
   readonly news?: 'nearly_used' | 'used_up' | undefined;
 }
 

@@ -1,20 +1,20 @@
-// Permits for the calls that this process has in flight. Scans leave some of them to small calls, more where
-// there are more small calls. A refusal of Stripe for concurrency halves the permits; they come back one by
-// one.
+// Permits for the calls that this process has in flight. Scans leave some permits to small calls, more if
+// there are more small calls. When Stripe refuses a call for concurrency, the permits are halved; they return
+// one by one.
 import pLimit from 'p-limit';
 import type { CallPriority } from '../sync/ports.js';
 
 const minMsBetweenCuts = 1_000;
 const msUntilPermitReturns = 10_000;
 /**
- * The first call of a process goes alone, until it has ended or for this long. Connecting delays it: calls
- * right behind it would arrive together with it, faster than the rate.
+ * The first call of a process runs alone, until it has ended or for this long. It has to connect first. Calls
+ * started right behind it would reach Stripe together with it, faster than the rate.
  */
 const maxMsAlone = 1_000;
 
 /**
  * Scans leave one permit more than small calls recently held at once, at most half. A page may take seconds;
- * until then the small calls share what is left.
+ * until it ends, small calls share the rest.
  * @param mostSmall permits that small calls recently held at once
  */
 const forScansOf = (permits: number, mostSmall = 0): number => {
@@ -24,18 +24,18 @@ const forScansOf = (permits: number, mostSmall = 0): number => {
   );
   return Math.max(1, permits - forSmall);
 };
-/** What small calls held counts for this long: about the time of a few slow pages. */
+/** How long a past use of permits by small calls counts: about the time of a few slow pages. */
 const smallRememberedMs = 1_000;
 
 export class InFlight {
   readonly #limit;
   readonly #max: number;
-  /** Permits held, by calls at work and by calls that ask for their slot. */
+  /** Permits held, by calls in flight and by calls that ask for their slot. */
   readonly #held: Record<CallPriority, number> = { small: 0, scan: 0 };
   readonly #mostSmall: RecentMost;
   #permits: number;
   #reducedAt = -Infinity;
-  /** Share of the permits that each replica may use, as Stripe's refusals left it; 0 to 1. */
+  /** Share of the permits that each replica may use after Stripe's 429s; 0 to 1. */
   share = 1;
   #aloneUntil = Infinity;
 
@@ -49,7 +49,7 @@ export class InFlight {
     this.#limit = pLimit(max);
   }
 
-  /** Permits that scans may hold where there are few small calls. */
+  /** Permits that scans may hold when there are few small calls. */
   get forScans(): number {
     return forScansOf(this.#permitsNow());
   }

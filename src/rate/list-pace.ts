@@ -1,12 +1,12 @@
-// How many list calls should be in flight at once: as many as the rate starts while one of them is answered,
-// and some to spare.
+// How many list calls should be in flight at once: as many as the rate starts during one call, and some to
+// spare.
 import type { Limits } from './limits.js';
 import type { RateLimiter } from './rate-limiter.js';
 
 /** Latency varies: with 1.2 a tenth of the rate stays unused; more than 1.7 gains nothing. */
 const spareFactor = 1.7;
 const spareCalls = 4;
-/** Until it is known: the usual time of a page of 100 customers at Stripe. */
+/** Assumed until measured: the usual time of a page of 100 customers at Stripe. */
 const presumedSeconds = 0.3;
 /** The first calls open connections and meet cold caches. */
 const coldCalls = 10;

@@ -1,6 +1,5 @@
-// The calls of the calendar month, as this process adds to them and learns of them: what it hands over to be
-// counted, and the fault that scans meet when the allowance is used up. The count itself lies behind the port
-// Budget, shared by all replicas.
+// This process's view of the calls of the calendar month: the calls it reports, and the fault that scans get
+// when the allowance is used up. The count itself is behind the port Budget, shared by all replicas.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import type { Budget, Month } from './budget.js';
@@ -35,8 +34,8 @@ export class MonthlyReads {
   }
 
   /**
-   * What is sent along with a question for slots. If the answer is lost, too many calls are counted: the safe
-   * side.
+   * Calls to report with the next question for slots. If the response is lost, too many calls are counted,
+   * which is the safe side.
    */
   takeUnused(calls: readonly WaitingCall[]): ReadsOfMonth {
     const firstScan = calls.findIndex(({ turn }) => turn.priority === 'scan');
@@ -45,7 +44,7 @@ export class MonthlyReads {
     return { allowance: this.allowance, scansFrom: firstScan < 0 ? calls.length : firstScan, unused };
   }
 
-  /** A slot was counted, and no call will be made with it. */
+  /** A slot was counted, but no call will use it. */
   addUnusedSlot(): void {
     this.#unused += 1;
   }
@@ -55,23 +54,23 @@ export class MonthlyReads {
     this.#timer ??= setTimeout(() => void this.flush(), countEveryMs);
   }
 
-  /** Logs news of the allowance. Returns what scans are refused with once it is used up. */
+  /** Logs news of the allowance. Returns the fault for scans once it is used up. */
   learn({ calls, endsAt, news }: Month, now: number): Fault | undefined {
     const { allowance } = this;
     if (allowance === 0) return undefined;
     const told = { callsThisMonth: calls, monthlyReadAllowance: allowance, monthEndsAt: new Date(endsAt) };
     const { logger } = this.#options;
     if (news === 'nearly_used') logger.warn(told, "80 % of the month's calls to Stripe are used");
-    if (news === 'used_up') logger.warn(told, "The month's calls to Stripe are used up, scans are held");
+    if (news === 'used_up') logger.warn(told, "The month's calls to Stripe are used up; scans are held");
     if (calls < allowance) return undefined;
     return new Fault(
       'read_allowance_used',
-      `${calls} calls to Stripe were made this month, and stripe.monthlyReadAllowance is ${allowance}; scans go on when the month has ended (${new Date(endsAt).toISOString()}) or the allowance is raised`,
+      `${calls} calls to Stripe were made this month, and stripe.monthlyReadAllowance is ${allowance}; scans resume when the month ends (${new Date(endsAt).toISOString()}) or the allowance is raised`,
       { retryAfterMs: Math.min(maxHoldMs, Math.max(0, endsAt - now) + afterMonthMs) },
     );
   }
 
-  /** Counts what is not counted yet. Never rejects. */
+  /** Reports the calls that are not counted yet. Never rejects. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;

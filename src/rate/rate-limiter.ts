@@ -1,5 +1,5 @@
-// This process's half of the rate limiter. Each call starts when it holds a permit of this process and a slot
-// of the budget that all replicas share. Small calls go before those of scans.
+// The rate limiter of this process. A call starts when it holds a permit of this process and a slot of the
+// budget that all replicas share. Small calls take precedence over scans.
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { backoffMs, withDeadline } from '../base/waiting.js';
@@ -34,8 +34,8 @@ const maxCallsPerAsk = 128;
 /** A slot expires this long after it was due. */
 const slotUsableMs = 50;
 /**
- * If MongoDB's answer takes longer than this, the next question does not wait for it: slots would expire
- * unused.
+ * If MongoDB takes longer than this to answer, the next question does not wait for the answer: slots would
+ * expire unused.
  */
 const msBetweenOpenAsks = 40;
 const maxOpenAsks = 4;
@@ -53,13 +53,13 @@ export class RateLimiter {
   /** Open questions to MongoDB. */
   #openAsks = 0;
   #lastAskAt = 0;
-  /** When MongoDB last answered, of `performance.now()`. */
+  /** When MongoDB last answered, by `performance.now()`. */
   #answeredAt = 0;
   #failedAsks = 0;
   #pausedUntil = 0;
   #nextDispatch: NodeJS.Timeout | undefined;
   #callsPerSecond: number;
-  /** The most that one question can be granted for an endpoint. */
+  /** Maximum number of slots that one question can get for an endpoint. */
   readonly #maxSlotsPerEndpoint: number;
   #closed: Fault | undefined;
   /** Slowdowns that MongoDB has not confirmed yet. */
@@ -77,14 +77,14 @@ export class RateLimiter {
   }
 
   /**
-   * Calls per second over all replicas, as Stripe's refusals left it when this process last took a slot;
-   * undefined: unlimited.
+   * Calls per second over all replicas, after Stripe's 429s, when this process last took a slot; undefined:
+   * unlimited.
    */
   get callsPerSecond(): number | undefined {
     return this.#callsPerSecond || undefined;
   }
 
-  /** Calls of scans that may be in flight at once, as Stripe's refusals left it. */
+  /** Calls of scans that may be in flight at once, after Stripe's 429s. */
   get inFlightForScans(): number {
     return this.#inFlight.forScans;
   }
@@ -127,7 +127,7 @@ export class RateLimiter {
     if (isConcurrency) this.#inFlight.reduce();
     if (isLock) return;
     if (!this.#takesSlots) {
-      // These calls are not paced: only Stripe's Retry-After can be kept.
+      // These calls are not paced, so only Stripe's Retry-After can be obeyed.
       this.#pausedUntil = Math.max(this.#pausedUntil, performance.now() + retryAfterMs);
       return;
     }
@@ -139,7 +139,7 @@ export class RateLimiter {
     };
     const slowing = inTime(this.#options.budget.slowDown(slowdown))
       .catch((error: unknown) => {
-        // The call backs off in any case, and the next refusal slows down again.
+        // The call backs off in any case, and the next 429 slows down again.
         this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be reduced');
       })
       .finally(() => this.#slowing.delete(slowing));
@@ -148,7 +148,7 @@ export class RateLimiter {
 
   /** Refuses all waiting calls. Calls in flight go on. */
   async close(): Promise<void> {
-    const closed = new Fault('shutdown', 'Calls to Stripe have ended');
+    const closed = new Fault('shutdown', 'Shutting down: no further calls to Stripe');
     this.#closed = closed;
     clearTimeout(this.#nextDispatch);
     for (const call of [...this.#waiting.small, ...this.#waiting.scan]) call.refuse(closed);
@@ -179,8 +179,8 @@ export class RateLimiter {
   }
 
   /**
-   * The calls that may ask now, small ones first, each with a permit; of an endpoint no more than could be
-   * granted.
+   * The calls that may ask now, small ones first, each with a permit. Per endpoint there are no more than
+   * could be granted.
    */
   #nextCalls(now: number): WaitingCall[] {
     const calls: WaitingCall[] = [];
@@ -200,7 +200,7 @@ export class RateLimiter {
     return calls;
   }
 
-  /** Its slot was counted, and no call is made with it. */
+  /** Its slot was counted, but no call uses it. */
   #leaveSlot(call: WaitingCall): void {
     call.hasSlot = false;
     this.#reads.addUnusedSlot();
@@ -237,7 +237,7 @@ export class RateLimiter {
     }
   }
 
-  /** Without limits only MongoDB's clock is read, which dates the answers. */
+  /** Without limits only MongoDB's clock is read, to date the answers. */
   async #grantAll(calls: readonly WaitingCall[]): Promise<void> {
     const { earliest, latest } = await inTime(this.#options.clock.interval());
     const at = performance.now();
@@ -294,8 +294,9 @@ export class RateLimiter {
 }
 
 /**
- * MongoDB's answer, which may never come while the server hangs: the limiter does not wait for its driver.
- * @throws Fault `mongodb_unavailable` once it is late; the update may still take effect
+ * MongoDB's answer, which may never come while the server hangs. The limiter does not rely on the driver's
+ * timeout.
+ * @throws Fault `mongodb_unavailable` once the answer is late; the update may still take effect
  */
 const inTime = <T>(answer: Promise<T>): Promise<T> =>
   withDeadline(

@@ -3,7 +3,7 @@
 import type { ClockReading } from '../mongo/clock.js';
 import type { CallPriority } from '../sync/ports.js';
 
-/** What a call asks for. */
+/** The demand of a call for a permit and a slot. */
 export interface Turn {
   /** Label of the endpoint, the scope of its rate. */
   readonly endpoint: string;
@@ -22,11 +22,13 @@ export interface GrantedSlot {
 
 export class WaitingCall {
   /**
-   * Resolves when the call may start; rejects with the signal's reason or with what the call was refused for.
+   * Resolves when the call may start. Rejects with the signal's reason or with the fault that refuses the
+   * call.
    */
   readonly started: Promise<ClockReading>;
   /**
-   * Whether it holds a permit: from the time a slot is asked for until none was granted, or the call is over.
+   * Whether it holds a permit: from the question for a slot until no slot was granted, or until the call is
+   * over.
    */
   hasPermit = false;
   /** Whether it has a slot that it has not used yet. */
@@ -53,9 +55,9 @@ export class WaitingCall {
   }
 
   /**
-   * Starts the call when its slot is due; until then it can still be refused. Where this process was busy
-   * until the slot had expired, `onMissed` is called instead, once: late calls would start together with
-   * later ones, faster than the rate.
+   * Starts the call when its slot is due; until then it can still be refused. If this process was too busy
+   * and the slot has expired, `onMissed` is called instead, once. A late call would start together with later
+   * ones, faster than the rate.
    */
   grant({ dueAt, usableUntil, reading }: GrantedSlot, onMissed: () => void): void {
     if (this.#isOver) return;

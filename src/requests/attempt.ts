@@ -1,4 +1,5 @@
-// One attempt at one request: holds the lease, writes progress, obeys a wish to cancel, writes the verdict.
+// One attempt at one request: keeps the lease, writes progress, acts on a cancellation, and writes the
+// verdict.
 import { Fault, isFault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { endWaits, pause } from '../base/waiting.js';
@@ -30,9 +31,11 @@ export interface AttemptDependencies {
   readonly givingUp: AbortSignal;
 }
 
-/** How an attempt ended: the request has a final status, waits again, or is somebody else's. */
+/**
+ * How an attempt ended: the request has a final status, is pending again, or now belongs to another holder.
+ */
 export type AttemptEnd =
-  /** `releasedScans`: equal scans that waited for this one now wait for themselves. */
+  /** `releasedScans`: whether equal scans that waited for this one must now run themselves. */
   | { readonly kind: 'ended'; readonly releasedScans?: boolean }
   | { readonly kind: 'waits'; readonly delayMs: number; readonly fatal: Fault | undefined }
   | { readonly kind: 'lost' };
@@ -45,7 +48,7 @@ export class Attempt {
   readonly #logger: Logger;
   #attempt: number;
   #leaseUntilMs: number;
-  /** Apart from the signal: an attempt that is being stopped may still lose its lease. */
+  /** A separate signal, because an attempt that is being stopped may still lose its lease. */
   #loss: Fault | undefined;
   #hasNews = false;
   #isCheckpointNew = false;
@@ -70,21 +73,22 @@ export class Attempt {
     this.#abort.abort(new Fault('cancelled', 'Cancelled by request'));
   }
 
-  /** Stops the attempt at its next checkpoint: the request waits for another process. */
+  /** Stops the attempt at its next checkpoint, and the request waits for another process. */
   release(): void {
     this.#abort.abort(new Fault('shutdown', 'The process that ran it was stopped'));
   }
 
   /**
-   * Runs the command and writes the verdict. Never throws: what cannot be written is found again when the
-   * lease has run out.
+   * Runs the command and writes the verdict. Never throws. If the verdict cannot be written, a sweep recovers
+   * the request when its lease has expired.
    */
   async make(): Promise<AttemptEnd> {
     const { runner } = this.dependencies;
     const stop = new AbortController();
     const watch = this.#watchLease(stop.signal);
     const heartbeat = this.#keepLease(stop.signal);
-    // There may be hundreds of small requests a second, and their end has a line.
+    // Small requests start at debug level: there may be hundreds a second, and the end of each is logged
+    // anyway.
     const isOneOfMany = laneOf[this.claimed.command.command] === 'small' && this.#attempt === 1;
     this.#logger[isOneOfMany ? 'debug' : 'info']('Request started');
     const startedMs = performance.now();
@@ -136,14 +140,14 @@ export class Attempt {
   }
 
   /**
-   * Renews every third of the lease, and once a second while there is news. A failed try is repeated until
-   * the lease has run out.
+   * Renews the lease every third of its length, and once a second while there is progress to write. A failed
+   * renewal is repeated until the lease has expired.
    */
   async #keepLease(signal: AbortSignal): Promise<void> {
     const { leaseMs } = this.dependencies.steps.settings;
     const everyMs = leaseMs / 3;
     const newsEveryMs = Math.min(progressEveryMs, everyMs);
-    // The lease has run since the claim was sent, and a slow claim has used up some of it.
+    // The lease started when the claim was sent, so a slow claim has used up some of it.
     let renewedMs = this.claimed.claim.leaseUntilMs - leaseMs;
     while (await pause(newsEveryMs, signal)) {
       const sentMs = performance.now();
@@ -153,7 +157,7 @@ export class Attempt {
         await this.#renew(sentMs);
         renewedMs = sentMs;
       } catch (error) {
-        this.#logger.warn({ err: error }, 'Lease not renewed, trying again');
+        this.#logger.warn({ err: error }, 'Lease not renewed; retrying');
       }
       if (this.#loss) return;
     }
@@ -178,8 +182,8 @@ export class Attempt {
   }
 
   /**
-   * Gives the attempt up when its lease has run out by our own monotonic clock: from then on somebody else
-   * may hold it.
+   * Gives up the attempt when its lease has expired by this process's monotonic clock. From then on another
+   * process may hold the request.
    */
   async #watchLease(signal: AbortSignal): Promise<void> {
     for (;;) {
@@ -209,7 +213,7 @@ export class Attempt {
     try {
       if (verdict.kind !== 'lost' && (await this.#write(verdict)) !== 'lost')
         return this.#tell(verdict, seconds);
-      this.#logger.warn('Request lost to another holder, nothing written');
+      this.#logger.warn('Another process holds the request now; nothing was written');
     } catch (error) {
       this.#logger.error({ err: error }, 'The verdict on the request could not be written');
     }
@@ -239,12 +243,12 @@ export class Attempt {
     }
     const { kind, error, delayMs } = verdict;
     if (kind === 'release') this.#logger.info({ error }, 'Request released');
-    else if (kind === 'retry') this.#logger.warn({ delayMs, error }, 'Request will be tried again');
+    else if (kind === 'retry') this.#logger.warn({ delayMs, error }, 'Request will be retried');
     else this.#logger.warn({ delayMs, error }, 'Request held');
     return { kind: 'waits', delayMs, fatal: kind === 'release' ? verdict.fatal : undefined };
   }
 
-  /** An error that nobody classified is a defect: its stack is worth a line. */
+  /** An unclassified error is a defect, so its stack is logged. */
   #logThrown(outcome: AttemptOutcome): void {
     if ('error' in outcome && !isFault(outcome.error))
       this.#logger.error({ err: outcome.error }, 'Unexpected error');
@@ -255,14 +259,14 @@ export class Attempt {
 const abortReason = (signal: AbortSignal): Fault | undefined =>
   signal.aborted && isFault(signal.reason) ? signal.reason : undefined;
 
-// What the worker asks of the code that does a command's work. daemon.ts joins the two.
+// The interface between the worker and the code that runs a command. daemon.ts joins the two.
 export interface CommandContext {
   readonly requestId: RequestId;
   /** 1, 2, … */
   readonly attempt: number;
   /** By MongoDB's clock. */
   readonly claimedAt: Date;
-  /** When the request was inserted: what its ObjectId says (whole seconds), never after the claim. */
+  /** When the request was inserted, by its ObjectId (whole seconds); never later than the claim. */
   readonly insertedAt: Date;
   readonly dryRun: boolean;
   /** Its lines name the request. */
@@ -273,40 +277,43 @@ export interface CommandContext {
    */
   readonly signal: AbortSignal;
   /**
-   * To be asked right before anything is written to the mirror: throws the Fault `lease_lost` once somebody
-   * else may work on the request. The signal alone does not do: a process that stood still gets MongoDB's and
-   * Stripe's answers before its own timers.
+   * Must be called right before each write to the mirror. Throws the Fault `lease_lost` once another process
+   * may work on the request. The signal alone is not enough: a process that was paused gets the responses of
+   * MongoDB and Stripe before its own timers fire.
    */
   assertHeld(): void;
   onProgress(progress: Progress): void;
-  /** The checkpoint of a scan, or of an approval, has moved on and is stored: its attempts start again. */
+  /**
+   * Reports that the stored checkpoint of a scan or an approval has advanced. The count of attempts then
+   * starts again.
+   */
   onCheckpoint(): void;
 }
 
 export interface CommandRunner {
   /**
-   * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails), fatal
-   * (nothing will work in this process); on abort the signal's reason. What was done until then may be
-   * attached with `withResult`.
+   * Does the work. Throws a `Fault`: retryable (try again later), terminal (the request fails) or fatal (no
+   * request can succeed in this process); on abort the signal's reason. `withResult` may attach the partial
+   * result.
    */
   run(command: SyncCommand, context: CommandContext): Promise<SyncResult>;
 }
 
-// Turns the reports of an attempt into the progress that a person reads: how fast lately, and how long still.
+// Turns the reports of an attempt into readable progress: recent speed and estimated time left.
 interface Report {
   readonly atMs: number;
   readonly done: number;
   readonly ratio: number | undefined;
 }
 
-/** Speed is that of the last half minute. */
+/** Speed is measured over the last half minute. */
 const windowMs = 30_000;
-/** Speed of a shorter time says nothing. */
+/** A speed over a shorter time is not meaningful. */
 const shortestMs = 500;
 
 /**
- * Keeps the reports of one attempt. A resumed scan begins with what was done before, which is no speed of
- * this attempt.
+ * Keeps the reports of one attempt. The objects that a resumed scan has done before do not count towards its
+ * speed.
  */
 export class ProgressMeter {
   #reports: Report[] = [];
@@ -323,7 +330,7 @@ export class ProgressMeter {
       this.#reports.shift();
   }
 
-  /** As it is stored, without the time; undefined before the first report. */
+  /** The stored form, without the time; undefined before the first report. */
   current(nowMs: number): Omit<StoredProgress, 'updatedAt'> | undefined {
     if (!this.#latest) return undefined;
     const { done, estimated } = this.#latest;
@@ -344,7 +351,7 @@ export class ProgressMeter {
   }
 }
 
-/** 0 to 1: the command's own ratio, otherwise that of the counts. */
+/** 0 to 1: the command's own ratio if it gives one, otherwise computed from the counts. */
 function ratioOf({ done, estimated, ratio }: Progress): number | undefined {
   const known = ratio ?? (estimated !== undefined && estimated > 0 ? done / estimated : undefined);
   return known === undefined || Number.isNaN(known) ? undefined : Math.min(1, Math.max(0, known));

@@ -1,5 +1,5 @@
-// The backlog: how many requests are due, and since when the oldest is. Metrics and the command line ask the
-// same. Every query follows the index `claim`.
+// The backlog: how many requests are due, and since when the oldest is due. Metrics and the command line
+// share these queries. Every query uses the index `claim`.
 import type { mongo } from 'mongoose';
 import { commandNames } from './commands.js';
 import { dueAt, type Filter, isPending } from './expressions.js';
@@ -10,7 +10,7 @@ interface Requests {
   countDocuments(filter: Filter): Promise<number>;
 }
 
-/** Other versions claim the commands that only they know. */
+/** Commands that only another version knows belong to the backlog of that version. */
 const isOurs: Filter = { ...isPending, command: { $in: commandNames } };
 const isPrompt: Filter = { ...isOurs, runAt: null };
 const isDueLater: Filter = {
@@ -22,12 +22,12 @@ const isDueLater: Filter = {
 const lookedAt = 100;
 
 /**
- * Since when the oldest claimable request has been due; undefined where there is none, or nothing tells.
+ * Since when the oldest claimable request has been due; undefined if there is none or its time is unknown.
  * @throws what the driver throws
  */
 export async function oldestDueAt(requests: Requests): Promise<Date | undefined> {
   const isTelling = { $or: [{ _id: { $type: 'objectId' } }, { createdAt: { $type: 'date' } }] };
-  // A scan that another one runs for is as good as running.
+  // A scan on whose behalf another one runs counts as running.
   const among = (filter: Filter, sort: Record<string, 1>) =>
     requests
       .aggregate<{ since: Date }>([

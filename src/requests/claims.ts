@@ -28,7 +28,7 @@ import { keyOf } from './upkeep/guarded-updates.js';
 /** A request that this process holds. */
 export interface Claim {
   readonly id: RequestId;
-  /** As stored, whatever it is. */
+  /** The stored fields, unvalidated. */
   readonly command: unknown;
   readonly fence: number;
   /** This attempt, counted from 1. */
@@ -37,8 +37,8 @@ export interface Claim {
   /** When it was inserted, by its ObjectId; never after the claim. */
   readonly insertedAt: Date;
   /**
-   * When it could have been claimed first: insertion, `runAt`, or the end of its last attempt. Undefined
-   * where it was set back by hand.
+   * When it first could have been claimed: insertion, `runAt`, or the end of its last attempt. Undefined if a
+   * user requeued it by hand.
    */
   readonly dueAt: Date | undefined;
   /** `performance.now()` until which the lease certainly holds. */
@@ -85,8 +85,8 @@ export class Claims {
   ) {}
 
   /**
-   * Claims the request if it waits, has one of the commands, is due and not cancelled. A claim is not
-   * repeated: one whose answer was lost is recovered when its lease has run out.
+   * Claims the request if it is pending, has one of the commands, is due and not cancelled. A claim is not
+   * repeated: if its response is lost, the request is recovered when the lease has expired.
    */
   async claim(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
     return this.#group.run({ id, commands });
@@ -136,9 +136,9 @@ export class Claims {
   }
 
   /**
-   * One command claims what it can, and a second reads what that was. So no claim is lost with the answer of
-   * the first. What a failed command left is claimed one by one, so that a request that MongoDB refuses to
-   * update blocks no other.
+   * One command claims all it can, and a second one reads the result, so a lost response to the first loses
+   * no claim. After a failed command the rest is claimed one by one. That way a request that MongoDB refuses
+   * to update does not block the others.
    */
   async #claimMany(
     calls: readonly ClaimCall[],
@@ -166,7 +166,7 @@ export class Claims {
     return calls.map(async (each) => {
       const key = keyOf(each.id);
       const mine = claimed.get(key);
-      // A wake-up and a search may ask for the same request: it is claimed once.
+      // A wake-up and a search may both ask for the same request: it is claimed once.
       claimed.delete(key);
       if (mine) return this.#parse(mine, sentAtMs);
       return failed ? this.#claimOne(each) : undefined;
@@ -218,7 +218,10 @@ export class Claims {
     return { kind: 'valid', claim, command: parsed.command, dryRun, maxAttempts };
   }
 
-  /** What is not too large of a large request. Without a body where it was lost meanwhile. */
+  /**
+   * The fields of a large request that are within their limits. There is no body if the request was lost
+   * meanwhile.
+   */
   async #readLarge({
     _id,
     lease,

@@ -1,5 +1,5 @@
-// The commands that a request can give, and what a request must look like.
-// The union here is the one truth; a new command is one schema, one lane and one case in `commandOf`.
+// The commands that a request can give, and the schema of a request. The union here is the single source of
+// truth. A new command is one schema, one lane and one case in `commandOf`.
 import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { mainResource, objectNames } from '../resources/registry.js';
@@ -7,8 +7,8 @@ import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
 /**
- * What the runner is given. Ids are checked and unique; entries of a batch have an id, the rest of them is
- * judged one by one when run.
+ * The input of the runner. Ids are validated and unique. Entries of a batch have an id; their other fields
+ * are validated one by one at run time.
  */
 export type SyncCommand = {
   /** Stripe's name of the kind of object that it is about. */
@@ -23,15 +23,15 @@ export type SyncCommand = {
     }
   | { readonly command: 'softDelete'; readonly stripeId: StripeId }
   /**
-   * `request` is the `_id` of the scan's request, or the name of a scan without one; of an ObjectId its
-   * hexadecimal digits.
+   * `request` is the `_id` of the scan's request, or the name of a scan without one. An ObjectId is given as
+   * its hexadecimal digits.
    */
   | { readonly command: 'approveRemovals'; readonly request: string }
 );
 
 export type CommandName = SyncCommand['command'];
 
-/** Scans run one at a time over all replicas; everything else goes past them. */
+/** Only one scan runs at a time over all replicas; everything else runs beside it. */
 export const laneNames = ['small', 'scan'] as const;
 export type LaneName = (typeof laneNames)[number];
 
@@ -60,11 +60,11 @@ const attemptsText = `a whole number from 1 to ${maxAttemptsLimit}`;
 const text = (max: number) =>
   z.string(`a text of at most ${max} characters`).max(max, `a text of at most ${max} characters`);
 const flag = z.boolean('true or false');
-// What JSON has no type for says what it is in JSON and in BSON; see json-schema.ts and validator.ts.
+// Types that JSON lacks carry both their JSON and their BSON form; see json-schema.ts and validator.ts.
 const date = z.date('a date').meta({ type: 'string', format: 'date-time', bsonType: 'date' });
 const id = z.string(idText).regex(stripeIdPattern, idText).describe(upperFirst(idText));
 
-// Drivers of some languages write null for what is not set.
+// Drivers of some languages write null for unset fields.
 const options = {
   object: z
     .enum(objectNames, `one of ${objectNames.join(', ')}`)
@@ -110,7 +110,7 @@ const requestId = z
 
 export const optionsSchema = z.object(options);
 
-/** What users write; fields that nobody here knows are theirs and ignored. */
+/** The fields that users write. Unknown fields belong to the user and are ignored. */
 export const requestSchema = z.discriminatedUnion('command', [
   z
     .object({ command: z.literal('syncAll'), ...options })
@@ -172,8 +172,8 @@ function nameOf(request: mongo.ObjectId | string): string {
 }
 
 /**
- * When the entries of a batch are taken as read from Stripe: at the given time, otherwise when the request
- * was inserted; never after the claim. All three by the database's clock or earlier.
+ * As of when the entries of a batch were read from Stripe: the given time, otherwise the insertion of the
+ * request; never later than the claim. All three are by the database's clock or earlier.
  */
 export function observedAtOf(
   { observedAt }: { readonly observedAt: Date | undefined },

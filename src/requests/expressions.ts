@@ -1,6 +1,6 @@
-// Parts of aggregation pipelines that read and write a request. They run in MongoDB, by its clock. They take
-// no field's type for granted, for anybody may have written anything (docs/adr/0006-forged-documents.md).
-// Constants go in as $literal: a text that begins with $ would be code.
+// Parts of aggregation pipelines that read and write a request. They run in MongoDB, by its clock. They
+// assume no field's type, because anybody may have written anything (docs/adr/0006-forged-documents.md).
+// Constants are wrapped in $literal: a string that begins with $ would be code.
 import type { mongo } from 'mongoose';
 import { type Config, maxLeaseMs } from '../config/schema.js';
 import { readableBytes, type ReadableField, readableFields } from './parse.js';
@@ -22,7 +22,7 @@ const isDate = (path: string): Expression => ({ $eq: [{ $type: path }, 'date'] }
 
 export const bytesOf = (path: string): Expression => ({ $bsonSize: { value: path } });
 
-/** A whole number within the bounds, otherwise `fallback`, whatever is stored there. */
+/** A whole number within the bounds; `fallback` for any other stored value. */
 function wholeNumber(path: string, min: number, max: number, fallback: Expression): Expression {
   const number = { $convert: { input: path, to: 'long', onError: null, onNull: null } };
   return {
@@ -44,12 +44,12 @@ function wholeNumber(path: string, min: number, max: number, fallback: Expressio
 export const isPending: Filter = { status: { $in: ['pending', null] } };
 
 /**
- * `runAt` has come, by MongoDB's clock. Types that sort below dates pass, so that they are claimed and
- * refused by name.
+ * `runAt` has passed, by MongoDB's clock. Types that sort below dates match too, so that the claim can refuse
+ * them by name.
  */
 export const isDue: Filter = { $expr: { $lte: ['$runAt', '$$NOW'] } };
 
-/** Waiting for one of the commands, due, not cancelled, and no scan that another one runs for. */
+/** Pending with one of the commands, due, not cancelled, and without another scan that runs on its behalf. */
 export const isClaimable = (commands: readonly string[]): Filter => ({
   ...isPending,
   ...isDue,
@@ -58,10 +58,10 @@ export const isClaimable = (commands: readonly string[]): Filter => ({
   ...(commands.includes('syncAll') && { $or: [{ command: { $ne: 'syncAll' } }, { waitsFor: null }] }),
 });
 
-/** A lease as daemons write it, of whichever version. */
+/** A lease as any version of the daemon writes it. */
 export const ownLease: Filter = { 'lease.owner': { $type: 'string' }, 'lease.fence': { $type: 'number' } };
 /**
- * Clocks of two members of a replica set differ a little: a lease that looks slightly too long may be
+ * Clocks of two members of a replica set differ slightly, so a lease that looks slightly too long may be
  * genuine.
  */
 const clockToleranceMs = 60_000;
@@ -69,7 +69,7 @@ const clockToleranceMs = 60_000;
 const isLeaseSoon: Expression = {
   $lte: ['$lease.expiresAt', { $add: ['$$NOW', maxLeaseMs + clockToleranceMs] }],
 };
-/** The end of a lease, unless no daemon can have written it. */
+/** The end of a lease; absent if no daemon can have written it. */
 const boundedLeaseEnd: Expression = {
   $cond: [{ $and: [isDate('$lease.expiresAt'), isLeaseSoon] }, '$lease.expiresAt', null],
 };
@@ -98,12 +98,12 @@ export const leaseEnd = (leaseMs: number): Expression => ({ $add: ['$$NOW', leas
 const soundFence: Expression = wholeNumber('$lease.fence', 0, Number.MAX_SAFE_INTEGER - 1, 0);
 export const nextFence: Expression = { $add: [soundFence, 1] };
 
-/** A status that is a list, which a filter on its entries cannot tell from the status itself. */
+/** The status is a list: a filter that matches its entries cannot tell it from a plain status. */
 export const oddStatus: Expression = { $cond: [{ $isArray: '$status' }, true, '$$REMOVE'] };
 
 /**
- * Attempts begun; none of a request that had ended and was set back to pending. Bounded, so that a forged
- * number gives none for ever.
+ * Number of attempts begun; 0 for an ended request that was requeued by hand. Bounded, so that a forged
+ * number cannot give endless attempts.
  */
 export const attemptsSoFar: Expression = {
   $cond: [isDate('$finishedAt'), 0, wholeNumber('$attempts', 0, 1_000_000, 0)],
@@ -113,8 +113,8 @@ export const maxAttemptsOf = (byDefault: number): Expression =>
   wholeNumber('$maxAttempts', 1, maxAttemptsLimit, byDefault);
 
 /**
- * When it was inserted: what its ObjectId says, or when a daemon first saw it. Never in the future, whatever
- * a client's clock says.
+ * When it was inserted, by its ObjectId, or when a daemon first saw it. Never in the future, whatever a
+ * client's clock says.
  */
 export const createdAt: Expression = {
   $min: [
@@ -130,24 +130,22 @@ export const createdAt: Expression = {
   ],
 };
 
-/** The date that is there, unless it lies in the future: nothing that has happened does. */
+/** The stored date, unless it lies in the future: a past event cannot. */
 const pastDate = (path: string): Expression => ({
   $cond: [{ $and: [isDate(path), { $lte: [path, '$$NOW'] }] }, path, null],
 });
 
-/**
- * The history where it is a list; docs/adr/0006-forged-documents.md says why its size is nobody's concern.
- */
+/** The history if it is a list. Its size does not matter; docs/adr/0006-forged-documents.md says why. */
 export const soundHistory: Expression = {
   $cond: [{ $isArray: '$history' }, { $slice: ['$history', -historyLength] }, []],
 };
 
-/** When its last attempt ended, if a daemon has noted one. */
+/** When its last attempt ended, if a daemon has recorded one. */
 const lastAttemptEndedAt: Expression = {
   $let: { vars: { last: { $last: soundHistory } }, in: pastDate('$$last.finishedAt') },
 };
 
-/** The latest of the times since which it can have waited without a break, those that there are. */
+/** The latest known start of its uninterrupted wait. */
 const latestStart = (...others: Expression[]): Expression => ({
   $max: [
     ...others,
@@ -158,16 +156,16 @@ const latestStart = (...others: Expression[]): Expression => ({
 });
 
 /**
- * When it could have been claimed first in this life, as far as the document tells: one that was set back by
- * hand does not say when.
+ * When it first could have been claimed since it was last requeued, as far as the document tells. The
+ * document does not record when a user requeued it by hand.
  */
 export const dueAt: Expression = latestStart(createdAt);
-/** The same for a claim, without those that were set back by hand. */
+/** The same for a claim, without requests that were requeued by hand. */
 export const knownDueAt: Expression = { $cond: [isDate('$finishedAt'), '$$REMOVE', dueAt] };
 
 /**
- * When a daemon that cannot tell what it is first saw it waiting: a client's clock may be slow, or the `_id`
- * old.
+ * When a daemon that does not know its command first saw it waiting. A client's clock may be slow, or the
+ * `_id` old.
  */
 export const unknownSince: Expression = {
   $cond: [isDate('$unknownSince'), { $min: ['$unknownSince', '$$NOW'] }, '$$NOW'],
@@ -218,8 +216,9 @@ export type Retention = Pick<
 >;
 
 /**
- * When a request that ends now is removed. That it is cron's is taken from `requestedBy`, which users write
- * too: all they can bring about is that a request of theirs that succeeded is kept as shortly as cron's.
+ * When a request that ends now is removed. Whether it was scheduled is taken from `requestedBy`, which users
+ * write too. The only effect they can have is that their own succeeded request expires as early as a
+ * scheduled one.
  */
 export function expireAt(status: EndStatus, keep: Retention): Expression {
   const after = (seconds: number): Expression => ({ $add: ['$$NOW', seconds * 1_000] });
@@ -248,11 +247,12 @@ const endFields = [
 ];
 export const withoutEnd: mongo.BSON.Document = { $unset: endFields };
 
-/** Owner and fence stay: they tell who was the last holder, and what the next fence is. */
+/** Owner and fence stay: they record the last holder and determine the next fence. */
 export const leaseOver = ['lease.expiresAt', 'lease.oddStatus', 'lease.dueAt', 'lease.claim'];
 
 /**
- * Sets whole top-level fields: $set would merge a document into what is there, and into each entry of a list.
+ * Sets whole top-level fields: $set would merge a document into the stored one, and into each entry of a
+ * list.
  */
 export const replaceFields = (fields: Record<string, Expression>): mongo.BSON.Document => ({
   $replaceWith: { $mergeObjects: ['$$ROOT', fields] },
@@ -269,7 +269,7 @@ export const endWith = (
   { $unset: [...leaseOver, 'cancel'] },
 ];
 
-/** The field where it is at most that large, otherwise a word that tells its size. */
+/** The field if it is at most that large, otherwise a string that tells its size. */
 function bounded(field: string, bytes: number): Expression {
   const size = bytesOf(`$${field}`);
   return {
@@ -277,12 +277,10 @@ function bounded(field: string, bytes: number): Expression {
   };
 }
 
-/** MongoDB refuses documents above 16 MiB: one that is nearly as large could not take a status any more. */
+/** MongoDB refuses documents above 16 MiB, so a document near that size could not take a status any more. */
 const updatableBytes = 15 * 1024 * 1024;
 
-/**
- * Empties a document that could not be updated otherwise. What is left of a field that is too large says so.
- */
+/** Empties a document that could not be updated otherwise. A note replaces each field that is too large. */
 export const makeUpdatable: mongo.BSON.Document = {
   $replaceWith: {
     $cond: [
@@ -304,7 +302,7 @@ export const makeUpdatable: mongo.BSON.Document = {
   },
 };
 
-/** Most bytes of a request that is loaded without a look at its fields. */
+/** Maximum size, in bytes, of a request that is loaded without checking its fields. */
 const harmlessBytes = 256 * 1024;
 
 /** The fields that the worker reads, as `body`; without it where the request is large. */
@@ -319,12 +317,11 @@ export const quickProjection = {
 };
 
 /**
- * What is loaded of a request: the fields that the worker reads, each only up to its size, with the sizes
- * beside them. A request of 16 MB costs the server a look at it and us a few bytes.
+ * The loaded part of a request: the fields that the worker reads, each up to its maximum size, and the sizes
+ * of all of them. A request of 16 MB costs the server one check and this process a few bytes.
  */
 export const readableProjection = {
-  // As expressions: a plain nested projection would reach into fields of these names that a user may have
-  // written.
+  // Expressions, because a plain nested projection would reach into user-written fields of these names.
   body: objectOf(readableFields, (field) => ({
     $cond: [{ $lte: [bytesOf(`$${field}`), readableBytes[field]] }, `$${field}`, '$$REMOVE'],
   })),

@@ -10,16 +10,16 @@ const requestIndexes = [
   // Serves claiming (oldest first in each lane), the search for abandoned and for odd requests, and the
   // counts by status.
   { name: 'claim', key: { status: 1, command: 1, runAt: 1, _id: 1 } },
-  // Only what has ended is removed: an `expireAt` that a user wrote, or that a request set back to pending
-  // still has, does nothing.
+  // Only ended requests expire. An `expireAt` has no effect if a user wrote it, or if a request that was
+  // requeued by hand still has it.
   {
     name: 'expiry',
     key: { expireAt: 1 },
     expireAfterSeconds: 0,
     partialFilterExpression: { status: { $in: endStatuses } },
   },
-  // A request holds its key while it waits, runs or is kept after success; one that failed or was cancelled
-  // releases the key. The filter is { $gte: '' }, which only texts match: unlike with $type, MongoDB then
+  // A request holds its key while it is pending, running, or kept after success; a failed or cancelled one
+  // releases the key. The filter is { $gte: '' }, which matches only strings. Unlike with $type, MongoDB then
   // knows that a search for a key can use this index.
   {
     name: 'dedupeKey',
@@ -27,7 +27,7 @@ const requestIndexes = [
     unique: true,
     partialFilterExpression: { dedupeKey: { $gte: '' }, status: { $in: keyHolders } },
   },
-  // The few that are being cancelled.
+  // The few requests that are being cancelled.
   { name: 'cancel', key: { cancel: 1 }, partialFilterExpression: { cancel: true } },
 ] as const satisfies readonly mongo.IndexDescription[];
 

@@ -1,16 +1,16 @@
-// The JSON Schema of a request, for those who insert one from other languages. Made of the union in
-// commands.ts, never by hand.
+// The JSON Schema of a request, for clients in other languages. Generated from the union in commands.ts,
+// never edited by hand.
 import { z } from 'zod';
 import { requestSchema } from './commands.js';
 
-/** A schema, as far as this project looks into one. */
+/** A schema; only the parts that this project reads. */
 export interface JsonSchema {
   readonly [keyword: string]: unknown;
 }
 
 /**
- * The union as zod writes it. Where BSON has a type that JSON has not, `bsonType` stands beside `type`: of a
- * date and an ObjectId.
+ * The union as zod writes it. For types that JSON lacks, dates and ObjectIds, `bsonType` is added beside
+ * `type`.
  */
 export const requestUnion: JsonSchema = z.toJSONSchema(requestSchema, {
   io: 'input',

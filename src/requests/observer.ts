@@ -5,7 +5,7 @@ import type { SyncResult } from '../sync/outcome.js';
 import { type CommandName, commandNames, type LaneName } from './commands.js';
 import type { EndStatus } from './request.js';
 
-/** A command, or `unknown` for whatever else a user wrote there. */
+/** A command, or `unknown` for any other value that a user wrote. */
 export type CommandLabel = CommandName | 'unknown';
 
 export const commandLabels: readonly CommandLabel[] = [...commandNames, 'unknown'];
@@ -15,8 +15,8 @@ export const commandLabel = (command: unknown): CommandLabel =>
 
 export interface RequestsObserver {
   /**
-   * A request was claimed this long after it could have been first: its insertion, `runAt`, or the end of its
-   * last attempt or life.
+   * A request was claimed this long after it first could have been: its insertion, `runAt`, the end of its
+   * last attempt, or its last requeue.
    */
   requestClaimed(event: {
     readonly command: CommandLabel;
@@ -24,8 +24,9 @@ export interface RequestsObserver {
     readonly waitSeconds: number;
   }): void;
   /**
-   * A request has ended; `code` is its error's, where it failed. `seconds` is the last attempt's duration;
-   * undefined where none ran. `object` is the kind that `result` counts. `count` is 1 but for coalesced ones.
+   * A request has ended; `code` is its error code if it failed. `seconds` is the duration of the last
+   * attempt; undefined if none ran. `object` is the kind that `result` counts. `count` is 1, except for
+   * coalesced requests.
    */
   requestEnded(event: {
     readonly command: CommandLabel;
@@ -40,7 +41,7 @@ export interface RequestsObserver {
   scanProgressed(ratio: number | undefined): void;
 }
 
-/** For those who measure nothing. */
+/** An observer that ignores every event. */
 export const silentRequestsObserver: RequestsObserver = {
   requestClaimed: () => undefined,
   requestEnded: () => undefined,

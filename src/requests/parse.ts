@@ -1,5 +1,5 @@
-// Parses requests, and makes those that are inserted from Node. A fault names the field, what is allowed and
-// what was found, all faults at once.
+// Parses requests, and builds those that are inserted from Node. A fault names the field, what is allowed and
+// what was found. All faults are reported at once.
 import { mongo } from 'mongoose';
 import type { z } from 'zod';
 import { Fault } from '../base/errors.js';
@@ -13,7 +13,7 @@ import {
 } from './request.js';
 
 /**
- * Fields of a request that the worker reads, each with the most bytes of BSON it loads of it. Larger ones are
+ * The fields of a request that the worker reads, each with its maximum size in bytes of BSON. Larger ones are
  * refused unread.
  */
 export const readableBytes = {
@@ -69,7 +69,7 @@ const maxFaults = 100;
 
 /**
  * Parses the fields of a request. `oversize` names those that were left out for their size. A fault names the
- * field, what is allowed and what was found, of customers' data the type alone.
+ * field, what is allowed and what was found. Customers' data is described by its type only.
  */
 export function parseRequest(body: mongo.BSON.Document, oversize: Oversize = {}): ParsedRequest {
   const tooLarge = Object.entries(oversize).map(([field, { bytes, entries }]) => {
@@ -95,7 +95,7 @@ export function parseRequest(body: mongo.BSON.Document, oversize: Oversize = {})
   };
 }
 
-/** Without a known command zod looks no further; the options can be judged all the same. */
+/** Without a known command zod stops, but the options can still be checked. */
 function issuesOf({ issues }: z.ZodError, body: mongo.BSON.Document): readonly z.core.$ZodIssue[] {
   if (!issues.some(({ code }) => code === 'invalid_union')) return issues;
   return [...issues, ...(optionsSchema.safeParse(body).error?.issues ?? [])];
@@ -116,7 +116,7 @@ function faultOf(issue: z.core.$ZodIssue, body: mongo.BSON.Document): string {
   return `${name} must be ${issue.message}, got ${found(String(field), issue.path.length, value)}`;
 }
 
-/** Of free text and of customers only the type: both may hold persons' data. */
+/** Free text and customers are described by type only: both may hold personal data. */
 function found(field: string, depth: number, value: unknown): string {
   if (field === 'batch' && depth === 2 && typeof value === 'string') {
     return 'a string (a batch that has succeeded keeps the ids alone: insert a new request instead)';
@@ -126,12 +126,12 @@ function found(field: string, depth: number, value: unknown): string {
   return isPrivate ? describeType(value) : describeValue(value);
 }
 
-/** The sentence on a command that is none of those known here. */
+/** The message for an unknown command. */
 export function commandFault(command: unknown): string {
   return `command must be one of ${commandNames.join(', ')}, got ${describeValue(command)}`;
 }
 
-/** The sentence on a status that no request can have when it is inserted or set back. */
+/** The message for a status that no request may have when it is inserted or requeued by hand. */
 export const statusFault = (found: string): string => `status must be left out or be pending, got ${found}`;
 
 function valueAt(body: mongo.BSON.Document, path: readonly PropertyKey[]): unknown {
@@ -164,7 +164,7 @@ function batchSizeFaults(batch: readonly object[]): readonly string[] {
   return bytes > maxBatchBytes ? [`batch must have at most ${maxBatchBytes} bytes, got ${bytes} bytes`] : [];
 }
 
-/** With all faults in the message; as stored, `error.faults` has them one by one. */
+/** A fault whose message lists all faults. The stored request also has them one by one, in `error.faults`. */
 const invalidRequest = (faults: readonly string[]): Fault => new Fault('invalid_request', faults.join('; '));
 
 // Splits customers into batches, one for each request.

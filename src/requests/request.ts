@@ -1,5 +1,5 @@
-// The shape of a document in sync_requests as it is stored, and the limits of what a user writes there. Types
-// and numbers only.
+// The stored shape of a document in sync_requests, and the limits of the fields that users write. Types and
+// numbers only.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { databaseOf, durable } from '../mongo/sync-state.js';
@@ -19,7 +19,7 @@ export const requestStatuses = [
 ] as const;
 export type RequestStatus = (typeof requestStatuses)[number];
 
-/** A status that a request ends with; only a user's `{ $set: { status: 'pending' } }` leaves it. */
+/** A final status. Only a user's `{ $set: { status: 'pending' } }` ends it. */
 export type EndStatus = Exclude<RequestStatus, 'pending' | 'running'>;
 export const endStatuses = requestStatuses.filter(
   (status): status is EndStatus => status !== 'pending' && status !== 'running',
@@ -29,13 +29,13 @@ export const isEndStatus = (status: unknown): status is EndStatus =>
   endStatuses.some((end) => end === status);
 
 /**
- * Statuses in which a request holds its `dedupeKey`, as they are stored; only a search for just these goes
- * along the index.
+ * Statuses in which a request holds its `dedupeKey`, as stored. Only a search for exactly these uses the
+ * index.
  */
 export const keyHolders = [null, 'pending', 'running', 'succeeded', 'partial', 'coalesced'] as const;
 
 /**
- * Kept in `requestedBy` by the schedule; see `retention` in expressions.ts for the little that rests on it.
+ * The schedule's value of `requestedBy`. See `retention` in expressions.ts for the little that relies on it.
  */
 export const requestedByCron = 'cron';
 
@@ -52,12 +52,12 @@ export const unknownCommandWaitMs = 600_000;
 /** Attempts that `history` remembers. */
 export const historyLength = 10;
 
-/** Users may choose an `_id` of another type: it is handed on as it is, and its methods are never called. */
+/** Users may choose an `_id` of another type. It is passed on unchanged, and its methods are never called. */
 export type RequestId = mongo.ObjectId;
 
 /**
- * Who works on a request, or did last. `fence` only grows: a holder that was taken for dead finds another one
- * and writes nothing.
+ * The current or last holder of a request. `fence` only grows: a holder that was presumed dead finds a higher
+ * one and writes nothing.
  */
 interface Lease {
   readonly owner: string;
@@ -92,11 +92,11 @@ export interface StoredProgress {
  */
 export interface StoredError extends ErrorReport {
   readonly faults?: readonly string[];
-  /** What the last attempt ended with, where the attempts were used up. */
+  /** The error of the last attempt, if the attempts were used up. */
   readonly cause?: ErrorReport;
 }
 
-/** What the daemon writes on a request. Nothing of it is trusted when it comes from elsewhere. */
+/** The fields that the daemon writes. It trusts none of them if they come from elsewhere. */
 interface DaemonFields {
   readonly status?: RequestStatus;
   /** Attempts begun, the running one included. */
@@ -111,7 +111,7 @@ interface DaemonFields {
   readonly waitsFor?: RequestId;
   /** The scan that ran for this one, whose result this is. */
   readonly coalescedInto?: RequestId;
-  /** When a daemon first saw it waiting that does not know its command. */
+  /** When a daemon that does not know its command first saw it waiting. */
   readonly unknownSince?: Date;
   readonly createdAt?: Date;
   readonly startedAt?: Date;
@@ -124,9 +124,9 @@ interface DaemonFields {
 export interface RequestOptions {
   /** Kind of Stripe object, as in its field `object`; `customer` unless given. */
   readonly object?: string | null;
-  /** Not before this time, by MongoDB's clock. */
+  /** The request does not run before this time, by MongoDB's clock. */
   readonly runAt?: Date | null;
-  /** At most one request of a key is pending, running or kept after success. */
+  /** At most one request with the same key is pending, running or kept after success. */
   readonly dedupeKey?: string | null;
   readonly maxAttempts?: number | null;
   /** The full result, nothing written to the mirror. */
@@ -147,7 +147,7 @@ export type CommandInput =
   | { readonly command: 'syncByIds'; readonly ids: readonly string[] }
   | {
       readonly command: 'syncBatch';
-      /** Customers as Stripe's API gives them, whole or in parts. */
+      /** Customers as Stripe's API returns them, complete or partial. */
       readonly batch: readonly HeldCustomer[];
       /** When the batch was read from Stripe, if earlier than the insertion of the request. */
       readonly observedAt?: Date | null;
@@ -168,7 +168,7 @@ export type SyncRequestDocument = { readonly _id: RequestId } & RequestOptions &
     readonly observedAt?: Date | null;
   };
 
-/** A document of sync_requests as it may be: written by anybody. */
+/** An untrusted document of sync_requests: anybody may have written it. */
 export type StoredRequest = mongo.BSON.Document & { _id: mongo.ObjectId };
 
 /** @throws Fault where the connection was never opened */

@@ -16,10 +16,10 @@ export interface HeldScanLease {
 }
 
 /**
- * Waits until no other scan runs on the database, and runs the task under the scan lease. When the lease is
- * lost the task's signal is aborted with the Fault `lease_lost`, and `assertHeld` throws it. `assertHeld` is
- * for moments in which the signal cannot know yet: a process that stood still gets answers before its own
- * timers.
+ * Waits until no other scan runs on the database, then runs the task under the scan lease. If the lease is
+ * lost, the task's signal is aborted with the Fault `lease_lost`, and `assertHeld` throws it. `assertHeld`
+ * also covers the moments before the signal: a process that was paused gets responses before its own timers
+ * fire.
  */
 export type Exclusively = <T>(
   signal: AbortSignal,
@@ -27,7 +27,7 @@ export type Exclusively = <T>(
 ) => Promise<T>;
 
 const releaseWithinMs = 10_000;
-/** How often a lease that another process holds is asked for again. */
+/** How often to ask again for a lease that another process holds. */
 const retryMs = 500;
 
 export class ScanLease {
@@ -75,7 +75,7 @@ export class ScanLease {
     }
   }
 
-  /** Holds it for another `leaseMs`; false when it is another's. */
+  /** Extends the lease by `leaseMs`; false if another process holds it. */
   async renew({ fence }: HeldScanLease, requestId: RequestId | null): Promise<boolean> {
     const { matchedCount } = await this.#state.updateOne(this.#held(fence), [
       { $set: { expiresAt: leaseEnd(this.leaseMs), requestId: literal(requestId) } },
@@ -83,7 +83,7 @@ export class ScanLease {
     return matchedCount === 1;
   }
 
-  /** Gives it back. Where MongoDB does not answer it runs out by itself. */
+  /** Releases the lease. If MongoDB does not answer, the lease expires by itself. */
   async release({ fence }: HeldScanLease, signal?: AbortSignal): Promise<void> {
     await persistently(
       'releasing the scan lease',
@@ -112,7 +112,7 @@ export class ScanLease {
     } finally {
       done.abort();
       await Promise.all(keepers);
-      // Where MongoDB does not take it, it runs out by itself; what the task has done stands.
+      // If MongoDB refuses the release, the lease expires by itself. The task's work stays valid.
       await this.release(lease).catch(() => undefined);
     }
   };
@@ -128,7 +128,7 @@ export class ScanLease {
     }
   }
 
-  /** Renews until `done`; a renewal that fails is tried again. */
+  /** Renews until `done`; a failed renewal is repeated. */
   async #keep(held: { readonly fence: number; untilMs: number }, done: AbortSignal): Promise<void> {
     while (await pause(this.leaseMs / 3, done)) {
       const sentAtMs = performance.now();
@@ -151,7 +151,7 @@ export class ScanLease {
   }
 }
 
-/** Throws when the lease has run out by our own clock: from then on somebody else may scan. */
+/** Throws when the lease has expired by this process's own clock: from then on another process may scan. */
 async function watch(held: { readonly untilMs: number }, done: AbortSignal): Promise<void> {
   do {
     if (performance.now() >= held.untilMs) throw leaseLost();

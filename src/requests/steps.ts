@@ -1,5 +1,5 @@
-// Steps in the life of a request that this process holds: renew, finish, requeue. Each is one atomic update
-// by MongoDB's clock. Whoever no longer holds the lease changes nothing.
+// State changes of a request that this process holds: renew, finish, requeue. Each is one atomic update by
+// MongoDB's clock. A process that has lost the lease changes nothing.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { GroupCommit } from '../base/group-commit.js';
@@ -30,7 +30,10 @@ import {
 
 export type RequestsSettings = Config['requests'];
 
-/** `held`: go on. `cancel`: held, and its user wants it stopped. `lost`: somebody else's, or gone. */
+/**
+ * `held`: continue. `cancel`: held, and its user has cancelled it. `lost`: another process holds it, or it is
+ * gone.
+ */
 export type Holding = 'held' | 'cancel' | 'lost';
 
 export interface Ending {
@@ -44,8 +47,8 @@ export interface Ending {
 /** Why a request waits again. */
 export interface Requeue {
   /**
-   * `retry`: the attempt counts. `release`: it does not. `hold`: it does not, and until the next claim
-   * `error` of the request says what it waits for.
+   * `retry`: the attempt counts. `release`: it does not count. `hold`: it does not count, and `error` of the
+   * request holds the reason until the next claim.
    */
   readonly kind: 'retry' | 'release' | 'hold';
   readonly error: ErrorReport;
@@ -53,8 +56,8 @@ export interface Requeue {
 }
 
 /**
- * How long a step other than claiming is repeated while MongoDB is away. The fence makes it harmless however
- * late it comes.
+ * How long a step other than a claim is repeated while MongoDB is unavailable. The fence makes a late step
+ * harmless.
  */
 const persistWithinMs = 60_000;
 
@@ -76,7 +79,7 @@ export class RequestSteps {
   ) {}
 
   /**
-   * Ids of requests that this process works on and a user has cancelled, for those that no wake-up told of.
+   * Ids of requests that this process runs and a user has cancelled; it finds those that no wake-up reported.
    */
   async cancelledIds(): Promise<readonly RequestId[]> {
     const own = { cancel: true, status: 'running', 'lease.owner': this.owner };
@@ -87,8 +90,7 @@ export class RequestSteps {
   }
 
   /**
-   * Holds the claim for another `leaseMs`, and writes how far the attempt is. Not repeated: the next one is
-   * soon.
+   * Extends the claim by `leaseMs` and writes the progress. Not repeated, because the next renewal is soon.
    */
   async renew(
     claim: Claim,
@@ -115,9 +117,8 @@ export class RequestSteps {
   }
 
   /**
-   * Ends the request. `held` when it has ended by this call, or by an earlier try of it whose answer was
-   * lost.
-   * @throws Fault when MongoDB stays away; the signal's reason on abort
+   * Ends the request. `held` if this call ended it, or an earlier try whose response was lost.
+   * @throws Fault if MongoDB stays unavailable; the signal's reason on abort
    */
   async finish(claim: Claim, attempt: number, ending: Ending, signal?: AbortSignal): Promise<Holding> {
     const { status, result, error, batch } = ending;
@@ -131,12 +132,12 @@ export class RequestSteps {
       ...(error && { error: literal(error) }),
       ...(batch && { batch: literal(batch) }),
     };
-    // The wish to cancel ends with the request: when a user sets it back to pending, it runs.
+    // The cancellation ends with the request, so that the request runs if a user requeues it by hand.
     const pipeline = [replaceFields(fields), { $unset: [...leaseOver, 'cancel'] }];
     return this.#ends.run({ claim, pipeline, signal });
   }
 
-  /** Ends all in one command. If any of them was not matched, each is ended by itself. */
+  /** Ends all in one command. If any did not match, each is ended separately. */
   async #endAll(ends: readonly End[]): Promise<readonly (Holding | Promise<Holding>)[]> {
     const byItself = ({ claim, pipeline, signal }: End): Promise<Holding> =>
       this.#persist('finishing a request', claim, pipeline, isEndStatus, signal);
@@ -151,7 +152,7 @@ export class RequestSteps {
     return ends.map((end) => (matched === ends.length ? 'held' : byItself(end)));
   }
 
-  /** Sets it back to pending, due after `delayMs`; 0 leaves `runAt` alone. */
+  /** Requeues it as pending, due after `delayMs`; 0 leaves `runAt` unchanged. */
   async requeue(
     claim: Claim,
     attempt: number,
@@ -207,5 +208,5 @@ const stampedNow = (fields: object): Expression => ({
   $mergeObjects: [literal(fields), { updatedAt: '$$NOW' }],
 });
 
-/** For the history: without the list of faults, which `error` has. */
+/** The entry for the history, without the list of faults that `error` has. */
 const briefly = ({ faults: _, cause: __, ...report }: StoredError): ErrorReport => report;

@@ -1,5 +1,5 @@
-// The validator that MongoDB checks inserted requests with, made from the union in commands.ts. It only tells
-// users early: nothing relies on it, for every request is parsed again when it is claimed.
+// The validator that MongoDB applies to inserted requests, generated from the union in commands.ts. It only
+// gives users early feedback. Nothing relies on it, because every request is parsed again when it is claimed.
 import { type Connection, mongo } from 'mongoose';
 import type { Config } from '../config/schema.js';
 import { type Change, isUnauthorized } from '../mongo/collections.js';
@@ -94,7 +94,7 @@ function commandRule(
   ];
 }
 
-/** The union is written by zod from commands.ts alone; what is read of it here is what zod writes. */
+/** zod alone writes the union, from commands.ts, so its form is known here. */
 function branchesOf({ oneOf }: JsonSchema): readonly Branch[] {
   return (oneOf as readonly JsonSchema[]).map((branch) => {
     const properties = branch['properties'] as Branch['properties'];
@@ -154,7 +154,7 @@ function bsonOf(schema: JsonSchema): BsonSchema {
   return bson;
 }
 
-/** Of dates the format is in `bsonType`; `additionalProperties` that takes anything says nothing. */
+/** The format of a date is in `bsonType`. An `additionalProperties` that accepts anything has no effect. */
 const isLeftOut = (keyword: string, value: unknown): boolean =>
   ['bsonType', 'format'].includes(keyword) ||
   (keyword === 'additionalProperties' && JSON.stringify(value) === '{}');
@@ -169,10 +169,10 @@ function typeOf({ type, bsonType }: JsonSchema): BsonSchema {
   };
 }
 
-/** What may be null, as one schema: its message then is one sentence, not two alternatives. */
+/** A nullable schema as one schema, so that its message is one sentence instead of two alternatives. */
 function orNull(alternatives: readonly JsonSchema[]): BsonSchema {
   const [only = {}, ...others] = alternatives.filter(({ type }) => type !== 'null').map(bsonOf);
-  if (others.length > 0) throw new TypeError('Nobody has translated a union to MongoDB');
+  if (others.length > 0) throw new TypeError("A union has no translation to MongoDB's dialect");
   const values = only['enum'] as readonly unknown[] | undefined; // as zod writes it
   return {
     ...only,
@@ -192,17 +192,17 @@ const mapValues = <V, W>(record: Readonly<Record<string, V>>, map: (value: V) =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 
 // Sets the validator on sync_requests. Daemons of several versions and settings agree on it through one
-// document of sync_state. So none undoes what a newer one has done.
+// document of sync_state, so none undoes the change of a newer one.
 export type ValidationSetting = Config['requests']['validation'];
 
-/** What the collection should have. Rules are extended JSON, for they are full of `$`. */
+/** The validator that the collection should have. Rules are extended JSON because they are full of `$`. */
 interface Validation {
   readonly version: number;
   readonly validation: ValidationSetting;
   readonly rules: string;
 }
 
-/** Others may change it meanwhile; each of them looks again, too. */
+/** Others may change it concurrently; each of them checks again, too. */
 const maxRounds = 5;
 
 /**
@@ -223,7 +223,7 @@ export async function ensureRequestValidator(
     return { what, ...(await persistently(`setting the ${what}`, align, { withinMs: 10_000 })) };
   } catch (error) {
     if (!(error instanceof Error) || !isUnauthorized(error.cause)) throw error;
-    return { what, outcome: 'refused', note: 'MongoDB does not let this user look at it or change it' };
+    return { what, outcome: 'refused', note: 'MongoDB does not let this user read or change it' };
   }
 }
 
@@ -240,7 +240,7 @@ async function alignWith(connection: Connection, ours: Validation): Promise<Omit
     }
     const after = await readAgreed(connection);
     if (!after || textOf(after) === textOf(agreed)) break;
-    // Somebody has agreed on another one since: what was just written is out of date.
+    // Another replica has agreed on a different validator since, so the one just written is out of date.
     agreed = after;
   }
   if (agreed.version > ours.version && outcome === 'unchanged') {

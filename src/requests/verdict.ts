@@ -1,4 +1,4 @@
-// Decides what becomes of a request when an attempt is over. Pure: time and chance are given.
+// Decides what happens to a request after an attempt. Pure: time and randomness are parameters.
 import { type ErrorReport, type Fault, isFault, isRetryable, reportError } from '../base/errors.js';
 import { type Backoff, backoffMs } from '../base/waiting.js';
 import { partialResultOf, statusOf, type SyncResult } from '../sync/outcome.js';
@@ -11,9 +11,9 @@ export type AttemptOutcome = { readonly result: SyncResult } | { readonly error:
 export type Verdict =
   | { readonly kind: 'finish'; readonly ending: Ending }
   | (Requeue & { readonly kind: 'retry' | 'hold' })
-  /** `fatal` is to be told upward. */
+  /** `fatal` must be reported to the process. */
   | (Requeue & { readonly kind: 'release'; readonly fatal: Fault | undefined })
-  /** Somebody else's by now: nothing is written. */
+  /** Another process holds it now: nothing is written. */
   | { readonly kind: 'lost' };
 
 export interface AttemptFacts {
@@ -28,8 +28,8 @@ export interface AttemptFacts {
 }
 
 /**
- * How long a request rests after a fatal fault: the process is about to end, and the next one may meet the
- * same.
+ * How long a request rests after a fatal fault: this process is about to end, and the next one may fail the
+ * same way.
  */
 const fatalRestMs = 30_000;
 /** How long a held request rests where the fault does not say it. */
@@ -40,7 +40,7 @@ export function judge(facts: AttemptFacts): Verdict {
   const { outcome, abortedBy, backoff } = facts;
   if (abortedBy?.code === 'lease_lost') return { kind: 'lost' };
   if ('result' in outcome) return { kind: 'finish', ending: endingOf(facts.command, outcome.result) };
-  // Whatever is thrown after an abort is thrown because of it.
+  // Any error thrown after an abort is a consequence of it.
   const error = abortedBy ?? outcome.error;
   const partial = partialResultOf(outcome.error);
   if (isFault(error)) {
@@ -94,7 +94,7 @@ function endingOf(command: SyncCommand, result: SyncResult): Ending {
   return { status, result, ...(batch && { batch: [...new Set(batch.map(({ id }) => id))] }) };
 }
 
-/** For those who look at `error` alone: one code where all items share it. */
+/** For users who read only `error`: one code if all items share it. */
 function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
   const failures = items.filter(({ outcome }) => outcome === 'failed');
   const codes = new Set(failures.map(({ code }) => code ?? 'internal'));
@@ -106,13 +106,13 @@ function summaryOf({ failed: count, items }: SyncResult): ErrorReport {
   return { code, message: what };
 }
 
-/** Nobody is made to wait longer than this by a `Retry-After`. */
+/** Upper limit of the wait that a `Retry-After` may cause. */
 const longestWaitMs = 86_400_000;
 
 /**
- * Milliseconds to wait after the given attempt (1, 2, …): exponential back-off with full jitter, added to
- * `retryAfterMs`. Without the jitter all that were told the same time would come back at once. Source:
- * https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ * Milliseconds to wait after the given attempt (1, 2, …): exponential backoff with full jitter, added to
+ * `retryAfterMs`. Without the jitter, all requests that were told the same time would return at once.
+ * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function retryDelayMs(
   attempt: number,

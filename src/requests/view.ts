@@ -1,5 +1,5 @@
-// A request as commands show it. Anybody may have written anything into it: what is not of the type that a
-// daemon writes is left out.
+// A request as commands show it. Anybody may have written anything into it, so fields of an unexpected type
+// are omitted.
 import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { outcomes } from '../sync/outcome.js';
@@ -106,7 +106,7 @@ const viewSchema = z.object({
   error: ifSound(error),
 });
 
-/** What of a stored request can be shown. */
+/** The part of a stored request that can be shown. */
 export function soundView(document: { readonly _id: unknown }): RequestView {
   const parsed = Object.entries(viewSchema.parse(document)).filter(([, value]) => value !== undefined);
   // Every field was parsed above as what its type says; an `_id` of another type than ObjectId is only
@@ -114,7 +114,7 @@ export function soundView(document: { readonly _id: unknown }): RequestView {
   return { _id: document._id, ...Object.fromEntries(parsed) } as RequestView;
 }
 
-/** When it was inserted: a daemon's word, otherwise that of its ObjectId. */
+/** When it was inserted, as recorded by a daemon, otherwise by its ObjectId. */
 export function insertedAt({ _id, createdAt }: RequestView): Date | undefined {
   if (createdAt) return createdAt;
   return (_id as unknown) instanceof mongo.ObjectId ? _id.getTimestamp() : undefined;

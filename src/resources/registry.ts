@@ -5,7 +5,7 @@ import type { Resource } from './resource.js';
 
 export const resources = [customer] as const satisfies readonly Resource[];
 
-/** The kind of a request that names none, and the one whose ids prove that a key belongs to the mirror. */
+/** The default kind of a request. The ids of its objects also prove that a key belongs to the mirror. */
 export const mainResource: Resource = customer;
 
 /** Names of all kinds, as in the field `object` of Stripe's objects and of a request. */

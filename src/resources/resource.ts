@@ -1,4 +1,4 @@
-// What a kind of Stripe object is to this service: its name, its collection, and the SDK's methods that read
+// How this service sees a kind of Stripe object: its name, its collection, and the SDK's methods that read
 // it. A declaration holds no logic: src/stripe limits, retries and checks the calls.
 import type Stripe from 'stripe';
 import type { StripeId } from '../sync/ports.js';

@@ -1,6 +1,6 @@
-// Cron becomes requests. Level-triggered: at each tick of node-cron, and at each poll, every replica finds
-// the latest slot by MongoDB's clock and whether it is decided. One replica wins the slot and inserts a
-// request. The next look finds a slot whose tick was missed.
+// Turns cron slots into requests. Level-triggered: at each tick of node-cron and at each poll, every replica
+// finds the latest slot by MongoDB's clock and checks whether it is decided. One replica wins the slot and
+// inserts a request. If a tick is missed, the next poll finds its slot.
 import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../base/logger.js';
@@ -12,13 +12,13 @@ export interface ScheduleOptions {
   /** Open; its database holds sync_requests and sync_state. */
   readonly connection: Connection;
   /**
-   * Cron expression of five fields, or six with seconds first; empty: off. Checked with `validateSchedule`
-   * before.
+   * Cron expression of five fields, or six with seconds first; empty: off. Must have passed
+   * `validateSchedule`.
    */
   readonly schedule: string;
   /** IANA name. */
   readonly timezone: string;
-  /** Longest time between two looks, in milliseconds. */
+  /** Maximum time between two checks, in milliseconds. */
   readonly pollIntervalMs: number;
   readonly logger: Logger;
   readonly observer: ScheduleObserver;
@@ -31,11 +31,11 @@ export interface ScheduleOptions {
 }
 
 export interface Schedule {
-  /** The next slots by the local clock, to be shown; none when the schedule is off. */
+  /** The next slots by the local clock, for display; none if the schedule is off. */
   next(count: number): Date[];
-  /** Looks now instead of at the next tick or poll. */
+  /** Checks now instead of at the next tick or poll. */
   look(): Promise<void>;
-  /** Ends ticks and polls. Resolves when no insertion is under way. */
+  /** Stops ticks and polls. Resolves when no insertion is in progress. */
   stop(): Promise<void>;
 }
 
@@ -43,8 +43,8 @@ export const scheduleNames = ['syncAll'] as const;
 type ScheduleName = (typeof scheduleNames)[number];
 
 /**
- * What became of a slot. `inserted` in time, `caught_up` late, `skipped` because the last scan was still at
- * work: told by the replica that won the slot, once over all replicas. `lost`: another replica won it.
+ * The outcome of a slot: `inserted` in time, `caught_up` late, or `skipped` because the last scan had not
+ * ended. The replica that won the slot reports it, once over all replicas. `lost`: another replica won it.
  */
 export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
 type SlotOutcome = (typeof slotOutcomes)[number];
@@ -56,13 +56,12 @@ export interface ScheduleObserver {
 }
 
 const [scheduleName] = scheduleNames;
-/** A slot that is decided later than this is late. */
+/** A slot that is decided later than this counts as late. */
 const lateMs = 60_000;
-/** A scan whose next attempt is due within this time is still at work: no back-off is longer. */
+/** A scan whose next attempt is due within this time counts as active: no backoff is longer. */
 const atWorkWithinMs = 86_400_000;
 /**
- * A `lastSlot` further ahead comes from a wrong clock, not from the slightly different one of another MongoDB
- * member.
+ * A `lastSlot` further ahead than this comes from a wrong clock. Clocks of two MongoDB members differ less.
  */
 const wrongClockMs = 86_400_000;
 
@@ -86,7 +85,8 @@ class RunningSchedule implements Schedule {
   #polling: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
   /**
-   * Time to the next slot by MongoDB's clock, at the last look. A tick of a fast local clock comes too early.
+   * Time to the next slot by MongoDB's clock, at the last check. A tick of a fast local clock comes too
+   * early.
    */
   #msToNext = Infinity;
   #isAdopted = false;
@@ -110,7 +110,7 @@ class RunningSchedule implements Schedule {
       timezone,
       name: scheduleName,
       noOverlap: true,
-      // The next look finds the slot of a missed tick.
+      // If a tick is missed, the next check finds its slot.
       suppressMissedWarning: true,
       logger: {
         info: (message) => logger.debug({ message }, 'Message of node-cron'),
@@ -127,7 +127,7 @@ class RunningSchedule implements Schedule {
     return this.#slots.next(count, new Date());
   }
 
-  /** One look at a time: a second call waits for the one under way. Never throws. */
+  /** Only one check at a time: a second call waits for the one in progress. Never throws. */
   async look(): Promise<void> {
     this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
     await this.#looking;
@@ -156,8 +156,7 @@ class RunningSchedule implements Schedule {
       this.#isFailing = false;
     } catch (error) {
       if (signal.aborted) return;
-      if (!this.#isFailing)
-        logger.warn({ err: error }, 'The schedule cannot be read or moved on; trying again');
+      if (!this.#isFailing) logger.warn({ err: error }, 'The schedule cannot be read or updated; retrying');
       this.#isFailing = true;
     }
   }
@@ -174,22 +173,22 @@ class RunningSchedule implements Schedule {
     if (state.lastSlot.getTime() > now.getTime() + wrongClockMs) {
       this.#options.logger.warn(
         { lastSlot: state.lastSlot, slot },
-        'The last slot is in the future; it was set back',
+        'The last slot was in the future; it was moved back',
       );
       await this.#state.rewind(state.lastSlot, slot, signal);
       return;
     }
     if (this.#lastSeen && slot <= this.#lastSeen) return;
     if (slot > state.lastSlot) await this.#decide(slot, now, signal);
-    // Only a slot that came after the first look of this process could have been won by it.
+    // This process can only have won slots that came after its first check.
     else if (this.#lastSeen) this.#tell(slot, 'lost');
     this.#lastSeen = slot;
   }
 
   /**
-   * On the first look of this process, an expression that differs from the stored one starts at its latest
-   * slot. Later looks do not compare: during a rollout two versions may have two expressions, and neither may
-   * take away slots of the other. False when there is nothing to decide yet.
+   * If the expression differs from the stored one at the first check of this process, the schedule starts at
+   * its latest slot. Later checks do not compare. During a rollout two versions may have two expressions, and
+   * neither may take slots from the other. False when there is nothing to decide yet.
    */
   async #adopt(state: ScheduleState | undefined, slot: Date, signal: AbortSignal): Promise<boolean> {
     if (this.#isAdopted) return true;
@@ -215,8 +214,8 @@ class RunningSchedule implements Schedule {
       this.#tell(slot, 'lost');
       return;
     }
-    // Before the insertion: if this process dies in between, another one inserts the request and tells
-    // nothing.
+    // Before the insertion: if this process dies in between, another one inserts the request without
+    // reporting the slot.
     this.#tell(slot, isSkipped ? 'skipped' : isLate ? 'caught_up' : 'inserted', requestId);
     if (requestId) await this.#state.complete(requestId, signal);
   }

@@ -8,7 +8,7 @@ import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync
 import { newRequest } from '../requests/parse.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 
-/** A decided slot and the replica that won it. `requestId` is null where the slot was skipped. */
+/** A decided slot and the replica that won it. `requestId` is null if the slot was skipped. */
 export interface DecidedSlot {
   readonly slot: Date;
   readonly owner: string;
@@ -59,7 +59,7 @@ export class SlotState {
     );
   }
 
-  /** Sets back a `lastSlot` that is in the future, as MongoDB's clock was wrong. */
+  /** Moves back a `lastSlot` that is in the future because MongoDB's clock was wrong. */
   async rewind(from: Date, to: Date, signal: AbortSignal): Promise<void> {
     await this.#persist('setting back the schedule', signal, () =>
       this.#state.updateOne({ _id: this.#id, lastSlot: from }, { $set: { lastSlot: to } }),
@@ -113,15 +113,15 @@ export class SlotState {
   }
 
   /**
-   * Whether a scan that writes is at work: running, due, or requeued by a daemon to run within `withinMs`. A
-   * scan whose `runAt` a user has set is not at work before that time.
+   * Whether a writing scan is active: running, due, or requeued by a daemon to run within `withinMs`. A scan
+   * with a user's `runAt` is not active before that time.
    */
   async isScanAtWork(withinMs: number, signal: AbortSignal): Promise<boolean> {
     const scan = { command: 'syncAll', dryRun: { $ne: true }, cancel: { $ne: true } };
     const isWaiting = { status: { $in: ['pending', null] } };
     const isSoon = { $expr: { $lte: ['$runAt', { $add: ['$$NOW', withinMs] }] } };
     const wasRequeued = {
-      // Where a user set an ended request back to pending, these fields are of its previous run.
+      // If a user requeued an ended request by hand, these fields belong to its previous run.
       finishedAt: null,
       $or: [
         { attempts: { $gt: 0 } },
@@ -144,7 +144,7 @@ export class SlotState {
     );
   }
 
-  /** Goes on trying for as long as the next look may wait. */
+  /** Retries for at most the time until the next check. */
   async #persist<T>(doing: string, signal: AbortSignal, step: () => Promise<T>): Promise<T> {
     return persistently(doing, step, { withinMs: 5_000, signal });
   }

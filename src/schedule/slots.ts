@@ -3,7 +3,7 @@
 // clocks say and whenever clocks change.
 import { createTask, parse, type ParsedFields, type ScheduledTask, validateDetailed } from 'node-cron';
 
-/** Far enough for 29 February on a given weekday, across a century year that is no leap year. */
+/** Far enough to find 29 February on a given weekday, even across a century year that is not a leap year. */
 const maxDays = 41 * 366;
 /** A yearly expression has two slots in it. */
 const gapDays = 800;
@@ -11,8 +11,8 @@ const gapDays = 800;
 const maxGapSlots = 100_000;
 
 /**
- * What is wrong with the expression or the time zone; undefined when both can be used. An empty expression is
- * valid: off.
+ * The error in the expression or the time zone; undefined if both are valid. An empty expression is valid and
+ * means off.
  */
 export function validateSchedule(expression: string, timezone = 'UTC'): string | undefined {
   try {
@@ -56,7 +56,7 @@ export class CronSlots {
   /** The latest slot at or before the given time; undefined when there was none for decades. */
   latest(at: Date): Date | undefined {
     const second = Math.floor(at.getTime() / 1_000);
-    // Called every few seconds: the search goes back to the last result only.
+    // Called every few seconds, so the search goes back only to the last result.
     const known = this.#known && this.#known.at <= second ? this.#known : undefined;
     const found = this.#latestSince(second, known?.at);
     const slot = found === undefined ? known?.slot : new Date(found * 1_000);
@@ -89,13 +89,13 @@ export class CronSlots {
     return gaps.length === 0 ? undefined : gaps.reduce((longest, gap) => Math.max(longest, gap));
   }
 
-  /** Unix seconds, ascending, of so many days. */
+  /** The slots of that many days, in unix seconds, ascending. */
   *#slotsAfter(after: Date, days: number): Generator<number> {
     let last = Math.floor(after.getTime() / 1_000);
     const start = addDays(this.#zone.dayAt(last), -1);
     for (let day = 0; day < days; day += 1) {
       for (const slot of this.#slotsOn(addDays(start, day), last)) {
-        // A day that a zone leaves out shares the moment with the next.
+        // If a zone skips a whole day, that day has the same instant as the next one.
         if (slot <= last) continue;
         yield slot;
         last = slot;
@@ -209,13 +209,13 @@ class TimeZone {
     });
   }
 
-  /** The day there at the given unix second. */
+  /** The calendar day in the zone at the given unix second. */
   dayAt(second: number): Day {
     const date = new Date((second + this.offsetAt(second)) * 1_000);
     return { year: date.getUTCFullYear(), month: date.getUTCMonth() + 1, day: date.getUTCDate() };
   }
 
-  /** Seconds that its clocks are ahead of UTC at the given unix second. */
+  /** Offset of the zone from UTC in seconds at the given unix second. */
   offsetAt(second: number): number {
     const part: Partial<Record<Intl.DateTimeFormatPartTypes, number>> = {};
     for (const { type, value } of this.#format.formatToParts(new Date(second * 1_000)))

@@ -1,5 +1,5 @@
-// Numbers that are the same from every replica. Each read goes along an index or to one document of
-// sync_state, so that a scrape stays cheap.
+// Numbers that are the same on every replica. Each read uses an index or one document of sync_state, so that
+// a scrape stays cheap.
 import type { mongo } from 'mongoose';
 import { countObjects, type ObjectCounts } from '../mirror/mirror.js';
 import { persistently } from '../mongo/faults.js';

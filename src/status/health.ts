@@ -1,13 +1,13 @@
-// What the probes of Kubernetes ask: liveness follows the poll loop, readiness follows start-up, MongoDB and
-// the stop.
+// Health for the probes of Kubernetes. Liveness depends on the poll loop. Readiness depends on start-up,
+// MongoDB and the stop.
 import mongoose from 'mongoose';
 import { ping } from '../mongo/connection.js';
 import type { RequestWorker } from '../requests/worker/worker.js';
 
 const pingTimeoutMs = 1_500;
-/** The poll loop counts as stalled after so many missed turns. */
+/** The poll loop counts as stalled after this many missed turns. */
 const missedPolls = 6;
-/** No stall is shorter: the driver needs this time to leave a frozen primary. */
+/** Minimum time before a stall is reported: the driver needs it to leave a frozen primary. */
 const minStallMs = 30_000;
 
 export interface HealthOptions {
@@ -27,7 +27,7 @@ export class Health {
     this.#options = options;
   }
 
-  /** Start-up waits for this from now on. */
+  /** Records what start-up now waits for. */
   readonly waitFor = (waitsFor: 'MongoDB' | 'Stripe'): void => {
     this.#waitsFor = waitsFor;
   };
@@ -37,7 +37,7 @@ export class Health {
     this.#worker = worker;
   }
 
-  /** Fails only where a restart helps. */
+  /** Fails only if a restart helps. */
   readonly liveness = { poll: (): string | undefined => this.#stalledPoll() };
 
   readonly readiness = {

@@ -1,5 +1,5 @@
-// Which replicas run: each keeps one document in sync_state, so that people see who works on a database, in
-// which version. No decision depends on it: leases say who may do what.
+// The running replicas: each keeps one document in sync_state, so that people see which processes in which
+// version use a database. No decision depends on it, because leases decide who may do what.
 import type { mongo } from 'mongoose';
 import { isDoneWithin, pause } from '../base/waiting.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
@@ -16,7 +16,7 @@ export interface Vitals {
   readonly limits: { readonly callsPerSecond: number; readonly callsPerSecondPerEndpoint: number };
   /** Its own calls to Stripe a second since its last heartbeat. */
   readonly callsPerSecond: number;
-  /** Requests that it runs. */
+  /** Requests that it is running. */
   readonly running: { readonly small: number; readonly scan: number };
 }
 
@@ -42,8 +42,8 @@ export interface PresenceOptions {
 
 export interface Presence {
   /**
-   * Deletes the document. If MongoDB does not answer within 2 s it stays, and shows the replica as gone once
-   * heartbeats are missed.
+   * Deletes the document. If MongoDB does not answer within 2 s, the document stays and shows the replica as
+   * gone after the missed heartbeats.
    */
   stop(): Promise<void>;
 }
@@ -51,7 +51,7 @@ export interface Presence {
 const prefix = stateIds.replica();
 const isReplica: mongo.Filter<StateDocument> = { _id: new RegExp(`^${prefix}`) };
 const defaultEveryMs = 10_000;
-/** After so many missed heartbeats a replica counts as gone. */
+/** A replica counts as gone after this many missed heartbeats. */
 const missedBeats = 3;
 /** The document of a replica that is gone is deleted after this time. */
 const keptMs = 86_400_000;
@@ -104,7 +104,7 @@ export function startPresence({
   return {
     async stop() {
       stopping.abort();
-      // A heartbeat that is under way would write the document again.
+      // A heartbeat in progress would write the document again.
       const goodbye = running.then(() => states.deleteOne({ _id })).catch(() => undefined);
       await isDoneWithin(goodbye, goodbyeMs);
     },
@@ -137,7 +137,7 @@ export async function readReplicas(states: mongo.Collection<StateDocument>): Pro
   }));
 }
 
-/** Counts the calls to Stripe that an observer is told of. */
+/** Counts the calls to Stripe that an observer is notified of. */
 export function countingCalls<Observer extends StripeObserver>(
   observer: Observer,
 ): {

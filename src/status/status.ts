@@ -1,5 +1,5 @@
-// What `status` shows, read part by part: a user who may not read one part still sees the others. Each read
-// goes along an index or to one document.
+// The data that `status` shows, read part by part: a user without the right to read one part still sees the
+// others. Each read uses an index or one document.
 import type { mongo } from 'mongoose';
 import { isFault } from '../base/errors.js';
 import { isUnauthorized } from '../mongo/collections.js';
@@ -22,7 +22,7 @@ export type Part<T> = T | typeof notPermitted;
 
 interface Waiting {
   readonly count: number;
-  /** Those that can be claimed now. */
+  /** Requests that can be claimed now. */
   readonly due: number;
   /** When the oldest due request could first have been claimed; null when none is due. */
   readonly oldestSince: Date | null;
@@ -46,7 +46,7 @@ export interface Rate {
   /** The budget of all replicas; 0: unlimited, null: no replica is alive. */
   readonly limit: number | null;
   readonly limitPerEndpoint: number | null;
-  /** Share of the limit that is in use, 0 to 1: a 429 of Stripe lowers it for a time. */
+  /** Share of the limit that is in use, 0 to 1; a 429 of Stripe lowers it temporarily. */
   readonly share: number;
   /** When Stripe last answered 429. */
   readonly slowedAt: Date | null;
@@ -127,7 +127,7 @@ async function permitted<T>(read: () => Promise<T>, signal: AbortSignal): Promis
 const bindingOf = (found: Awaited<ReturnType<typeof readBinding>>): Binding | null =>
   found ? { accountId: found.accountId, livemode: found.livemode } : null;
 
-/** When every kind of object has had a complete scan; null before. */
+/** The time by which every kind of object had a complete scan; null before. */
 function lastOf(completeScans: Readonly<Record<string, Date>>): Date | null {
   const times = resources.map(({ object }) => completeScans[object]?.getTime() ?? NaN);
   const earliest = Math.min(...times);

@@ -1,5 +1,5 @@
-// The only way to Stripe: waits for a slot, makes the call, judges its answer, and retries while that can
-// help.
+// The only way to call Stripe: waits for a slot, makes the call, classifies its answer, and retries while
+// that can help.
 import { setMaxListeners } from 'node:events';
 import type Stripe from 'stripe';
 import { Fault, isFault, reportError } from '../base/errors.js';
@@ -15,21 +15,21 @@ import type { Exchange, StripeClient } from './exchange.js';
 import type { ApiKey } from './key.js';
 import type { CallOutcome, StripeObserver } from './observer.js';
 
-/** An answer with the body as it came over the wire. */
+/** An answer with its body exactly as received. */
 export interface Reply extends Answer {
   readonly body: unknown;
   /** Stripe's own clock, unix seconds. */
   readonly stripeTime: number;
 }
 
-/** One operation, and how its answers are read. */
+/** One operation and the way to read its answers. */
 export interface Call<T> {
   /** A label such as `GET /v1/customers/{id}`. */
   readonly endpoint: string;
   readonly send: (stripe: Stripe, options: SendOptions) => Promise<unknown>;
-  /** Throws InvalidAnswer where the body does not follow Stripe's reference; the call is then retried. */
+  /** Throws InvalidAnswer if the body does not follow Stripe's reference; the call is then retried. */
   readonly read: (reply: Reply) => T;
-  /** Reads a refusal that is an answer; undefined where it is a fault. */
+  /** Reads a refusal that is a valid answer; undefined if it is a fault. */
   readonly readRefusal?: (refusal: Refusal, answer: Answer) => T | undefined;
 }
 
@@ -50,7 +50,7 @@ export interface CallerOptions {
   readonly onKeyRefused: (key: ApiKey) => void;
 }
 
-/** With less time left another attempt would only hide the reason of the one before. */
+/** With less time left, another attempt would only hide the reason of the previous failure. */
 const minMsForAttempt = 1_000;
 
 export class Caller {
@@ -63,7 +63,7 @@ export class Caller {
   }
 
   /**
-   * Makes the call, with the key that is in use at each attempt.
+   * Makes the call. Each attempt uses the current key.
    * @throws a Fault; the signal's reason on abort
    */
   async call<T>(call: Call<T>, options: CallOptions, keyInUse: () => ApiKey): Promise<T> {
@@ -73,7 +73,7 @@ export class Caller {
     signal.throwIfAborted();
     if (this.#isClosed) throw closedFault();
     this.#inProgress.add(ending);
-    // One listener a call: with many calls on one signal Node would warn of a leak.
+    // One listener per call: with many calls on one signal, Node would warn of a leak.
     setMaxListeners(0, signal);
     signal.addEventListener('abort', onAbort, { once: true });
     try {
@@ -115,7 +115,7 @@ export class Caller {
       onRetry: ({ fault }, attempt, waitMs) =>
         logger.debug(
           { endpoint, error: reportError(fault), attempt, waitMs: Math.round(waitMs) },
-          'A call to Stripe failed, waiting to retry',
+          'A call to Stripe failed; waiting to retry',
         ),
     });
   }
@@ -148,7 +148,7 @@ export class Caller {
     return tried;
   }
 
-  /** Tells the limiter, the key and the metrics of a failure that concerns more than this call. */
+  /** Reports a failure that affects more than this call to the limiter, the key and the metrics. */
   #report(
     { fault, outcome, rateLimitReason }: Verdict,
     endpoint: string,
@@ -186,15 +186,15 @@ function readExchange<T>(call: Call<T>, exchange: Exchange, answer: Answer): Tri
   }
 }
 
-/** The `Date` header; where a proxy dropped it, MongoDB's clock. */
+/** The `Date` header; if a proxy dropped it, MongoDB's clock. */
 function stripeTimeOf({ headers: { date } }: Exchange, { observed }: Answer): number {
   const time = typeof date === 'string' ? Date.parse(date) : Number.NaN;
   return Math.floor((Number.isFinite(time) ? time : observed.from.getTime()) / 1_000);
 }
 
-const closedFault = (): Fault => new Fault('shutdown', 'Calls to Stripe have ended');
+const closedFault = (): Fault => new Fault('shutdown', 'Shutting down: no further calls to Stripe');
 
-/** Waits between attempts of a call; Stripe may ask for longer ones. */
+/** Waits between attempts of a call; Stripe may request longer ones. */
 export const callBackoff: Backoff = { baseMs: 500, maxMs: 20_000 };
 
 export type Tried<T> =
@@ -214,8 +214,8 @@ export interface RetryOptions {
 
 /**
  * The one retry loop around calls to Stripe: exponential backoff with full jitter, never sooner than Stripe
- * asks. It ends when an attempt is done or must not be repeated, or when the next one would begin after the
- * deadline.
+ * asks. It ends when an attempt is done or must not be repeated. It also ends if the next attempt would start
+ * after the deadline.
  * @throws the last verdict's Fault
  */
 export async function withRetries<T>(

@@ -1,5 +1,5 @@
-// What a failed call means: for its retries, for the request behind it (a Fault), for the rate and for the
-// metrics. Only this file decides. Messages are ours: of Stripe's answer they hold only codes and ids, no
+// Classifies a failed call: for its retries, for its request (a Fault), for the rate and for the metrics.
+// Only this file decides. Messages are our own. From Stripe's answer they take only codes and ids, no
 // headers, bodies or texts.
 import Stripe from 'stripe';
 import { Fault, type FaultCode, type FaultKind } from '../base/errors.js';
@@ -13,11 +13,11 @@ export interface Verdict {
   readonly outcome: CallOutcome;
   /** Whether the same call may succeed in a moment. */
   readonly isRetried: boolean;
-  /** Present where Stripe limited the rate. */
+  /** Present if Stripe limited the rate. */
   readonly rateLimitReason?: RateLimitReason | undefined;
 }
 
-/** An answer with a status that is not of success. */
+/** An answer whose status is not a success. */
 export interface Refusal {
   readonly kind: 'refused';
   readonly status: number;
@@ -39,12 +39,12 @@ export interface Refusal {
 export type Failure =
   | ExchangeFailure
   | Refusal
-  /** A success whose body does not follow Stripe's reference; `what` says in which respect. */
+  /** A success whose body does not follow Stripe's reference; `what` names the deviation. */
   | { readonly kind: 'invalid'; readonly what: string }
-  /** The SDK threw before anything was sent. */
+  /** The SDK threw before it sent anything. */
   | { readonly kind: 'unexpected'; readonly name: string };
 
-/** Why an exchange failed; undefined where it succeeded. */
+/** Why an exchange failed; undefined if it succeeded. */
 export function failureOf({ status, headers, failure, error }: Exchange): Failure | undefined {
   const hasAnswer = status !== undefined && (failure === undefined || failure.kind === 'no_json');
   if (hasAnswer && !isSuccess(status)) return refusalOf(status, headers, error);
@@ -76,7 +76,7 @@ function refusalOf(status: number, headers: AnswerHeaders, thrown: unknown): Ref
   };
 }
 
-/** Names and ids of Stripe's vocabulary; any other text might quote what was sent. */
+/** Names and ids of Stripe's vocabulary. Any other text might quote the request. */
 const word = (value: unknown): string | undefined =>
   typeof value === 'string' && /^[A-Za-z0-9_.[\]-]{1,64}$/.test(value) ? value : undefined;
 
@@ -140,7 +140,7 @@ function connectionMessage(code = 'closed'): string {
   return `The connection to Stripe failed (${code})${isUntrusted ? hint : ''}`;
 }
 
-/** Names the proxy. What a retry cannot mend within the call is left to the request's next attempt. */
+/** Names the proxy. A fault that a retry within the call cannot fix is left to the request's next attempt. */
 function judgeProxy({ proxy, status, code, afterMs }: ProxyFailure): Verdict {
   const failed = (what: string): Verdict => unavailable('connection_failed', `The proxy ${proxy} ${what}`);
   if (status === 407) {
@@ -152,7 +152,7 @@ function judgeProxy({ proxy, status, code, afterMs }: ProxyFailure): Verdict {
     return { ...failed(`refused a tunnel to Stripe (status ${status})`), isRetried: status >= 500 };
   }
   if (afterMs !== undefined) return failed(`opened no tunnel to Stripe within ${afterMs} ms`);
-  // An address without a scheme is taken for https://, which most proxies do not speak.
+  // An address without a scheme is treated as https://, which most proxies do not speak.
   const hint = /^(EPROTO|ERR_SSL_)/.test(code ?? '')
     ? '; does it speak plain HTTP? Then its address starts with http://'
     : '';
@@ -167,7 +167,8 @@ function judgeRefusal(refusal: Refusal, endpoint: string): Verdict {
     isRetried,
     rateLimitReason: refusal.rateLimitReason,
     fault: new Fault(code, message, {
-      // What Stripe asks not to repeat at once may succeed in the request's next attempt, minutes later.
+      // A call that Stripe asks not to repeat at once may succeed in the request's next attempt, minutes
+      // later.
       kind: kind === 'transient' || isRetried ? 'retryable' : kind,
       ...(refusal.retryAfterMs !== undefined && { retryAfterMs: refusal.retryAfterMs }),
       requestId: refusal.requestId,
@@ -219,7 +220,7 @@ function meaningOf({ status, type, code, rateLimitReason }: Refusal, endpoint: s
   return means(outcome, 'stripe_rejected', 'terminal', message);
 }
 
-/** Has the name of the SDK's error, for developers, and nothing else of it. */
+/** Holds the name of the SDK's error, for developers, and no other part of it. */
 class StripeRefusal extends Error {
   constructor(type: string) {
     super('Stripe refused the call');

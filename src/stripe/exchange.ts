@@ -1,6 +1,5 @@
-// One HTTP request to Stripe and its answer. The official SDK builds the request and makes the errors; this
-// file sends it over connections of its own. The SDK does nothing by itself: no retries, no telemetry, no key
-// inside it.
+// One HTTP request to Stripe and its answer. The official SDK builds the request and the errors; this file
+// sends the request over its own connections. The SDK gets no key and does no retries or telemetry.
 import type { Socket } from 'node:net';
 import Stripe from 'stripe';
 import { buildConnector, Client } from 'undici';
@@ -11,21 +10,21 @@ import type { SendOptions } from '../resources/resource.js';
 import { type Proxy, type ProxyFailure, proxyFor } from './proxy.js';
 
 export interface ExchangeOptions {
-  /** API key, for the Authorization header alone. */
+  /** API key, used only for the Authorization header. */
   readonly key: string;
-  /** Longest time from here to the last byte of the answer. */
+  /** Maximum time until the last byte of the answer. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
 
 export interface Exchange {
-  /** Absent where no headers came. */
+  /** Absent if no headers arrived. */
   readonly status: number | undefined;
   readonly headers: AnswerHeaders;
   /** Parsed JSON, untouched by the SDK (which would turn decimals inside lists into objects). */
   readonly body: unknown;
   readonly failure: ExchangeFailure | undefined;
-  /** What the SDK threw: for every refusal an error of its own. */
+  /** The error that the SDK threw; it has its own for every refusal. */
   readonly error: unknown;
 }
 
@@ -42,7 +41,7 @@ export type ExchangeFailure =
   | { readonly kind: 'broken_off' }
   | { readonly kind: 'no_json' };
 
-/** Tells the HTTP client which attempt a request belongs to; it is not sent. */
+/** Tells the HTTP client which attempt a request belongs to; not sent. */
 const attemptHeader = 'Attempt';
 
 export class StripeClient {
@@ -68,7 +67,7 @@ export class StripeClient {
       telemetry: false,
       httpClient: {
         getClientName: () => 'undici',
-        // Rejects, never throws: the SDK would leave what is thrown synchronously unhandled.
+        // Must reject instead of throwing: the SDK would leave a synchronous error unhandled.
         makeRequest: async (_host, _port, path, method, headers) => this.#send(method, path, headers),
       },
       appInfo: { name: 'stripe-mongo-sync' },
@@ -76,8 +75,8 @@ export class StripeClient {
   }
 
   /**
-   * Runs `send`, which has the SDK make one HTTP request with the given options, until it is answered,
-   * aborted or out of time. Never rejects.
+   * Runs `send`, in which the SDK makes one HTTP request with the given options. Ends when the request is
+   * answered, aborted or out of time. Never rejects.
    */
   async exchange(
     send: (options: SendOptions) => Promise<unknown>,
@@ -114,13 +113,12 @@ export class StripeClient {
     // Removed: a second request of the attempt has no slot of the rate limiter.
     this.#attempts.delete(String(id));
     if (method !== 'GET') throw new Fault('internal', 'Only GET requests may be sent to Stripe');
-    if (!attempt || attempt.failure)
-      throw new Fault('internal', 'A request to Stripe needs a slot of its own');
+    if (!attempt || attempt.failure) throw new Fault('internal', 'Each request to Stripe needs its own slot');
     const connection = this.#connections.take();
     try {
       return await attempt.send(connection, path, headers);
     } catch {
-      // Without a code: the SDK repeats a request whose error says ECONNRESET or EPIPE.
+      // No error code, because the SDK repeats a request whose error says ECONNRESET or EPIPE.
       throw new Error('The request to Stripe failed');
     } finally {
       this.#connections.giveBack(connection);
@@ -159,9 +157,9 @@ class Attempt {
       const { 'stripe-notice': _, ...kept } = answer.headers as AnswerHeaders; // a header that is absent has no entry
       this.status = answer.statusCode;
       this.headers = kept;
-      // From bytes, decoded once. The SDK's own client joins the text chunk by chunk. Beyond Latin-1 that
-      // makes strings of 150 KB which only full garbage collections free: 36 of them in 2,000 pages, this way
-      // 2.
+      // Decodes all bytes at once. The SDK's own client joins the text chunk by chunk. Beyond Latin-1 that
+      // creates strings of 150 KB which only full garbage collections free. In 2,000 pages it caused 36 of
+      // those collections, this way 2.
       this.body = await answer.body.json();
       this.#connection = undefined;
       return new ResponseForSdk(answer.statusCode, kept, this.body);
@@ -185,7 +183,7 @@ class Attempt {
   }
 }
 
-/** The SDK is given the body of an error; of a success only its status. */
+/** The SDK gets the body of an error, but only the status of a success. */
 class ResponseForSdk extends Stripe.HttpClientResponse {
   readonly #body: object;
 
@@ -245,7 +243,10 @@ class Connections {
   }
 }
 
-/** Carries one request at a time. It connects for the first one, and again where it was closed since. */
+/**
+ * Carries one request at a time. It connects at the first one, and reconnects if the connection was closed
+ * since.
+ */
 class Connection {
   readonly #client: Client;
   /** The socket or tunnel that was opened last; undici does not destroy one that still connects. */

@@ -1,4 +1,5 @@
-// Composes everything towards Stripe: one client, one limiter, one key ring, and the readers that use them.
+// Composes everything that talks to Stripe: one client, one limiter, one key ring, and the readers that use
+// them.
 import type { Logger } from '../base/logger.js';
 import type { Config } from '../config/schema.js';
 import { limitsFor } from '../rate/limits.js';
@@ -23,13 +24,13 @@ export interface StripeReader {
 
 export interface StripeGateway extends StripeReader {
   /**
-   * Calls per second over all replicas, as Stripe's refusals left it when this process last asked; undefined:
+   * Calls per second over all replicas, after Stripe's 429s, when this process last asked; undefined:
    * unlimited.
    */
   effectiveRate(): number | undefined;
   /** Calls per second over all replicas that the settings allow; 0: unlimited. */
   readonly configuredRate: number;
-  /** Why the key in use, or a new one that was found, is refused at present. */
+  /** Why Stripe currently refuses the key in use, or why a new key is refused. */
   keyRefusals(): readonly KeyRefusal[];
   /** Ends all calls with the retryable Fault `shutdown` and destroys all connections. */
   close(): Promise<void>;
@@ -37,7 +38,7 @@ export interface StripeGateway extends StripeReader {
 
 export interface GatewayOptions {
   readonly config: Config['stripe'];
-  /** Reads the key's file; throws while that holds nothing usable. Absent: the key never changes. */
+  /** Reads the key's file; throws while the file holds no usable key. Absent: the key never changes. */
   readonly readKey?: (() => string | Promise<string>) | undefined;
   /** Checks account and mode of a new key before it is used; rejects to refuse it. */
   readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;

@@ -1,5 +1,5 @@
-// The API key in use. A key file is read again and again, so that rotating the key needs no restart. A new
-// key is used only after the given check has found that it belongs to the same account and mode.
+// The API key in use. A key file is reread periodically, so that key rotation needs no restart. A new key is
+// used only after the given check has confirmed the same account and mode.
 import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
@@ -28,7 +28,7 @@ export class ApiKey {
 
 export interface KeyRingOptions {
   readonly initial: ApiKey;
-  /** Reads the key's file; throws while that holds nothing usable. Absent: the key never changes. */
+  /** Reads the key's file; throws while the file holds no usable key. Absent: the key never changes. */
   readonly read?: (() => string | Promise<string>) | undefined;
   /** Checks a new key; rejects to refuse it. */
   readonly verify: (candidate: ApiKey, signal: AbortSignal) => Promise<void>;
@@ -37,10 +37,12 @@ export interface KeyRingOptions {
   readonly everyMs?: number | undefined;
 }
 
-/** A refusal of the key in use has the file read sooner, but no sooner than this after the last time. */
+/**
+ * If Stripe refuses the key in use, the file is reread sooner, but no sooner than this after the last time.
+ */
 const minMsBetweenReads = 20_000;
 
-/** A new key that was refused is not tried again for this long, unless it changes. */
+/** A refused new key is not tried again for this long, unless it changes. */
 const refusedForMs = 300_000;
 
 export class KeyRing {
@@ -63,7 +65,7 @@ export class KeyRing {
     return this.#current;
   }
 
-  /** Why the key that was found last is not used; undefined where it is used or not decided on yet. */
+  /** Why the last found key is not used; undefined if it is used or not decided on yet. */
   get refusalOfNew(): Fault['code'] | undefined {
     return this.#refusalOfNew;
   }
@@ -125,7 +127,10 @@ export class KeyRing {
       this.#refused = { value, until: performance.now() + (isUndecided ? 0 : refusedForMs) };
       if (!isUndecided) this.#refusalOfNew = isFault(error) ? error.code : 'internal';
       if (!refused) {
-        logger.error({ error: reportError(error) }, 'The new Stripe key cannot be used, the old one stays');
+        logger.error(
+          { error: reportError(error) },
+          'The new Stripe key is unusable; the old one stays in use',
+        );
       }
     }
   }
@@ -136,7 +141,7 @@ function requireSameMode(candidate: ApiKey, current: ApiKey): void {
   const [got, expected] = candidate.livemode ? ['live', 'test'] : ['test', 'live'];
   throw new Fault(
     'wrong_mode',
-    `The new STRIPE_API_KEY is a ${got}-mode key, but the mirror is of ${expected} mode`,
+    `The new STRIPE_API_KEY is a ${got}-mode key, but the mirror holds ${expected}-mode data`,
   );
 }
 
@@ -146,19 +151,19 @@ const msBetweenTrials = 20_000;
 const everything = '*';
 
 /**
- * Holds calls back that would only be refused again: after a 401 all of them, after a 403 those to its
- * endpoint. One call in 20 seconds tries whether the key is accepted again.
+ * Holds back calls that Stripe would only refuse again: after a 401 all calls, after a 403 those to the same
+ * endpoint. One call in 20 seconds tests whether Stripe accepts the key again.
  */
 export class KeyGate {
   readonly #closed = new Map<string, { fault: Fault; nextTrialAt: number }>();
   readonly #now: () => number;
 
-  /** @param now milliseconds of a clock that never goes back */
+  /** @param now milliseconds of a monotonic clock */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
 
-  /** What Stripe refuses the key for at present, each once. */
+  /** The current reasons why Stripe refuses the key, each once. */
   get refusals(): readonly Fault['code'][] {
     return [...new Set([...this.#closed.values()].map(({ fault }) => fault.code))];
   }
@@ -184,7 +189,7 @@ export class KeyGate {
     return undefined;
   }
 
-  /** Stripe refused the key. True when that is news. */
+  /** Records that Stripe refused the key. True if that is new. */
   refused(endpoint: string, fault: Fault): boolean {
     const scope = fault.code === 'stripe_key_refused' ? everything : endpoint;
     const isNews = !this.#closed.has(scope);

@@ -2,7 +2,7 @@
 import type { RateLimitReason } from '../rate/limits.js';
 import type { LimiterObserver } from '../rate/rate-limiter.js';
 
-/** The one endpoint that is not of a resource: it tells the account of a key. */
+/** The only endpoint that belongs to no resource: it returns the account of a key. */
 export const accountEndpoint = 'GET /v1/account';
 
 /** How one attempt of a call ended. */
@@ -18,7 +18,7 @@ export const callOutcomes = [
   'server_error',
   'timeout',
   'connection_failed',
-  /** Incomplete, no JSON, or not as Stripe's reference says. */
+  /** Incomplete, not JSON, or not as in Stripe's reference. */
   'invalid_response',
   'aborted',
 ] as const;

@@ -1,6 +1,6 @@
-// The egress proxy on the way to Stripe, as the environment names it, and tunnels through it. What a proxy
-// answers is never taken for an answer of Stripe. Its credentials are in no message and on no property that
-// printing shows.
+// The egress proxy for calls to Stripe, as named in the environment, and tunnels through it. An answer of the
+// proxy is never mistaken for an answer of Stripe. The proxy's credentials appear in no message and on no
+// printable property.
 import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
@@ -18,9 +18,9 @@ export interface ProxyFailure {
   readonly proxy: string;
   /** The status of its answer. */
   readonly status?: number;
-  /** Node's code, where it could not be reached or closed the connection. */
+  /** Node's code, if the proxy was unreachable or closed the connection. */
   readonly code?: string | undefined;
-  /** It gave no answer within this time. */
+  /** It did not answer within this time. */
   readonly afterMs?: number;
 }
 
@@ -46,8 +46,8 @@ export class Proxy {
   }
 
   /**
-   * Asks for a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, also where
-   * what it returns was destroyed.
+   * Requests a tunnel to `authority` (`host:port`) by CONNECT (RFC 9110, 9.3.6). Calls back once, even if the
+   * returned object was destroyed.
    */
   open(authority: string, callBack: (tunnel: Tunnel) => void): { destroy(): unknown } {
     const { protocol, hostname, port } = this.#url;
@@ -66,7 +66,7 @@ export class Proxy {
       agent: false,
     });
     request.once('error', (error: NodeJS.ErrnoException) => fail({ code: error.code }));
-    // Every answer to CONNECT comes as this event, whatever its status.
+    // Node emits this event for every answer to CONNECT, whatever its status.
     request.once('connect', ({ statusCode = 0 }, socket, early) => {
       // TLS over the tunnel reports its errors; without a listener they would end the process.
       socket.on('error', () => undefined);

@@ -1,5 +1,5 @@
-// One kind of Stripe object as the sync reads it: checks ids before they are sent and answers before they are
-// believed.
+// One kind of Stripe object, as the sync reads it. Ids are checked before they are sent, and answers before
+// they are used.
 import { Fault } from '../base/errors.js';
 import type { ListParams, Resource } from '../resources/resource.js';
 import {
@@ -81,7 +81,7 @@ function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnsw
   const { data, has_more: hasMore } = body;
   if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
   const objects = data.filter((entry) => isObjectOf(entry, resource));
-  // Without a cursor the same page would be asked for again and again.
+  // Without a cursor the same page would be requested forever.
   if (hasMore && objects.length === 0) throw new InvalidAnswer('has_more on a page without a usable entry');
   for (const object of objects) requireMode(object, livemode);
   return {
@@ -121,7 +121,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isObjectOf = (value: unknown, resource: Resource): value is StripeObject =>
   isRecord(value) && isStripeId(value['id']) && value['object'] === resource.object;
 
-/** Data of the other mode must not get into the mirror or prove anything. */
+/** Data of the other mode must neither enter the mirror nor prove anything. */
 function requireMode(object: StripeObject, livemode: boolean): void {
   const mode = object['livemode'];
   if (typeof mode !== 'boolean' || mode === livemode) return;

@@ -41,7 +41,8 @@ export function toReads(objects: readonly StripeObject[], answer: Answer, source
 export interface Applied {
   readonly results: readonly ItemResult[];
   /**
-   * Neither written nor dropped, to be read again: too old, or overlapping with another read and different.
+   * Neither written nor dropped, but read again: the read is too old, or it overlaps with another read and
+   * differs.
    */
   readonly unsettled: readonly StripeId[];
 }
@@ -50,10 +51,9 @@ export interface Applied {
 const maxRounds = 5;
 
 /**
- * Decides on each read by its head in the mirror, writes, and decides again where another writer came
- * between.
+ * Decides on each read by its head in the mirror and writes. If another writer interferes, it decides again.
  * @param reads at most one per id
- * @param heads of the mirror, read after the reads were answered; an id without a head is taken as new
+ * @param heads of the mirror, read after the reads were answered; an id without a head counts as new
  */
 export async function applyReads(
   mirror: Mirror,
@@ -117,7 +117,7 @@ async function writeAll(
 
 const pick = ({ id, object, hash, observed, source }: WholeRead) => ({ id, object, hash, observed, source });
 
-/** An answer that is too old to be written is read again. One that needs no write stays valid at any age. */
+/** An answer that is too old to write is read again. One that needs no write stays valid at any age. */
 function decisionOn(head: Head | undefined, read: WholeRead): Decision {
   const decision = decide(head, read);
   const isWrite = decision === 'insert' || decision === 'replace';
@@ -133,8 +133,8 @@ export function settledResult(id: StripeId, decision: 'unchanged' | 'stale' | 'r
 }
 
 /**
- * Reads of an object whose answers overlap. Each is sent later, so this settles unless the object keeps
- * changing.
+ * Maximum reads of an object whose answers overlap. Each read is sent later, so this settles unless the
+ * object keeps changing.
  */
 const maxReads = 6;
 

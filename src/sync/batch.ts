@@ -16,8 +16,8 @@ import {
 
 export interface BatchContext {
   /**
-   * `customer`. An entry with this `object` is whole and replaces; any other is a part, merged at the top
-   * level.
+   * `customer`. An entry with this `object` is complete and replaces the stored object. Any other entry is
+   * partial and is merged at the top level.
    */
   readonly object: string;
   /** An entry of the other mode is refused. */
@@ -37,10 +37,10 @@ const entrySchema = z.looseObject({
 });
 
 /**
- * Applies the entries, those of one id in their order. An invalid entry is `failed` with its code
- * (`invalid_object`, `deletion_unverified` or `wrong_mode`); the others are applied all the same.
- * @throws Fault if MongoDB is unreachable; the signal's reason on abort, at most 500 entries later. What was
- *   done is attached.
+ * Applies the entries; those of one id keep their order. An invalid entry is `failed` with its code
+ * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied.
+ * @throws Fault if MongoDB is unreachable; the signal's reason on abort, at most 500 entries later. The
+ *   partial result is attached.
  */
 export async function syncBatch(
   mirror: Mirror,
@@ -95,7 +95,10 @@ function idOf(entry: unknown): string {
 /** Most entries that are written at once. */
 const maxRoundEntries = 500;
 
-/** Splits entries so that no round is too large or has an id twice. The entries of an id keep their order. */
+/**
+ * Splits entries so that no round is too large or contains an id twice. The entries of an id keep their
+ * order.
+ */
 function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
   const rounds: StripeObject[][] = [];
   let ids = new Set<StripeId>();

@@ -5,7 +5,7 @@ import type { CallOptions, Mirror, Source } from './ports.js';
 
 /** What the database is bound to. */
 export interface Binding {
-  /** Absent until a key or the setting tells it. */
+  /** Absent until a key or the setting provides it. */
   readonly accountId?: string | undefined;
   readonly livemode: boolean;
 }
@@ -15,7 +15,7 @@ export interface BindingStore {
   read(): Promise<Binding | undefined>;
   /**
    * Binds an unbound database, or adds the account to a binding of the same mode without one. Changes nothing
-   * else. Atomic: of two at once one wins. Returns what the database is bound to afterwards.
+   * else. Atomic: of two concurrent calls one wins. Returns the binding afterwards.
    */
   bind(binding: Binding): Promise<Binding>;
 }
@@ -34,7 +34,7 @@ export interface BindingCheck {
   readonly signal: AbortSignal;
 }
 
-/** How many mirrored ids are retrieved where the account cannot be known otherwise. */
+/** How many mirrored ids are retrieved if the account cannot be determined otherwise. */
 const sampleSize = 5;
 
 const otherDatabase =
@@ -71,7 +71,7 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   return now;
 }
 
-/** Whoever starts or rotates a key reports its refusal. */
+/** The caller that starts or rotates a key reports its refusal. */
 const trial = ({ signal }: BindingCheck): CallOptions => ({ priority: 'small', signal, isTrial: true });
 
 function requireMode(livemode: boolean, bound: Binding | undefined): void {
@@ -102,11 +102,11 @@ async function requireMirroredIds(check: BindingCheck): Promise<void> {
   if (ids.length === 0) return;
   throw new Fault(
     'account_mismatch',
-    `STRIPE_API_KEY belongs to another account than the database mirrors: of ${ids.length} customers in it Stripe knows none with this key; ${otherDatabase}`,
+    `STRIPE_API_KEY belongs to another account than the database mirrors: with this key, Stripe knows none of ${ids.length} customers of the mirror; ${otherDatabase}`,
   );
 }
 
-/** Waiting does not help with a key that Stripe refuses: somebody has to set another one. */
+/** Waiting does not help if Stripe refuses the key: somebody has to configure another one. */
 async function fatalIfRefused<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step();

@@ -7,14 +7,14 @@ import type { Mirror, Source, StripeId } from './ports.js';
 
 export interface ByIdsOptions {
   readonly signal: AbortSignal;
-  /** Retrievals at once. The source's own limits apply as well. */
+  /** Maximum concurrent retrievals. The source's own limits apply as well. */
   readonly concurrency: number;
   /** Called before the first call to Stripe if a full scan is likely to take fewer calls. */
   readonly onCostlierThanScan?: (cost: Cost) => void;
   readonly onProgress?: (progress: Progress) => void;
 }
 
-/** Calls that the ids take at least, and calls that a full scan would take. */
+/** Minimum calls that the ids take, and calls that a full scan would take. */
 interface Cost {
   readonly calls: number;
   readonly scanCalls: number;
@@ -54,8 +54,8 @@ export async function syncByIds(
 const listedPerCall = 100;
 
 /**
- * Infinity for a single id, as no scan takes less than one call, and before the first scan, when it is
- * unknown.
+ * Infinity for a single id, because every scan takes at least one call. Also Infinity before the first scan,
+ * when its size is unknown.
  */
 async function callsOfScan(mirror: Mirror, calls: number): Promise<number> {
   const living = calls > 1 ? await mirror.countLive() : 0;

@@ -1,10 +1,10 @@
-// What a dry run works on instead of the real mirror and scan state: reads as they do, and writes nothing.
+// Replacements of the real mirror and scan state for a dry run: they read normally and write nothing.
 import type { Mirror, StripeId } from './ports.js';
 import type { Candidates, ScanState } from './scan/state.js';
 
 /**
- * A mirror for one dry run. Every write counts as written, so that the result tells what would have been
- * done. A second write of the same object counts as unchanged, as it would be.
+ * A mirror for one dry run. Every write counts as written, so that the result shows the changes of a real
+ * run. A second write of the same object counts as unchanged, as in a real run.
  */
 export function dryRunOf(mirror: Mirror): Mirror {
   const written = new Set<StripeId>();
@@ -50,7 +50,7 @@ export function volatileScanState(): ScanState {
   };
 }
 
-/** Reads what a state holds and leaves it as it is: for the dry run of an approval. */
+/** Reads a state without changing it: for the dry run of an approval. */
 export const readOnlyScanState = (state: ScanState): ScanState => ({
   ...volatileScanState(),
   held: () => state.held(),

@@ -1,8 +1,8 @@
-// What became of objects, and how outcomes add up to the result of a request.
+// Outcomes of objects, and how they add up to the result of a request.
 import type { FaultCode } from '../base/errors.js';
 
 /**
- * What became of one object. `stale`: the data is older than what is stored, or Stripe has confirmed the
+ * Outcome of one object. `stale`: the data is older than the stored data, or Stripe has confirmed the
  * deletion.
  */
 export type Outcome = 'created' | 'updated' | 'unchanged' | 'deleted' | 'stale' | 'failed';
@@ -86,14 +86,14 @@ export function statusOf(result: SyncResult): 'succeeded' | 'partial' | 'failed'
 }
 
 /**
- * Attaches to an error what was done before it, so that a cancelled or failed request can report it. Anything
- * thrown that is no Error is returned as it is.
+ * Attaches the partial result to an error, so that a cancelled or failed request can report it. A thrown
+ * value that is not an Error is returned unchanged.
  */
 export function withResult(error: unknown, result: SyncResult): unknown {
   return error instanceof Error ? Object.assign(error, { result }) : error;
 }
 
-/** What was done before the error, if `withResult` attached it. */
+/** The partial result that `withResult` attached to the error, if any. */
 export function partialResultOf(error: unknown): SyncResult | undefined {
   if (!(error instanceof Error) || !('result' in error)) return undefined;
   return error.result as SyncResult; // only withResult sets it

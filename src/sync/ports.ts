@@ -1,13 +1,13 @@
-// What the sync needs from outside: a source to read (Stripe), a mirror to write (MongoDB), a clock that
-// replicas share. Adapters implement these ports; nothing here knows stripe, mongoose or prom-client.
-// test/conformance says in behaviour what an implementation must do.
+// The ports of the sync: a source to read (Stripe), a mirror to write (MongoDB), and a clock that replicas
+// share. Adapters implement them; nothing here knows stripe, mongoose or prom-client. test/conformance
+// specifies the behaviour of an implementation.
 
 /** Id of an object at Stripe, checked against `stripeIdPattern`. */
 export type StripeId = string & { readonly __brand: 'StripeId' };
 
 /**
- * What may be part of a Stripe URL as an id. Anything else never leaves the process (`..`, `''`, line breaks,
- * objects).
+ * The ids that may be part of a Stripe URL. Any other value never leaves the process (`..`, `''`, line
+ * breaks, objects).
  */
 export const stripeIdPattern = /^[A-Za-z0-9_-]{1,255}$/;
 
@@ -88,10 +88,10 @@ export interface Source {
   retrieve(id: StripeId, options: CallOptions): Promise<RetrieveAnswer>;
 }
 
-/** What tells whether a stored object is unchanged; read by interval from a covered index. */
+/** The fields that show whether a stored object is unchanged; read by interval from a covered index. */
 export interface ListedHead {
   readonly id: StripeId;
-  /** Unix seconds; undefined where nobody has told it, or where it is no number. */
+  /** Unix seconds; undefined if it is unknown or not a number. */
   readonly created: number | undefined;
   /** Undefined after a merge: the next full read sets it. */
   readonly hash: string | undefined;
@@ -99,13 +99,13 @@ export interface ListedHead {
   readonly deletedBy: DeletedBy | undefined;
 }
 
-/** What decides whether a read replaces a stored object. */
+/** The fields that decide whether a read replaces a stored object. */
 export interface Head extends ListedHead {
-  /** Of the write that was applied last, marks of requests not counted. */
+  /** Interval of the last applied write, except for marks of requests. */
   readonly observed: Observed | undefined;
 }
 
-/** `stripe`: confirmed by Stripe, which is final. `request`: somebody said so. */
+/** `stripe`: confirmed by Stripe, which is final. `request`: a request marked it. */
 export type DeletedBy = 'stripe' | 'request';
 
 /** What caused a write; stored as `_sync.source`. */
@@ -133,25 +133,26 @@ export type MirrorWrite =
    */
   | (WriteBase & { readonly kind: 'merge'; readonly fields: StripeObject })
   /**
-   * Stores Stripe's word that the object is deleted. Applied whatever was observed when; the known fields
-   * stay. Where nothing is stored it leaves a tombstone: `id`, `object` and `deleted: true`.
+   * Stores Stripe's confirmation that the object is deleted. Applied whatever the order of reads; the known
+   * fields stay. If nothing is stored, it leaves a tombstone: `id`, `object` and `deleted: true`.
    */
   | (WriteBase & { readonly kind: 'confirm_deleted' })
   /** A request's mark; the stored interval stays. Guard: stored, without a mark. */
   | (WriteBase & { readonly kind: 'mark_deleted' });
 
 export type MirrorWriteResult =
-  /** Applied, now or before: what is stored carries the interval of the write (and its hash), or the mark. */
+  /** Applied, now or before: the stored object has the interval of the write (and its hash), or the mark. */
   | { readonly kind: 'written' }
-  /** A merge whose every field was as stored: hash and interval stay, too. */
+  /** A merge that changed no field: hash and interval stay, too. */
   | { readonly kind: 'unchanged' }
   /**
    * The guard did not hold, or another write has replaced this one since. Read the head again and decide
-   * anew.
+   * again.
    */
   | { readonly kind: 'conflict' }
   /**
-   * The store cannot hold this object: larger than 16 MB, or against a rule of its own. Nothing is stored.
+   * The store cannot hold this object, because it exceeds 16 MB or violates a rule of the store. Nothing is
+   * stored.
    */
   | {
       readonly kind: 'rejected';
@@ -161,7 +162,7 @@ export type MirrorWriteResult =
 
 /**
  * The mirrored objects of one kind. Errors are Faults: `mongodb_unavailable` (retryable) or
- * `mongodb_rejected`. What a method has resolved with holds on every replica.
+ * `mongodb_rejected`. Once a method has resolved, its result holds on every replica.
  */
 export interface Mirror {
   /**
@@ -172,7 +173,7 @@ export interface Mirror {
   /** Heads of the given ids; those not stored are absent. */
   headsOf(ids: readonly StripeId[]): Promise<Map<StripeId, Head>>;
   /**
-   * Ids of objects without a usable `created`, which are in no range, unless Stripe has confirmed their
+   * Ids of objects without a usable `created`, which no range contains, unless Stripe has confirmed their
    * deletion.
    */
   withoutCreated(signal: AbortSignal): AsyncIterable<StripeId>;
@@ -185,11 +186,10 @@ export interface Mirror {
    */
   write(writes: readonly MirrorWrite[], beforeSend?: () => void): Promise<readonly MirrorWriteResult[]>;
   /**
-   * Of the given ids those that a scan may suspect: stored, deletion not confirmed, not of a test clock; in
-   * any order.
+   * The given ids that a scan may suspect: stored, deletion not confirmed, not of a test clock; in any order.
    */
   suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]>;
-  /** How many stored objects have no mark of deletion. May be off by the writes of the last moment. */
+  /** Number of stored objects without a mark of deletion. Very recent writes may be missing. */
   countLive(): Promise<number>;
   /**
    * At most `count` (1 or more) ids of living objects that were last written by a read of Stripe, the newest
@@ -197,8 +197,8 @@ export interface Mirror {
    */
   sampleIds(count: number): Promise<readonly StripeId[]>;
   /**
-   * At most `count` values of `created`, of random objects, deleted ones included: how the account is spread
-   * over time.
+   * At most `count` values of `created`, of random objects, deleted ones included: they show how the account
+   * is spread over time.
    */
   sampleCreated(count: number): Promise<readonly number[]>;
 }

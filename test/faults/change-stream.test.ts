@@ -5,7 +5,7 @@ import { freshDatabase } from '../support/database.js';
 import { openFleet } from '../support/fleet.js';
 import { until } from '../support/until.js';
 
-const ended = said('Change stream ended, opening it again; requests are found by polling meanwhile');
+const ended = said('Change stream ended; reopening it. Polling finds requests until then');
 
 describe('a change stream that dies', () => {
   test.each([

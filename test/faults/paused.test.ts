@@ -8,7 +8,7 @@ import { until } from '../support/until.js';
 /** Longer than a busy machine pauses by itself. */
 const leaseMs = 5_000;
 const settings = { REQUESTS_LEASE_MS: String(leaseMs) };
-const isLost = said('Request lost to another holder, nothing written');
+const isLost = said('Another process holds the request now; nothing was written');
 
 test('a daemon paused for longer than its lease ends nothing when it wakes up, and sets no customer back in time', async () => {
   const fleet = await openFleet({ simulated: { seed: { count: 3 } }, settings });

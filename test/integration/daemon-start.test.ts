@@ -90,7 +90,11 @@ describe('a key', () => {
         'account_mismatch',
         /account acct_1Other, but the database mirrors acct_1Simulated0Default/,
       ],
-      [other.restrictedTest, 'account_mismatch', /of 5 customers in it Stripe knows none with this key/],
+      [
+        other.restrictedTest,
+        'account_mismatch',
+        /with this key, Stripe knows none of 5 customers of the mirror/,
+      ],
       [
         simulator.account().keys.restrictedLive,
         'wrong_mode',

@@ -133,7 +133,7 @@ test('an authority that nobody vouches for is told of, with what to set', async 
   const { proxy, start } = await open(1);
   const daemon = start({ HTTPS_PROXY: proxy.url, NODE_EXTRA_CA_CERTS: '', STRIPE_CALL_DEADLINE_MS: '2000' });
 
-  const line = await daemon.waitForLine(said('Stripe cannot be reached at start; trying again'), {
+  const line = await daemon.waitForLine(said('Stripe is unreachable at start; retrying'), {
     what: 'the complaint',
     timeoutMs: 60_000,
   });

@@ -104,7 +104,7 @@ describe('inserting a request from a Node service', () => {
     const fault = await faultOf(requests.insert(db, named));
     expect(fault).toMatchObject({
       code: 'duplicate_request',
-      message: 'A request with this _id is there already',
+      message: 'A request with this _id already exists',
     });
   });
 

@@ -287,7 +287,7 @@ describe('the roles of docs/operations.md', () => {
 
     expect(requested['command']).toBe('syncAll');
     expect(complaintsOf(daemon)).toMatchObject([
-      { msg: 'Left as it is in MongoDB', what: 'validator of sync_requests' },
+      { msg: 'Left unchanged in MongoDB', what: 'validator of sync_requests' },
     ]);
     expect((await daemon.stop()).code).toBe(0);
   });

@@ -123,7 +123,7 @@ test('a daemon holds scans at its allowance, cron skips its slots, small request
   expect(await user.requests.countDocuments({ command: 'syncAll' })).toBe(1);
   expect(simulator.stats.calls['GET /v1/customers']).toBe(listed);
   expect(
-    first.logs().filter(({ msg }) => msg === "The month's calls to Stripe are used up, scans are held"),
+    first.logs().filter(({ msg }) => msg === "The month's calls to Stripe are used up; scans are held"),
   ).toHaveLength(1);
   const checkpoint = await database.db
     .collection<{ _id: string }>('sync_state')

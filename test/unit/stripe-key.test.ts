@@ -192,11 +192,13 @@ describe('a key in use', () => {
     );
 
     file = foreign;
-    await until(() => lines.some((line) => line.includes('the old one stays')), { what: 'the refusal' });
+    await until(() => lines.some((line) => line.includes('the old one stays in use')), {
+      what: 'the refusal',
+    });
     const readsBefore = reads;
     await until(() => reads > readsBefore + 5, { what: 'more looks' });
 
-    expect(lines.filter((line) => line.includes('the old one stays'))).toHaveLength(1);
+    expect(lines.filter((line) => line.includes('the old one stays in use'))).toHaveLength(1);
     expect(trials).toBeLessThanOrEqual(1);
     expect(lines.join('')).toContain(fault.code);
     expect(await customers.retrieve(anyId, calm)).toMatchObject({ kind: 'found' });

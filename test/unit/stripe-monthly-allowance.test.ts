@@ -58,7 +58,7 @@ describe('an allowance of calls a month that is used up', () => {
 
   test.each([
     ['nearly_used', "80 % of the month's calls to Stripe are used"],
-    ['used_up', "The month's calls to Stripe are used up, scans are held"],
+    ['used_up', "The month's calls to Stripe are used up; scans are held"],
   ] as const)('is told in one line: %s', async (news, message) => {
     const { logger, lines } = recordingLogger();
     const made = limiter({

@@ -1,6 +1,6 @@
-// Requests as they change: what runs, what waits, what ended last, and what has changed since the last look.
-// A change stream tells which requests to read, where there is one. Each look also reads the newest and all
-// that were open at the last look.
+// Requests as they change: running, waiting, recently ended, and changed since the last read. Where there is
+// a change stream, it tells which requests to read. Each read also covers the newest requests and all that
+// were open at the last read.
 import type { mongo } from 'mongoose';
 import { endWaits, pause } from '../../base/waiting.js';
 import { ChangeStreamFollower } from '../../mongo/change-stream.js';
@@ -12,12 +12,12 @@ import { newestFirst, withoutCron } from './list.js';
 
 export interface Board {
   readonly running: readonly RequestView[];
-  /** The first to be claimed, and how many there are. */
+  /** The first requests to be claimed, and the total count. */
   readonly waiting: readonly RequestView[];
   readonly waitingCount: number;
-  /** The latest first. */
+  /** Newest first. */
   readonly ended: readonly RequestView[];
-  /** New or changed since the last look; at the first look what runs and waits. */
+  /** New or changed since the last read; at the first read, all running and waiting requests. */
   readonly changed: readonly RequestView[];
 }
 
@@ -27,22 +27,22 @@ const mostRunning = 50;
 const mostWaiting = 5;
 const mostEnded = 10;
 const newest = 50;
-/** Most requests that one look reads because the stream told of them. */
+/** Maximum number of requests that one read takes from the change stream. */
 const mostRead = 500;
-/** Ended requests that are remembered, so that they are not told again. */
+/** Number of ended requests to remember, so that they are not reported twice. */
 const mostRemembered = 5_000;
 
 /**
- * Looks until the session is interrupted. `all`: with the successes of cron's requests.
- * @throws Fault when MongoDB stays away or refuses; the signal's reason
+ * Reads until the session is interrupted. `all` includes scheduled requests that succeeded.
+ * @throws Fault if MongoDB stays unavailable or refuses; the signal's reason
  */
 export const watchBoard = (session: Session, all: boolean, onLook: (board: Board) => void): Promise<never> =>
   new Watch(session, all).run(onLook);
 
 class Watch {
-  /** Open requests and those that ended last, in the order in which they were seen. */
+  /** Open requests and the latest ended ones, in the order of their first appearance. */
   readonly #seen = new Map<string, RequestView>();
-  /** Ids that the change stream has told of. */
+  /** Ids that the change stream has reported. */
   readonly #told = new Map<string, unknown>();
 
   constructor(
@@ -89,8 +89,8 @@ class Watch {
   }
 
   /**
-   * The newest, those that the stream has told of, and those that were open at the last look, in the order of
-   * their insertion.
+   * The newest requests, those that the stream has reported, and those that were open at the last read, in
+   * the order of their insertion.
    */
   async #others(known: readonly RequestView[]): Promise<readonly RequestView[]> {
     const newestOnes = newestFirst({ all: this.all }, newest);

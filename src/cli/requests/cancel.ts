@@ -28,7 +28,10 @@ function cancelText({ status }: RequestView): string {
   return status === 'running' ? 'will stop at its next checkpoint' : 'will be cancelled';
 }
 
-/** The daemon sees the wish: at once for a waiting request, at the next checkpoint for a running one. */
+/**
+ * When the daemon acts on the cancellation: at once for a waiting request, at the next checkpoint for a
+ * running one.
+ */
 const cancel = (session: Session, _id: RequestId): Promise<RequestView> =>
   steer(session, _id, {
     doing: 'cancelling the request',

@@ -11,13 +11,13 @@ import { count, tableLines } from '../screen/table.js';
 import type { Terminal } from '../screen/terminal.js';
 import { type Session, withSession } from '../session.js';
 
-/** What is listed. */
+/** Criteria of the list. */
 export interface Wanted {
-  /** Without: any. */
+  /** Undefined matches any. */
   readonly status?: readonly RequestStatus[];
   readonly command?: string;
   readonly requestedBy?: string;
-  /** With the successes of cron's requests. */
+  /** Whether to include scheduled requests that succeeded. */
   readonly all?: boolean;
 }
 
@@ -31,7 +31,7 @@ export const listRequests = (terminal: Terminal, options: ListOptions): Promise<
   withSession(terminal, async (session) => {
     const { limit, json, failed } = options;
     const wanted: Wanted = failed ? { ...options, status: ['failed', 'partial'] } : options;
-    // One more than is shown tells whether there are more.
+    // One more than is shown: it tells whether there are more.
     const found = await session.persist('listing requests', () =>
       session.requests.aggregate<{ readonly _id: unknown }>(newestFirst(wanted, limit + 1)).toArray(),
     );
@@ -49,7 +49,7 @@ export const listRequests = (terminal: Terminal, options: ListOptions): Promise<
     return exitCodes.succeeded;
   });
 
-/** What the list does not show. */
+/** The note on requests that the list hides. */
 async function notesOf(
   { requests }: Session,
   wanted: Wanted,
@@ -73,17 +73,17 @@ async function notesOf(
   return notes;
 }
 
-/** Requests that are searched for a `requestedBy`, which no index has. */
+/** Maximum number of requests to search for a `requestedBy`, which no index covers. */
 const mostSearched = 10_000;
 
 const cronSuccesses: readonly RequestStatus[] = ['succeeded', 'coalesced'];
 
-/** Cron's successes come every day and tell nothing. */
+/** Scheduled requests that succeeded come every day and carry no news. */
 export const withoutCron: Filter = {
   $nor: [{ requestedBy: requestedByCron, status: { $in: cronSuccesses } }],
 };
 
-/** Whoever asks for cron's requests gets its successes too. */
+/** A user who asks for scheduled requests gets the successful ones too. */
 const isCronHidden = ({ all, requestedBy }: Wanted): boolean => !all && requestedBy !== requestedByCron;
 
 /** Whether hidden requests could match. */
@@ -96,7 +96,7 @@ const wantedOfAll = (wanted: Wanted): Filter => ({
   ...(isCronHidden(wanted) && withoutCron),
 });
 
-/** Aggregates the newest that are wanted, at most `limit`. */
+/** Aggregates the newest matching requests, at most `limit`. */
 export function newestFirst(wanted: Wanted, limit: number): mongo.Document[] {
   const { requestedBy } = wanted;
   const ofRequester =

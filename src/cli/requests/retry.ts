@@ -63,12 +63,15 @@ async function failedIds(
   return found.map(({ _id }) => _id);
 }
 
-/** A batch that succeeded is reduced to its ids. */
+/** The batch of a succeeded request has been reduced to ids. */
 const isBatchGone = { command: 'syncBatch', 'batch.0': { $type: 'string' } };
 
-/** The claim clears the fields of the previous run; cleared here too, lists and waits do not show them. */
+/**
+ * The claim clears the fields of the previous run. Clearing them here too hides them from lists and waits
+ * until then.
+ */
 const again = [
-  // Due now, not since the insertion: the time that requests wait is measured.
+  // Due now instead of at insertion, because the waiting time of requests is measured.
   { $set: { status: 'pending', runAt: '$$NOW' } },
   withoutEnd,
   { $unset: ['attempts', 'cancel'] },
@@ -102,7 +105,7 @@ function refusalOf(found: RequestView): Refusal {
   return new Refusal(`Request ${id} ${doing}: only a request that has ended can be retried`);
 }
 
-/** Names the request that holds the key by now. */
+/** Names the request that now holds the key. */
 async function keyTaken({ requests }: Session, _id: RequestId): Promise<Refusal> {
   const own = await requests.findOne({ _id }, { projection: { dedupeKey: 1 } });
   const key = own?.dedupeKey ?? '';

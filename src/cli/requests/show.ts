@@ -140,7 +140,7 @@ const mostItems = 20;
 function itemLines({ result }: RequestView, width?: number): string[] {
   const items = result?.items ?? [];
   if (items.length === 0) return [];
-  // People look for what failed.
+  // Failed items come first: users look for them.
   const ordered = [...items].sort((a, b) => Number(b.outcome === 'failed') - Number(a.outcome === 'failed'));
   const shown = ordered.slice(0, mostItems);
   const columns = [{ header: 'CUSTOMER' }, { header: 'OUTCOME' }, { header: 'CODE' }, { header: 'MESSAGE' }];

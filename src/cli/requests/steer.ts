@@ -1,4 +1,4 @@
-// What retrying and cancelling share: each request is updated in turn, those that refuse are named, and the
+// The common part of retry and cancel. Each request is updated in turn; those that refuse are named, and the
 // others are followed.
 import type { mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
@@ -20,18 +20,18 @@ export interface SteerOptions {
 export interface Steering {
   /** Updates one request. @throws Refusal where its state does not allow that */
   readonly step: (_id: RequestId) => Promise<RequestView>;
-  /** What is said of an updated request, after its name. */
+  /** The text after the name of an updated request. */
   readonly told: (request: RequestView) => string;
   /** Whether they ended as intended. */
   readonly isDone: (ended: readonly RequestView[]) => boolean;
-  /** What to tell when following is given up. */
+  /** The text to print when following gives up. */
   readonly whenLeft: string;
 }
 
 /**
- * Takes the step for each, and follows them with `wait`. A request that is missing or refuses is named, the
- * others go on. Returns 1 where one refused or did not end as intended.
- * @throws Fault when MongoDB stays away or refuses; the signal's reason on abort
+ * Updates each request and, with `wait`, follows them. A request that is missing or refuses is named, and the
+ * others continue. Returns 1 if one refused or did not end as intended.
+ * @throws Fault if MongoDB stays unavailable or refuses; the signal's reason on abort
  */
 export async function steerAll(
   session: Session,
@@ -68,7 +68,10 @@ export interface Update {
   readonly doing: string;
   readonly filter: mongo.BSON.Document;
   readonly pipeline: mongo.BSON.Document[];
-  /** Of a request that the filter does not match. `wasTried`: an earlier try may have done the step. */
+  /**
+   * Called with a request that the filter does not match. `wasTried`: an earlier try may have made the
+   * update.
+   */
   readonly otherwise: (found: RequestView, wasTried: boolean) => RequestView;
 }
 

@@ -47,7 +47,7 @@ async function watchOne(session: Session, id: string, { json }: WatchOptions): P
   return endCode(await followToEnd(session.requests, ids, { ...session, onLook }));
 }
 
-/** Without the lease: its renewal is no change. */
+/** Without the lease, because its renewal is not a change worth showing. */
 const lineOf = ({ lease: _, ...request }: RequestView): string => jsonOf(rowOf(request));
 
 async function watchAll(session: Session, { json, all }: WatchOptions): Promise<never> {

@@ -1,5 +1,5 @@
-// Shows progress on stderr: a bar on a terminal, otherwise plain lines, at most one per second and only when
-// it has changed.
+// Shows progress on stderr: a bar on a terminal, otherwise plain lines. A line appears at most once per
+// second, and only after a change.
 import cliProgress from 'cli-progress';
 import type { ProgressText } from './request-text.js';
 import { percent } from './table.js';
@@ -7,7 +7,7 @@ import type { Terminal } from './terminal.js';
 
 export interface ProgressDisplay {
   show(progress: ProgressText): void;
-  /** Leaves nothing of a bar behind. May be called again. */
+  /** Erases the bar. May be called more than once. */
   end(): void;
 }
 
@@ -18,7 +18,7 @@ const shortestLineGapMs = 1_000;
 
 function lineDisplay(terminal: Terminal): ProgressDisplay {
   let lastLine = '';
-  // Work that ends sooner needs no progress.
+  // Shorter work needs no progress.
   let lastMs = performance.now();
   return {
     show: ({ text, ratio }) => {

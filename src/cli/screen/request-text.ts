@@ -1,4 +1,4 @@
-// A request as one line: its age, how long it took, how it ended, how far it is or what it waits for.
+// A request as one line: age, duration, and either its end, its progress or the reason why it waits.
 import { isEndStatus } from '../../requests/request.js';
 import { idOf, insertedAt, type RequestView } from '../../requests/view.js';
 import { outcomes } from '../../sync/outcome.js';
@@ -48,7 +48,7 @@ function tookText({ status, startedAt, finishedAt }: RequestView, now: Date): st
   return startedAt && until ? shortDuration(secondsBetween(startedAt, until)) : '';
 }
 
-/** How it ended, how far it is, or what it waits for. */
+/** Its end, its progress, or the reason why it waits. */
 export function resultText(request: RequestView, now: Date): string {
   const { status, dryRun } = request;
   const text = isEndStatus(status)
@@ -69,7 +69,7 @@ function waitText(request: RequestView, now: Date): string {
   const { attempts = 0, cancel, runAt, waitsFor, error, history } = request;
   if (cancel) return 'cancelling';
   if (waitsFor) return `runs as ${String(waitsFor)}`;
-  // A scan that has to wait says why in `error`; others in their last attempt.
+  // A held scan has its reason in `error`; any other request has it in its last attempt.
   const code = error?.code ?? (attempts > 0 ? history?.at(-1)?.error?.code : undefined);
   const after = code === undefined ? '' : ` after ${code}`;
   if (runAt && runAt > now) return `due in ${shortDuration(secondsBetween(now, runAt))}${after}`;
@@ -133,7 +133,7 @@ function stateText(requests: readonly RequestView[]): string {
   return `attempt ${again.attempts ?? 0} failed${code ? ` (${code})` : ''}, waiting to retry`;
 }
 
-/** Of the running requests. The time left is known only of a single one. */
+/** Progress of the running requests. The remaining time is known only for a single one. */
 function speedText(requests: readonly RequestView[]): string[] {
   const running = requests.filter(({ status }) => status === 'running');
   const perSecond = sumOf(running.map(({ progress }) => progress?.perSecond));

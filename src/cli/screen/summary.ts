@@ -1,4 +1,4 @@
-// How requests ended, for a person (text) and for a script (JSON). Of customers it shows only ids.
+// The results of requests: text for a person, JSON for a script. Customers appear as ids only.
 import { mongo } from 'mongoose';
 import { serviceName } from '../../base/version.js';
 import type { RequestStatus, SyncRequestDocument } from '../../requests/request.js';
@@ -8,14 +8,14 @@ import { type ExitCode, exitCodes } from '../faults.js';
 import type { Session } from '../session.js';
 import { count, counted, duration, tableLines } from './table.js';
 
-/** The status that all have, otherwise `partial`. */
+/** The common status of all requests, otherwise `partial`. */
 export function overallStatus(requests: readonly RequestView[]): RequestStatus {
   const statuses = new Set(requests.map(statusOfOne));
   const [only] = statuses;
   return statuses.size === 1 && only !== undefined ? only : 'partial';
 }
 
-/** Of a coalesced scan that of the scan that ran for it. */
+/** A coalesced scan has the status of the scan that ran on its behalf. */
 function statusOfOne({ status = 'pending', result }: RequestView): RequestStatus {
   return status === 'coalesced' && result ? statusOf(result) : status;
 }
@@ -43,7 +43,7 @@ export function headline(requests: readonly RequestView[]): string {
   return `${commands} ${overallStatus(requests)}${time} (${name})${dry}`;
 }
 
-/** From the start of the first to the end of the last. */
+/** From the first start to the last end. */
 function secondsOf(requests: readonly RequestView[]): number | undefined {
   const starts = requests.flatMap(({ startedAt }) => startedAt?.getTime() ?? []);
   const ends = requests.flatMap(({ finishedAt }) => finishedAt?.getTime() ?? []);
@@ -108,18 +108,18 @@ export function requestJson(request: RequestView | SyncRequestDocument): string 
   return jsonOf(Array.isArray(batch) ? { ...request, batch: (batch as unknown[]).map(idOf) } : request);
 }
 
-/** A request of a list or a watch, which reads no items. */
+/** A request from a list or a watch, which do not read items. */
 export function rowOf({ result, ...request }: RequestView): object {
   return { ...request, ...(result && { result: { ...result, items: undefined } }) };
 }
 
-/** As `requestJson`, for whatever holds values of BSON. */
+/** Like `requestJson`, for any value that contains BSON types. */
 export const jsonOf = (value: unknown): string =>
   JSON.stringify(value, (_key, inner: unknown) =>
     isBson(inner) ? mongo.BSON.EJSON.serialize(inner) : inner,
   );
 
-/** A value that JSON.stringify has not turned into text, as it does with ids and dates. */
+/** A value that JSON.stringify has not yet turned into text, unlike ids and dates. */
 const isBson = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && '_bsontype' in value;
 
@@ -137,7 +137,7 @@ export async function printEnded(
   if (!json) terminal.result(summaryText(ended.map(soundView)));
   else {
     for (const view of ended) {
-      // Read again, for following leaves out ids and batch. It may have been removed meanwhile.
+      // Read again, because following omits ids and batch. The request may have been removed since.
       const whole: SyncRequestDocument | null = await requests.findOne({ _id: view._id });
       terminal.result(requestJson(whole ?? view));
     }

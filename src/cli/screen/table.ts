@@ -1,19 +1,22 @@
-// Aligned columns, as wide as their cells. On a narrow terminal the least important columns are left out, and
-// lines end at its edge.
+// Aligned columns, as wide as their cells. A narrow terminal omits the least important columns and cuts lines
+// at its edge.
 export interface Column {
   readonly header: string;
   readonly align?: 'right';
-  /** Left out where the last column lacks room: the highest first. A column without it always stays. */
+  /**
+   * Where the last column lacks room, the column with the highest number is omitted first. A column without a
+   * number always stays.
+   */
   readonly gives?: number;
 }
 
 const gap = 2;
-/** Characters that the last column is to have. */
+/** Minimum width of the last column, in characters. */
 const roomOfLast = 18;
 
 /**
- * The header and one line a row. `width` is that of the terminal; without it nothing is cut.
- * Cells may come from anybody: control characters are replaced.
+ * The header and one line per row. `width` is that of the terminal; without it nothing is cut. Control
+ * characters are replaced, because cells may come from untrusted requests.
  */
 export function tableLines(
   columns: readonly Column[],
@@ -70,7 +73,7 @@ export function alignedFacts(facts: readonly Fact[]): readonly string[] {
   return known.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
 }
 
-// How numbers and times read in what commands print.
+// Text forms of numbers and times in the output of commands.
 const formatted = new Intl.NumberFormat('en');
 
 /** `12,300` */
@@ -80,7 +83,7 @@ export const count = (value: number): string => formatted.format(value);
 export const counted = (value: number, noun: string): string =>
   `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 
-/** `42 %`, rounded down: 100 % is the end. */
+/** `42 %`, rounded down, so that 100 % appears only at the end. */
 export const percent = (ratio: number): string => `${Math.floor(ratio * 100)} %`;
 
 /** `0.42 s`, `4.2 s`, `4 s`, `42 s`, `3 min 20 s`, `2 h 5 min` */

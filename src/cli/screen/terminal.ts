@@ -1,4 +1,4 @@
-// What a command writes to: its result to stdout, and what it tells a person to stderr.
+// The output of a command: results go to stdout, and notes for a person go to stderr.
 import { cut, plain } from './table.js';
 
 export interface Terminal {
@@ -6,7 +6,9 @@ export interface Terminal {
   result(text: string): void;
   /** One or more lines for the person who waits. */
   note(text: string): void;
-  /** Has `aside` clear the last line of the screen before each note; returns a function that ends it. */
+  /**
+   * Calls `aside` before each note, to clear the last line of the screen. Returns a function that ends this.
+   */
   makeWay(aside: () => void): () => void;
   readonly stdin: NodeJS.ReadableStream;
   readonly stderr: NodeJS.WriteStream;
@@ -18,14 +20,14 @@ export interface Screen {
   /** As they are now. */
   readonly columns: number;
   readonly rows: number;
-  /** As it is, control characters included. */
+  /** Writes the text unchanged, control characters included. */
   write(text: string): void;
 }
 
 export function processTerminal(): Terminal {
   const { stdin, stdout, stderr } = process;
   const asides = new Set<() => void>();
-  // A reader that has seen enough (`| head`) is no fault.
+  // A reader that closes the pipe early (`| head`) is not a fault.
   for (const stream of [stdout, stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error;
@@ -57,7 +59,7 @@ const screenOf = (stdout: NodeJS.WriteStream): Screen => ({
   write: (text) => void stdout.write(text),
 });
 
-/** Anybody may have written the shown requests: their control characters must not reach the terminal. */
+/** Requests are untrusted input: their control characters must not reach the terminal. */
 const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');
 
 // Lines on a terminal that are drawn again in the same place.
@@ -77,7 +79,7 @@ export class LiveDisplay {
     screen.write(hideCursor);
   }
 
-  /** In place of what was drawn before; what does not fit is left out. */
+  /** Replaces the previous drawing; lines that do not fit are omitted. */
   draw(lines: readonly string[]): void {
     const { columns, rows } = this.#screen;
     const shown = lines.slice(0, Math.max(1, rows - 1)).map((line) => cut(plain(line), columns - 1));
@@ -86,7 +88,7 @@ export class LiveDisplay {
     this.#drawn = shown.length;
   }
 
-  /** Leaves what was drawn last. */
+  /** Keeps the last drawing on the screen. */
   end(): void {
     this.#giveWay();
     this.#screen.write(showCursor);

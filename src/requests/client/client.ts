@@ -14,7 +14,10 @@ export interface ResultOptions {
   readonly signal?: AbortSignal;
 }
 
-/** An insertion that the majority does not acknowledge in time is reported, though it may have been done. */
+/**
+ * An insertion that the majority does not acknowledge in time is reported as failed, but it may have
+ * succeeded.
+ */
 const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
 
 /**
@@ -29,7 +32,7 @@ async function insert<Id = RequestId>(
   db: RequestsDatabase,
   request: RequestInput & { readonly _id?: Id },
 ): Promise<Id> {
-  // The driver that inserts makes the id, where none is given: one of another version refuses ours.
+  // Without a given id, the inserting driver makes one: another version of the driver would refuse ours.
   const { _id: _, ...document } = newRequest(request);
   if (request._id !== undefined) Object.assign(document, { _id: request._id });
   try {
@@ -70,7 +73,7 @@ async function result(
   }
 }
 
-/** By client, or by database where it does not tell its client; then by name of the database. */
+/** Keyed by client, or by database if it does not expose its client; then by the name of the database. */
 const watchers = new WeakMap<object, Map<string, EndWatcher>>();
 
 function watcherOf(db: RequestsDatabase): EndWatcher {
@@ -89,8 +92,8 @@ function watcherOf(db: RequestsDatabase): EndWatcher {
  */
 export const requests = { insert, result } as const;
 
-// What an error of an insertion into sync_requests means, for whoever inserts, by whichever driver.
-/** The fault of the request that was to be inserted; undefined where the error has another cause. */
+// Translates an error of an insertion into sync_requests, for any caller and any driver.
+/** The fault of the request to insert; undefined if the error has another cause. */
 export function insertionFault(error: unknown): Fault | undefined {
   const fault = (code: 'duplicate_request' | 'invalid_request', text: string): Fault =>
     new Fault(code, text, { cause: error });
@@ -105,6 +108,6 @@ export function insertionFault(error: unknown): Fault | undefined {
     return fault('duplicate_request', 'A request with this dedupeKey waits, runs or is kept');
   }
   return fields.includes('_id')
-    ? fault('duplicate_request', 'A request with this _id is there already')
+    ? fault('duplicate_request', 'A request with this _id already exists')
     : undefined;
 }

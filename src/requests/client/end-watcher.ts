@@ -1,5 +1,5 @@
-// Waits for requests to end. One change stream for all who wait on a database says when to look, and a slow
-// poll finds what it does not tell. The documents are the truth; this file only reads.
+// Waits for requests to end. All waits on a database share one change stream that says when to read. A slow
+// poll finds what the stream misses. The documents are the source of truth; this file only reads.
 import { mongo } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { backoffMs, endWaits, orAborted, pause } from '../../base/waiting.js';
@@ -31,22 +31,20 @@ class Awaited {
   }
 }
 
-/**
- * Between two looks at all that is awaited, while the change stream tells of ends, and while there is none.
- */
+/** Interval between two reads of all awaited requests, with and without a working change stream. */
 const pollMs = { withStream: 5_000, without: 1_000 };
 const longestPauseMs = 5_000;
-/** Between two looks: what ends meanwhile is read together. */
+/** Pause between two reads, so that requests which end in between are read together. */
 const gatherMs = 5;
 /**
- * While the stream tells of ends, a first look only finds what had ended before. It may wait so long for
- * others to be read with.
+ * With a working change stream, a first read only finds requests that had already ended. It may be delayed
+ * this long, to be batched with others.
  */
 const firstLookMs = 25;
-/** Ids of one look. */
+/** Maximum number of ids in one read. */
 const batchSize = 500;
 
-/** Ends, and removals: whoever waits for one that is gone must hear of it. */
+/** Ends and removals: a caller must also learn that the awaited request was removed. */
 const pipeline = [
   {
     $match: {
@@ -65,7 +63,7 @@ interface EndOfRequest {
   readonly documentKey: { readonly _id: unknown };
 }
 
-/** The whole request where it has ended: of the others their `_id` is enough. */
+/** The whole request if it has ended, otherwise only its `_id`. */
 const endedOnly = { $cond: [{ $in: ['$status', [...endStatuses]] }, '$$ROOT', '$$REMOVE'] };
 
 /** What the projection above leaves. */
@@ -74,7 +72,7 @@ interface Looked {
   readonly ended?: EndedRequest;
 }
 
-/** Of any version of the driver; EJSON would refuse those of another one. */
+/** Accepts ids of any version of the driver; EJSON would refuse those of another version. */
 const isObjectId = (id: unknown): id is { toHexString(): string } =>
   typeof id === 'object' && id !== null && 'toHexString' in id;
 
@@ -85,9 +83,9 @@ const keyOf = (id: unknown): string =>
 export class EndWatcher {
   readonly #collection: RequestsCollection;
   readonly #awaited = new Map<string, Awaited>();
-  /** Keys to look at. */
+  /** Keys to read. */
   readonly #due = new Set<string>();
-  /** Keys to look at with the next ones, or when the timer fires. */
+  /** Keys to read with the next batch, or when the timer fires. */
   readonly #fresh = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #lookedMs = -Infinity;
@@ -98,7 +96,7 @@ export class EndWatcher {
 
   constructor(
     private readonly db: RequestsDatabase,
-    /** Called once, when nobody waits any more: this watcher is over. */
+    /** Called once, when no caller waits any more. This watcher is then finished. */
     private readonly onIdle: () => void,
   ) {
     this.#collection = db.collection(requestsCollectionName);
@@ -153,9 +151,9 @@ export class EndWatcher {
     this.#endIfIdle();
   }
 
-  // Looking
+  // Reading
 
-  /** At once where little happens, otherwise with others. */
+  /** Reads at once under low load, otherwise in batches. */
   #lookFirst(key: string): void {
     if (!this.#ends?.isOpen || performance.now() - this.#lookedMs > firstLookMs) this.#look(key);
     else {
@@ -173,7 +171,7 @@ export class EndWatcher {
     endWaits(this.#news);
   }
 
-  /** Looks at what is due, and at everything from time to time, until nobody waits. */
+  /** Reads the due requests, and periodically all of them, until no caller waits. */
   async #read(): Promise<void> {
     const { signal } = this.#closing;
     let failures = 0;
@@ -188,8 +186,8 @@ export class EndWatcher {
         const fault = clientFault(error, 'reading a request');
         if (fault.kind !== 'retryable') this.#fail(fault);
       }
-      // Only for those that had not ended before: a caller who has its answer may close its client, and the
-      // server would keep a stream that is just being opened.
+      // Opened only for requests that had not ended before. A caller that has its answer may close its
+      // client, and the server would keep a stream that is just being opened.
       if (this.#awaited.size > 0) this.#followEnds();
       if (failures > 0) await pause(backoffMs({ baseMs: 200, maxMs: longestPauseMs }, failures), signal);
       else if (keys.length > 0) await pause(gatherMs, signal);
@@ -231,13 +229,13 @@ export class EndWatcher {
 
   #settleMissing(key: string): void {
     const id = String(this.#awaited.get(key)?.id);
-    const missing = new Fault('not_found', `There is no request ${id} (any more)`);
+    const missing = new Fault('not_found', `Request ${id} does not exist or was removed`);
     this.#settle(key, (awaited) => awaited.reject(missing));
   }
 
   // The change stream
 
-  /** Where there can be none the poll does it alone. */
+  /** Without change streams the poll works alone. */
   #followEnds(): void {
     this.#ends ??= new ChangeStreamFollower<EndOfRequest>({
       collection: () => this.#collection,
@@ -256,8 +254,8 @@ const clientClosed = (cause?: unknown): Fault =>
   new Fault('mongodb_unavailable', 'The MongoDB client is closed', { kind: 'terminal', cause });
 
 /**
- * What an error of the caller's client means. Those of another version of the driver are of other classes,
- * but of the same names.
+ * Classifies an error of the caller's client. In another version of the driver the classes differ, but their
+ * names are the same.
  */
 export function clientFault(error: unknown, doing: string): Fault {
   const name = error instanceof Error ? error.name : '';
@@ -268,12 +266,12 @@ export function clientFault(error: unknown, doing: string): Fault {
   return toMongoFault(error, doing);
 }
 
-// As much of the driver as users of the queue must bring: their own `mongodb` may be another version than
-// ours, so nothing is asked for but shape.
+// The part of the driver that users of the queue must bring. Their `mongodb` may be another version than
+// ours, so only the shape is required.
 /** A `Db` of the `mongodb` driver, or `connection.db` of mongoose. */
 export interface RequestsDatabase {
   readonly databaseName: string;
-  /** Databases of one client share what waits for requests to end. */
+  /** Databases of one client share one watcher. */
   readonly client?: RequestsClient;
   collection(name: string): RequestsCollection;
 }

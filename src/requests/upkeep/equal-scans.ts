@@ -1,6 +1,6 @@
-// Equal scans: of several requests for the same scan one runs for all. The others wait for its end, and end
-// with its result if it did the work. Each sweep looks at what they wait for, so nothing is lost with the
-// process that ran it.
+// Equal scans: if several requests ask for the same scan, one runs on behalf of all. The others wait for it,
+// and end with its result if it succeeded. Each sweep checks the scans that are waited for, so nothing is
+// lost if their process dies.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { databaseOf, stateIds, stateOf } from '../../mongo/sync-state.js';
@@ -19,7 +19,8 @@ import { maxAttemptsLimit, type RequestId, requestsOf, type StoredRequest } from
 import { keyOf } from './guarded-updates.js';
 
 /**
- * Due, or held by a daemon until reads are allowed again: the scan that runs reads later than it would have.
+ * Due, or held by a daemon until reads are allowed again. The scan that runs reads later than this one would
+ * have.
  */
 const isDueOrHeld: Filter = { $or: [isDue, { 'error.code': 'read_allowance_used' }] };
 
@@ -39,9 +40,9 @@ const isSound: Filter = {
 
 const isScanThatWaits: Filter = { ...isPending, command: 'syncAll' };
 
-/** Scans that wait for others which are looked at at once. */
+/** Maximum number of waiting scans to check at once. */
 const mostJoined = 1_000;
-/** Items of a result that are copied to those that ended with it. */
+/** Maximum number of result items that are copied to coalesced requests. */
 const copiedItems = 100;
 
 export class EqualScans {
@@ -53,9 +54,10 @@ export class EqualScans {
   ) {}
 
   /**
-   * Has the full scans that wait now, and ask for the same as the one that is about to run, wait for its end.
-   * None where it goes on from a checkpoint: it has read customers before the others were asked for. @throws
-   * what the driver throws
+   * Makes the full scans that are pending now, and ask for the same as the one about to run, wait for its
+   * end. Does nothing if that one resumes from a checkpoint: it read customers before the others were
+   * requested.
+   * @throws what the driver throws
    */
   async join(id: RequestId, object: string, dryRun: boolean): Promise<void> {
     if (!dryRun && (await this.#goesOn(id, object))) return;
@@ -74,9 +76,9 @@ export class EqualScans {
   }
 
   /**
-   * Settles what waits for a scan that runs for it no more: where that did the work they end `coalesced` with
-   * its result, otherwise they wait for themselves again. Returns how many do. @throws what the driver
-   * throws; what was done stays done
+   * Settles the requests whose scan no longer runs on their behalf. If that scan did the work, they end as
+   * `coalesced` with its result. Otherwise they are pending again; returns how many.
+   * @throws what the driver throws; completed updates remain
    */
   async settle(id: RequestId): Promise<number> {
     const found = await this.#requests.findOne(
@@ -96,7 +98,7 @@ export class EqualScans {
     return modifiedCount;
   }
 
-  /** `settle` for whatever is waited for. */
+  /** `settle` for every scan that others wait for. */
   async settleAll(signal: AbortSignal): Promise<number> {
     const joined = await this.#requests
       .find(
@@ -114,8 +116,8 @@ export class EqualScans {
   }
 
   /**
-   * Detaches a request from the scan that it waits for, unless that one runs just now. @throws what the
-   * driver throws
+   * Detaches a request from the scan that it waits for, unless that scan is running.
+   * @throws what the driver throws
    */
   async leave(id: RequestId, other: RequestId): Promise<void> {
     await this.settle(other);
@@ -159,13 +161,13 @@ export class EqualScans {
   }
 }
 
-/** A scan that itself waits for another will not run: what waits for it must not wait for ever. */
+/** A scan that itself waits for another will not run, so its own waiters must not wait for it. */
 function isAtWork({ status, command, waitsFor }: mongo.BSON.Document): boolean {
   const isWaiting = status == null || status === 'pending';
   return command === 'syncAll' && (status === 'running' || (isWaiting && waitsFor == null));
 }
 
-/** The result of a scan that did what was asked for, as it is copied; undefined of any other. */
+/** The result to copy from a scan that did the requested work; undefined for any other scan. */
 function resultOf({ status, result }: mongo.BSON.Document): mongo.BSON.Document | undefined {
   const isDone = ['succeeded', 'partial', 'coalesced'].some((each) => each === status);
   if (!isDone || typeof result !== 'object' || result === null) return undefined;

@@ -1,5 +1,5 @@
-// Guarded updates: each repeats the filter that found the request. Every replica does the same at the same
-// time, and of two that update one request the second finds it changed.
+// Guarded updates: each repeats the filter that found the request. Every replica runs the same updates
+// concurrently. If two update one request, the second no longer matches.
 import { type Connection, mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -54,12 +54,12 @@ export class GuardedUpdates {
         onUpdated(updated);
       }
       count += changed;
-      // Without a change the same ones would be found again.
+      // Without a change, the next search would find the same requests again.
       if (found.length < batchSize || changed === 0) return count;
     }
   }
 
-  /** The request after the update; null where it does not match any more. */
+  /** The request after the update; null if it no longer matches. */
   async #one(guard: Filter, update: Pipeline | UpdateOf): Promise<mongo.BSON.Document | null> {
     const pipeline = typeof update === 'function' ? await update(guard) : update;
     if (!pipeline) return null;
@@ -70,7 +70,7 @@ export class GuardedUpdates {
     });
   }
 
-  /** To be told of a request that an update has ended. */
+  /** Called for each request that an update has ended. */
   ended({ command, status, error }: mongo.BSON.Document): void {
     if (!isEndStatus(status)) return;
     // What fails here was given its error by the update.
@@ -91,11 +91,11 @@ export class GuardedUpdates {
   }
 }
 
-// Requests that MongoDB refuses to update, for whatever reason. They are left alone for a while, so that they
-// block no others.
-/** How long one is left alone. */
+// Requests that MongoDB refuses to update, for any reason. They are skipped for a while, so that they do not
+// block others.
+/** How long a refused request is skipped. */
 const refusedForMs = 60_000;
-/** With more than so many refused, the cause is not the requests. */
+/** If more requests than this are refused, the requests are not the cause. */
 const maxRefused = 100;
 
 /** A request's id as a key: users choose the type of `_id`. */
@@ -106,7 +106,7 @@ export class Refusals {
 
   constructor(private readonly logger: Logger) {}
 
-  /** To be left alone for now. */
+  /** To be skipped for now. */
   ids(): readonly RequestId[] {
     for (const [key, { untilMs }] of this.#refused)
       if (untilMs < performance.now()) this.#refused.delete(key);
@@ -114,8 +114,8 @@ export class Refusals {
   }
 
   /**
-   * What the step gives; undefined where MongoDB refuses this request. @throws faults that are not the
-   * request's
+   * The result of the step; undefined if MongoDB refuses this request.
+   * @throws faults that have another cause than the request
    */
   async unless<T>(id: RequestId, step: () => Promise<T>): Promise<T | undefined> {
     try {

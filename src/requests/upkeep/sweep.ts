@@ -1,6 +1,6 @@
-// The sweep: what no claim reaches. It recovers requests whose holder has died, fails those that nobody can
-// run, and ends those that are to be cancelled. Every replica sweeps; each step is one guarded update, so it
-// is done once.
+// The sweep handles what no claim reaches. It recovers requests whose holder has died, fails those that no
+// daemon can run, and ends cancelled ones. Every replica sweeps; each step is one guarded update, so it
+// happens once.
 import type { Connection, mongo } from 'mongoose';
 import type { ErrorReport } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
@@ -47,25 +47,25 @@ export class Sweeper {
   }
 
   /**
-   * Does all of it; returns how many abandoned requests were recovered.
-   * @throws what the driver throws; what was done stays done
+   * Runs all steps; returns how many abandoned requests were recovered.
+   * @throws what the driver throws; completed updates remain
    */
   async sweep(signal: AbortSignal): Promise<number> {
     const recovered = await this.recover(signal);
     await this.endCancelled(signal);
     await this.failUnusable(signal);
-    // A wish to cancel that came after the end must not end a later life.
+    // A cancellation that came after the end must not end a later run.
     const cancelledLate = { cancel: true, status: { $in: endStatuses } };
     await this.#updates.all(cancelledLate, {}, [{ $unset: 'cancel' }], signal);
     return recovered;
   }
 
-  /** Fails what no claim takes. */
+  /** Fails requests that no claim takes. */
   async failUnusable(signal: AbortSignal, only: Filter = {}): Promise<number> {
     return this.#unusable.fail(signal, only);
   }
 
-  /** Sets abandoned requests back to pending, or ends them where their attempts are used up. */
+  /** Requeues abandoned requests, or ends them if their attempts are used up. */
   async recover(signal: AbortSignal, only: Filter = {}): Promise<number> {
     return this.#updates.all(isAbandoned, only, recovery(this.settings), signal, (request) => {
       this.#log('warn', request, 'Abandoned request recovered', { status: request['status'] as unknown });
@@ -73,7 +73,7 @@ export class Sweeper {
     });
   }
 
-  /** Ends those that wait and are to be cancelled. */
+  /** Ends pending requests that were cancelled. */
   async endCancelled(signal: AbortSignal, only: Filter = {}): Promise<number> {
     const isCancelled = { ...isPending, cancel: true };
     const pipeline = [makeUpdatable, ...endWith('cancelled', this.settings)];

@@ -1,5 +1,5 @@
-// Requests that no claim takes. Nonsense fails at once; what a newer version may know fails after ten
-// minutes.
+// Requests that no claim takes. Malformed ones fail at once; those that a newer version may know fail after
+// ten minutes.
 import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { commandNames } from '../commands.js';
@@ -33,9 +33,7 @@ import {
 import { requestStatuses, type StoredError } from '../request.js';
 import type { GuardedUpdates } from './guarded-updates.js';
 
-/**
- * A list of words counts as a word to `$type`. No version has a command that is longer than a command may be.
- */
+/** To `$type`, a list of strings counts as a string. No version has a command longer than the maximum. */
 const isNoWord: Filter = {
   $or: [
     { command: { $not: { $type: 'string' } } },
@@ -74,9 +72,10 @@ export class UnusableRequests {
   ) {}
 
   /**
-   * Fails nonsense at once, and what another version may know after ten minutes. These count from the latest
-   * of three times: it was first seen, it came due, its last holder let it go. Returns how many failed.
-   * @throws what the driver throws; what was done stays done
+   * Fails malformed requests at once, and those that another version may know after ten minutes. The ten
+   * minutes count from the latest of three times: a daemon first saw it, it came due, its last holder
+   * released it. Returns how many failed.
+   * @throws what the driver throws; completed updates remain
    */
   async fail(signal: AbortSignal, only: Filter = {}): Promise<number> {
     let failed = 0;

@@ -1,11 +1,12 @@
-// A lane works on up to `capacity` requests at once. It decides when to claim, and what: the id that woke it
-// while no backlog is known, otherwise the oldest that a search finds. It knows nothing of requests.
+// A lane works on up to `capacity` requests at once. It decides when to claim which request. Without a
+// backlog it claims the id that woke it, otherwise the oldest that a search finds. It knows nothing of
+// requests.
 /** Works on what was claimed. Never throws. */
 export type Job = () => Promise<void>;
 
 /**
- * `taken`: another one was quicker, or it no longer waits. `rest`: nothing can be claimed now, whatever
- * waits.
+ * `taken`: another process was faster, or it is no longer pending. `rest`: nothing can be claimed now,
+ * whatever is pending.
  */
 type ClaimResult = Job | 'taken' | 'rest';
 
@@ -17,7 +18,7 @@ export interface LaneOptions<Candidate> {
   readonly claim: (candidate: Candidate) => Promise<ClaimResult>;
   /** A search or a claim failed. The lane rests until it is woken again. */
   readonly onError: (error: unknown) => void;
-  /** Chance for who takes what, where several processes take from the same end; 0 to 1. */
+  /** Random choice among candidates when several processes claim the same ones; 0 to 1. */
   readonly random?: () => number;
 }
 
@@ -33,14 +34,14 @@ export class Lane<Candidate> {
   #finding: Promise<void> | undefined;
   #candidates: Candidate[] = [];
   /**
-   * Something may wait that is no candidate yet. Counted, so that a search that began before does not clear
-   * it.
+   * Requests may be pending that are not candidates yet. A counter, so that a search that started earlier
+   * does not clear it.
    */
   #looksAsked = 0;
   #looksDone = 0;
   /**
-   * How much further than needed a search goes. Above 1 the lane takes any of those found, for others take
-   * the oldest.
+   * How much further than needed a search goes. Above 1 the lane picks any of the found requests, because
+   * others take the oldest.
    */
   #spread = 1;
   #taken = 0;
@@ -139,7 +140,7 @@ export class Lane<Candidate> {
     }
   }
 
-  /** Wider while others take much of what is found, narrower when not. */
+  /** Widens while others take many of the found requests, and narrows when they do not. */
   #nextSpread(): number {
     const isContended = this.#taken * 4 > this.#claimed;
     if (this.#taken + this.#claimed > 0) {

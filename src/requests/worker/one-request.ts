@@ -28,9 +28,9 @@ export interface RunOnceOptions {
   readonly signal: AbortSignal;
 }
 
-/** How often the request is looked at while it waits for its time or for another process, at least. */
+/** Maximum pause between two reads while the request waits for its time or for another process. */
 const longestPauseMs = 1_000;
-/** How long MongoDB may stay away. */
+/** How long MongoDB may stay unavailable. */
 const patienceMs = 60_000;
 
 /** See `RequestWorker.runOnce`. */
@@ -65,7 +65,7 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
   }
 }
 
-/** No change stream tells of a wish to cancel here, and the next renewal may be far. */
+/** No change stream reports a cancellation here, and the next renewal may be far away. */
 async function watchForCancel({ id, connection, runs }: RunOnceOptions, over: AbortSignal): Promise<void> {
   const cancelled = { _id: { $eq: id }, status: 'running', cancel: true };
   while (await pause(longestPauseMs, over)) {
@@ -96,7 +96,7 @@ async function takeTurn({
   if (!found) throw new Fault('not_found', `There is no request ${String(id)}`);
   if (isEndStatus(found.status)) return { request: found };
   if (found.waitsFor != null) {
-    // There may be no daemon that sees to the other one.
+    // There may be no daemon that handles the other one.
     await sweeper.recover(signal, { _id: { $eq: found.waitsFor } });
     await equalScans.leave(id, found.waitsFor);
   }

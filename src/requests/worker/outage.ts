@@ -4,16 +4,16 @@ import type { Logger } from '../../base/logger.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
 
 export class OutageLog {
-  /** What MongoDB fails with at present. */
+  /** The current fault of MongoDB. */
   #failing: string | undefined;
 
   constructor(
     private readonly logger: Logger,
-    /** Aborted when the process gives up what is left: from then on faults are expected. */
+    /** Aborted when the process abandons its remaining work: faults are expected from then on. */
     private readonly givingUp: AbortSignal,
   ) {}
 
-  /** A step failed that a later poll does again. */
+  /** A step failed; a later poll repeats it. */
   report(error: unknown): void {
     if (this.givingUp.aborted) return;
     const fault = toMongoFault(error, 'working on requests');
@@ -23,10 +23,10 @@ export class OutageLog {
     this.logger[level]({ err: fault }, 'MongoDB is failing; requests are paused until it recovers');
   }
 
-  /** MongoDB did all that was asked of it. */
+  /** MongoDB completed every step. */
   end(): void {
     if (this.#failing === undefined) return;
     this.#failing = undefined;
-    this.logger.info('MongoDB has recovered; requests go on');
+    this.logger.info('MongoDB has recovered; requests continue');
   }
 }

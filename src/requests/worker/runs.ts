@@ -25,14 +25,14 @@ export interface RunsOptions {
   readonly random: () => number;
   /** Aborted when the process stops: a scan that is claimed just then stops at once. */
   readonly stopping: AbortSignal;
-  /** Aborted when even writing the verdict on an attempt must end. */
+  /** Aborted when even writing a verdict must stop. */
   readonly givingUp: AbortSignal;
 }
 
 /** A request that may be claimed. */
 export interface Candidate {
   readonly id: RequestId;
-  /** When it began to wait, by the database's clock; of those that the change stream told of. */
+  /** When it began to wait, by the database's clock; known only for requests from the change stream. */
   readonly wokenAt: Date | undefined;
 }
 
@@ -46,7 +46,7 @@ export class Runs {
   readonly #refusals: Refusals;
   /** Attempts under way, by the id of their request. */
   readonly #attempts = new Map<string, { readonly attempt: Attempt; readonly lane: LaneName }>();
-  /** Claims under way, and whether somebody has asked for the end of the request since. */
+  /** Claims in progress, and whether the request was cancelled since. */
   readonly #claiming = new Map<string, { isCancelled: boolean }>();
 
   constructor(options: RunsOptions) {
@@ -114,9 +114,7 @@ export class Runs {
     for (const each of this.#attempts.values()) if (each.lane === lane) each.attempt.release();
   }
 
-  /**
-   * A request that MongoDB refuses to update, for whatever reason, must not stand in the way of the others.
-   */
+  /** A request that MongoDB refuses to update, for any reason, must not block the others. */
   async #claim(id: RequestId, lane: LaneName): Promise<Claimed | undefined> {
     const key = keyOf(id);
     let claimed: Claimed | undefined;
@@ -134,7 +132,7 @@ export class Runs {
     const { id } = claimed.claim;
     try {
       if (claimed.kind === 'valid' && claimed.command.command === 'syncAll') {
-        // When this fails the others scan for themselves.
+        // If this fails, the others scan for themselves.
         await equalScans
           .join(id, claimed.command.object, claimed.dryRun)
           .catch((error: unknown) => outage.report(error));
@@ -210,10 +208,10 @@ interface Conditions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** An ObjectId tells whole seconds: without the stream's word the middle of the second is taken. */
+/** An ObjectId holds whole seconds: without the time from the stream, the middle of the second is used. */
 function waitOf({ claimedAt, insertedAt, dueAt }: Claim, wokenAt: Date | undefined): number {
   const told = wokenAt ?? (dueAt && dueAt > insertedAt ? dueAt : new Date(insertedAt.getTime() + 500));
-  // Only the stream knows when a request was set back by hand.
+  // Only the stream knows when a request was requeued by hand.
   const since = dueAt || wokenAt ? Math.max(told.getTime(), dueAt?.getTime() ?? 0) : claimedAt.getTime();
   return Math.max(0, (claimedAt.getTime() - since) / 1_000);
 }

@@ -1,6 +1,6 @@
-// Wake-ups from a change stream on sync_requests. It only wakes: the pending documents are the truth, and the
-// poll finds what it misses. So the stream keeps no place: whenever it is opened again, the worker looks for
-// anything.
+// Wake-ups from a change stream on sync_requests. The stream only wakes workers. The pending documents are
+// the source of truth, and the poll finds what the stream misses. The stream therefore keeps no resume token:
+// after each opening the worker searches for anything.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { ChangeStreamFollower, needsReplicaSet, type StreamEnd } from '../../mongo/change-stream.js';
@@ -9,12 +9,12 @@ import { commandsOf, type LaneName } from '../commands.js';
 import { type RequestId, requestsOf, requestStatuses } from '../request.js';
 
 export type WakeUp =
-  /** Look for anything: the stream has just been opened, and what happened before is not in it. */
+  /** Search for anything: the stream has just been opened and does not contain earlier events. */
   | { readonly kind: 'opened' }
   | {
       readonly kind: 'pending';
       readonly id: RequestId;
-      /** Where it belongs, when the event tells; `unusable` is for no lane. */
+      /** Its lane, if the event tells; `unusable` belongs to no lane. */
       readonly lane: LaneName | 'unusable' | undefined;
       /** When it began to wait, by the database's clock. */
       readonly wokenAt: Date | undefined;
@@ -52,9 +52,8 @@ const lane: mongo.BSON.Document = {
 };
 
 /**
- * Insertions, requests set back to pending that are due, and wishes to cancel. Claims, renewals, progress and
- * results match nothing: what the workers write wakes no worker. Of a document nothing but its id comes over
- * the wire.
+ * Matches insertions, requests that became pending and are due, and cancellations. Claims, renewals, progress
+ * and results do not match, so workers do not wake each other. Only the id of a document is transferred.
  */
 const pipeline: mongo.BSON.Document[] = [
   {
@@ -63,8 +62,7 @@ const pipeline: mongo.BSON.Document[] = [
         { operationType: 'insert' },
         { operationType: 'update', [updated('cancel')]: true },
         { operationType: 'update', [updated('status')]: 'pending', [updated('runAt')]: { $exists: false } },
-        // With a runAt that has not come it is one that waits after a fault; the poll finds it when it is
-        // due.
+        // A request with a future `runAt` waits after a fault; the poll finds it when it is due.
         {
           operationType: 'update',
           [updated('status')]: 'pending',
@@ -120,12 +118,12 @@ export class WakeUps {
     const { logger } = this.options;
     if (isFinal) {
       logger.warn(
-        'MongoDB is no replica set and has no change streams: requests are found every requests.pollIntervalMs',
+        'MongoDB is not a replica set and has no change streams; polling finds requests every requests.pollIntervalMs',
       );
     } else if (failures === 1) {
       logger.warn(
         { err: error, isPassing: isPassing(error) },
-        'Change stream ended, opening it again; requests are found by polling meanwhile',
+        'Change stream ended; reopening it. Polling finds requests until then',
       );
     }
   }

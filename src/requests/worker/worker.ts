@@ -40,7 +40,7 @@ export interface WorkerOptions {
   readonly random?: () => number;
 }
 
-/** Sweeps of single requests that may be under way at once; the poll finds the others. */
+/** Maximum number of concurrent sweeps of single requests; the poll finds the others. */
 const maxSingleSweeps = 20;
 
 export class RequestWorker {
@@ -88,8 +88,8 @@ export class RequestWorker {
   }
 
   /**
-   * `performance.now()` of the last turn of the poll loop; it turns whether MongoDB answers or not. Undefined
-   * before `start`.
+   * `performance.now()` of the last turn of the poll loop. The loop turns even if MongoDB does not answer.
+   * Undefined before `start`.
    */
   get lastPollAt(): number | undefined {
     return this.#lastPollAt;
@@ -138,8 +138,8 @@ export class RequestWorker {
   }
 
   /**
-   * Turns every `pollIntervalMs`, give or take, so that replicas do not poll together. A turn does not wait
-   * for MongoDB.
+   * Turns about every `pollIntervalMs`, with jitter, so that replicas do not poll together. A turn does not
+   * wait for MongoDB.
    */
   async #poll(): Promise<void> {
     const { signal } = this.#stopping;
@@ -177,9 +177,7 @@ export class RequestWorker {
     else this.#lookAfter(end.delayMs);
   }
 
-  /**
-   * Looks when a request that waits for its next attempt is due; the poll finds in time what is due later.
-   */
+  /** Schedules a search for when a requeued request is due, if that is soon. The poll finds later ones. */
   #lookAfter(delayMs: number): void {
     if (this.#stopping.signal.aborted || delayMs >= this.#steps.settings.pollIntervalMs) return;
     const timer = setTimeout(() => {
@@ -223,9 +221,10 @@ export class RequestWorker {
   // The stop
 
   /**
-   * Stops: claims nothing more, lets small requests end, brings a scan to its next checkpoint at once. At 60
-   * % of the time small ones are stopped too; what was stopped waits again, its attempt given back. Resolves
-   * within `withinMs`, with the number of attempts that did not stop in time: their leases run out.
+   * Stops: claims nothing more, lets small requests end, and brings a scan to its next checkpoint at once.
+   * After 60 % of the time it stops small requests too. A stopped request is pending again and its attempt
+   * does not count. Resolves within `withinMs` with the number of attempts that did not stop in time; their
+   * leases expire.
    */
   async drain({ withinMs }: { readonly withinMs: number }): Promise<{ readonly left: number }> {
     const untilMs = performance.now() + withinMs;

@@ -11,7 +11,7 @@ export interface ApproveOptions extends Omit<ProveOptions, 'scanId' | 'progress'
   /** The scan's request, whose result says `removalsHeld`. */
   readonly heldFor: string;
   readonly onProgress?: (progress: Progress) => void;
-  /** More is saved than when this run began. */
+  /** More progress is saved than at the start of this run. */
   readonly onCheckpoint?: () => void;
 }
 

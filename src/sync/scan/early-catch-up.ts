@@ -1,16 +1,16 @@
-// The catch-up, begun while the last pages of the windows are in flight, so that its own answer takes no
-// extra time. It counts only if no page was requested after it: then it has seen what a catch-up after the
-// windows would have seen.
+// Starts the catch-up while the last pages of the windows are in flight, so that its answer takes no extra
+// time. It counts only if no page was requested after it. Then it has seen everything that a later catch-up
+// would have seen.
 import { TaskGroup } from '../../base/task-group.js';
 
 export interface EarlyCatchUpOptions {
-  /** False while objects that the catch-up lists again are not in the mirror: they would be counted twice. */
+  /** False while the mirror lacks objects that the catch-up would list again: they would be counted twice. */
   readonly mayBegin: () => boolean;
   /** Lists it, until the signal aborts. */
   readonly list: (signal: AbortSignal) => Promise<void>;
 }
 
-/** Each catch-up that a page follows is a wasted call. */
+/** A catch-up is wasted if a page is requested after it. */
 const maxBegun = 3;
 
 /** `in_vain`: list it again; what it found missing does not count. */
@@ -33,8 +33,8 @@ export class EarlyCatchUp {
   }
 
   /**
-   * Begins it, or begins it again if a page followed. What an earlier one found missing also counts: it is
-   * only suspected.
+   * Starts it, or restarts it if a page was requested since. Objects that an earlier one found missing still
+   * count, because they are only suspected.
    */
   begin(): void {
     if (this.#wasLast || this.#listings.length === maxBegun || !this.#options.mayBegin()) return;
@@ -42,7 +42,7 @@ export class EarlyCatchUp {
     this.#listings.push(this.#group.guard(this.#options.list(this.#group.signal)));
   }
 
-  /** Lists the windows beside it. A fault of either ends both, and is thrown when both have ended. */
+  /** Lists the windows concurrently. A fault of either stops both, and is thrown when both have ended. */
   async beside(windows: (signal: AbortSignal) => Promise<void>): Promise<CaughtUp> {
     await this.#group.guard(windows(this.#group.signal));
     await Promise.all(this.#listings);

@@ -1,5 +1,5 @@
-// Fetchers and writers of one plan, side by side: fetchers walk and steal windows, a bounded buffer holds
-// their pages, writers reconcile them.
+// Concurrent fetchers and writers of one plan. Fetchers walk and steal windows, a bounded buffer holds their
+// pages, and writers reconcile the pages.
 import { EventEmitter, once } from 'node:events';
 import { TaskGroup } from '../../base/task-group.js';
 import { firstOf, orAborted } from '../../base/waiting.js';
@@ -20,10 +20,13 @@ export interface ListOptions extends FetchHooks {
   /** Range in which absence is conclusive; evaluated for each run of pages. */
   readonly conclusive: () => CreatedRange;
   readonly onPage: (page: Page) => void;
-  /** Keeps what a run misses, before the run counts as settled: after a crash the run is repeated. */
+  /**
+   * Stores the ids that a run did not find, before the run counts as settled: after a crash the run is
+   * repeated.
+   */
   readonly missedByRun: () => MissedByRun;
   readonly onResults: (results: readonly ItemResult[]) => void;
-  /** A run is settled: a checkpoint taken now includes it. */
+  /** Called when a run is settled, that is, when the next checkpoint includes it. */
   readonly onSettled: () => Promise<void>;
 }
 
@@ -67,7 +70,7 @@ async function fetchInto(
       },
     });
   } catch (error) {
-    // Fetchers that were stopped leave the writers to finish what was listed.
+    // The fetchers have stopped, but the writers finish the listed pages.
     if (!signal.aborted) throw error;
   }
   buffer.close();
@@ -77,7 +80,9 @@ async function write(buffer: PageBuffer, options: ListOptions, group: TaskGroup)
   for (let isMore = true; isMore;) isMore = await writeNext(buffer, options, group);
 }
 
-/** A function of its own: a writer that waits for its next run would keep the last one in memory. */
+/**
+ * A separate function: otherwise a writer that waits for its next run would keep the previous one in memory.
+ */
 async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: TaskGroup): Promise<boolean> {
   const { source, mirror, conclusive, missedByRun, onResults, onSettled } = options;
   const run = await buffer.take(signal);
@@ -99,8 +104,8 @@ async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: T
 }
 
 /**
- * How many of the calls in flight use up the rate; the others cover slow answers. With few calls in flight a
- * larger share of them is spare (measured at 25 and 100 calls per second, bench/RESULTS.md).
+ * How many of the calls in flight use up the rate; the others absorb slow answers. With few calls in flight a
+ * larger share is spare (measured at 25 and 100 calls per second, bench/RESULTS.md).
  */
 const neededOf = (inFlight: number): number => Math.max(inFlight * 0.6, (inFlight - 4) * 0.765);
 
@@ -151,7 +156,7 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
       walks.add(walking);
     }
   };
-  // A function of its own: a walk that waits for its next page would keep the last one in memory.
+  // A separate function: otherwise a walk that waits for its next page would keep the previous one in memory.
   const step = async (window: Window): Promise<void> => {
     const page = await ask(window);
     if (page) onPage(window, page);
@@ -173,8 +178,8 @@ export async function fetchWindows(plan: Plan, options: FetchOptions): Promise<v
 }
 
 /**
- * The drain of a stopped scan: pages that are listed are still written, or they would be listed again. Lasts
- * for `ms` from the stop; without a lease there is none, as another run may write by then.
+ * Drains a stopped scan: it still writes listed pages, which a resumed scan would otherwise list again. Lasts
+ * `ms` from the stop. If the lease is lost there is no drain, because another run may already write.
  */
 function drainAfter(
   stop: AbortSignal,
@@ -198,11 +203,11 @@ function drainAfter(
 }
 
 /**
- * Rows that may wait, as a process writes slower than it lists in its first seconds. Pages in flight still
- * come in.
+ * Maximum number of buffered rows: in its first seconds a process writes slower than it lists. Pages in
+ * flight may exceed it.
  */
 const maxBufferedRows = 4_000;
-/** Rows that a writer takes at once. */
+/** Maximum number of rows that a writer takes at once. */
 const maxRunRows = 500;
 
 /** Consecutive pages of one window. */
@@ -212,12 +217,12 @@ interface Run {
 }
 
 /**
- * Pages between fetching and writing, those of a window in their order; bounded in rows, whatever the size of
- * the account.
+ * Buffer of pages between fetching and writing. Pages of a window keep their order. The number of rows is
+ * bounded, whatever the size of the account.
  */
 export class PageBuffer {
   readonly #pages = new Map<Window, Page[]>();
-  /** Windows that a writer works on: the runs of a window are reconciled one after the other. */
+  /** Windows that a writer works on: the runs of a window are reconciled sequentially. */
   readonly #busy = new Set<Window>();
   readonly #changed = new EventEmitter().setMaxListeners(0);
   #rows = 0;
@@ -242,7 +247,7 @@ export class PageBuffer {
     while (this.#rows >= maxBufferedRows) await this.#change(signal);
   }
 
-  /** The next run, or undefined after the last one. Its window is the caller's until `release`. */
+  /** The next run, or undefined after the last one. The caller owns its window until `release`. */
   async take(signal: AbortSignal): Promise<Run | undefined> {
     for (;;) {
       signal.throwIfAborted();

@@ -89,14 +89,14 @@ export class Window {
 
 const pageRows = 100;
 /**
- * Estimated rows that a window must have left to be split, besides the page in flight. Every window ends with
- * a half-empty page, which costs less than an unused rate near the end of a scan. A spare fetcher splits only
- * large windows.
+ * Minimum estimated rows that a window must have left to be split, besides the page in flight. Every window
+ * ends with a half-empty page. Near the end of a scan that costs less than an unused rate. A spare fetcher
+ * splits only large windows.
  */
 const minStolenRows = { needed: 100, spare: 10_000 };
 /**
- * If the last page is so much denser than the window, it belongs to an import: most of the rest is close to
- * it.
+ * If the last page is denser than the window by this factor, it belongs to an import: most of the rest is
+ * close to it.
  */
 const importRatio = 4;
 
@@ -124,7 +124,7 @@ export class Plan {
     return this.windows.every(({ isDone }) => isDone);
   }
 
-  /** True when everything created since this second is listed and in the mirror. */
+  /** True if every object created since this second is listed and in the mirror. */
   isDoneFrom(second: number): boolean {
     return this.windows.every(({ isDone, lt }) => isDone || (lt !== undefined && lt <= second));
   }
@@ -134,8 +134,8 @@ export class Plan {
   }
 
   /**
-   * True when the finished windows cover `[0, ∞)` without gap or overlap. Nothing may be concluded missing
-   * before.
+   * True if the finished windows cover `[0, ∞)` without gap or overlap. Before that, no object may be
+   * concluded missing.
    */
   get isComplete(): boolean {
     const sorted = [...this.windows].sort((a, b) => a.gte - b.gte);
@@ -178,9 +178,10 @@ function cutOf(window: Window): number | undefined {
 }
 
 /**
- * First cuts of a scan that knows nothing of the account, as ages in seconds, each 0.7 of the one before:
- * most accounts have more young rows. About as many windows as calls are sent before the first answer, as an
- * empty window costs a call and so does an unused slot. From the first page on stealing corrects them.
+ * First cuts of a scan without knowledge of the account, as ages in seconds. Each is 0.7 of the previous one,
+ * because most accounts have more young rows. There are about as many windows as calls before the first
+ * answer: an empty window costs one call, and so does an unused slot. From the first page on, stealing
+ * corrects the cuts.
  */
 const firstAges = Array.from({ length: 9 }, (_, step) => 4 * 0.7 ** step).map(
   (years) => years * 365.25 * 86_400,

@@ -57,9 +57,10 @@ export class ScanProgress {
 }
 
 /**
- * Stripe's clock when the scan began, unix seconds, or a little earlier: Stripe's time in an answer, less the
- * time since the begin. It is never later, whichever window the answer is of and however long it took. So an
- * object that is too young for the first page of the topmost window is younger than this, too.
+ * Stripe's clock when the scan began, in unix seconds, or slightly earlier: Stripe's time in an answer, minus
+ * the time since the start. It is never later, whichever window the answer belongs to and however long it
+ * took. An object that is too young for the first page of the topmost window is therefore younger than this,
+ * too.
  */
 const startBy = (
   { stripeTime, receivedAtMs }: Answer & { readonly stripeTime: number },
@@ -67,8 +68,7 @@ const startBy = (
 ): number => Math.max(0, Math.floor(stripeTime - (receivedAtMs - beganAtMs) / 1_000));
 
 /**
- * Differs if a checkpoint has come further: more is settled or concluded. A stolen window alone is no
- * progress.
+ * Differs if a checkpoint has advanced: more is settled or concluded. A stolen window alone is not progress.
  */
 export const reached = ({ phase, windows, removals }: Checkpoint): string =>
   JSON.stringify([
@@ -81,12 +81,12 @@ export const reached = ({ phase, windows, removals }: Checkpoint): string =>
 const minSaveIntervalMs = 1_000;
 
 export interface CheckpointerOptions<T> {
-  /** A copy of what is settled now, as the run continues while it is saved. */
+  /** A copy of the settled state, because the run continues while it is saved. */
   readonly snapshot: () => T;
   readonly save: (snapshot: T) => Promise<void>;
-  /** How far a snapshot has come: the same text as long as nothing more is settled. */
+  /** Progress of a snapshot: the same string as long as nothing more is settled. */
   readonly reached: (snapshot: T) => string;
-  /** More is saved than at the last call, or than when the checkpointer was created. */
+  /** More is saved than at the last call, or than at the creation of the checkpointer. */
   readonly onMoved: () => void;
   /** Milliseconds of a monotonic clock; `performance.now` by default. */
   readonly now?: () => number;

@@ -1,5 +1,5 @@
 // Reconciles a run of pages of one window with the mirror. One read of heads in the same interval of
-// `created` tells which objects are new, changed, unchanged and missing.
+// `created` shows which objects are new, changed, unchanged or missing.
 import { nextTurn } from '../../base/waiting.js';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
@@ -27,7 +27,7 @@ export interface ReconcileContext {
   readonly signal: AbortSignal;
 }
 
-/** How many missing ids are handed on before more heads are read: an interval may have lost any number. */
+/** How many missing ids are passed on before more heads are read: an interval may have lost any number. */
 const maxMissing = 1_000;
 
 /**
@@ -44,7 +44,8 @@ export async function reconcile(
   const reads = new Map<StripeId, WholeRead>();
   for (const page of pages) {
     for (const read of toReads(page.objects, page, 'list')) reads.set(read.id, read);
-    // Hashing a page takes a while: other work of this process waits for one page, not for a run.
+    // Hashing a page takes a while. Yielding after each page makes other work of this process wait for one
+    // page, not for a run.
     await nextTurn();
   }
 
@@ -72,8 +73,8 @@ export async function reconcile(
 }
 
 /**
- * Settles objects that are unchanged, on most days nearly all of them, or confirmed deleted; new and changed
- * ones are open.
+ * Settles unchanged objects, on most days nearly all of them, and confirmed deletions. New and changed
+ * objects stay open.
  */
 function settleUnchanged(reads: Iterable<WholeRead>, heads: ReadonlyMap<StripeId, ListedHead>) {
   const results: ItemResult[] = [];
@@ -103,7 +104,7 @@ interface Reach {
 }
 
 /**
- * Reads the stored heads of the interval. Returns those that were listed and hands on the others as missing.
+ * Reads the stored heads of the interval. Returns those that were listed and passes on the others as missing.
  */
 async function readHeads(
   window: Window,
@@ -114,7 +115,7 @@ async function readHeads(
   const heads = new Map<StripeId, ListedHead>();
   const missing: StripeId[] = [];
   if (!isLast && lastCreated === undefined) return heads;
-  // Within an open second nobody is missing yet. It may hold any number of objects, so they are not read
+  // Nothing in an open second is missing yet. A second may hold any number of objects, so they are not read
   // again with each page.
   if (!isLast && lastCreated !== undefined && lastCreated + 1 === window.settledFrom)
     return mirror.headsOf([...reads.keys()]);

@@ -1,6 +1,6 @@
-// Candidates for removal, kept and proven. Absence from a complete scan is no proof: each candidate is
+// Candidates for removal: stored, then proven. Absence from a complete scan is no proof. Each candidate is
 // retrieved, and only Stripe's `deleted: true` marks it. There may be as many as the mirror has objects, so
-// they are handled in chunks.
+// they are processed in chunks.
 import pLimit from 'p-limit';
 import { TaskGroup } from '../../base/task-group.js';
 import { retrieveAndApply } from '../apply.js';
@@ -14,7 +14,7 @@ export interface RemovalLimits {
   readonly maxCount: number;
 }
 
-/** What one run of pages has missed. */
+/** The ids that one run of pages did not find. */
 export interface MissedByRun {
   add(ids: readonly StripeId[]): Promise<void>;
   /** The run will not be repeated. */
@@ -38,13 +38,13 @@ export class CandidateLog {
     this.#open = new Set(open);
   }
 
-  /** Drops what was missed by runs that are not settled, when a scan is resumed. */
+  /** On resume, drops the candidates of runs that are not settled. */
   async dropUnsettled(): Promise<void> {
     await this.state.dropCandidates(this.scanId, this.save());
     this.#open.clear();
   }
 
-  /** Begins a run. It takes a number only when it misses an object, as most miss none. */
+  /** Begins a run. It takes a number only when it misses an object, because most runs miss none. */
   begin(): MissedByRun {
     let number: number | undefined;
     return {
@@ -150,7 +150,8 @@ export async function missWithoutCreated(
 }
 
 /**
- * Very many removals at once suggest a wrong key or a broken list. They are held if both limits are exceeded.
+ * A very large number of removals at once suggests a wrong key or a broken list. They are held if both limits
+ * are exceeded.
  */
 export function areHeld(count: number, living: number, { maxRatio, maxCount }: RemovalLimits): boolean {
   return count > maxCount && count > maxRatio * living;

@@ -23,27 +23,27 @@ export interface ScanOptions {
    */
   readonly settleWithinMs: number;
   /**
-   * Name of this scan. An interrupted scan of the same name is resumed. One of another name is not: it may
-   * have read objects before this scan was requested. Kept with candidates that are held for approval.
+   * Name of this scan. Only an interrupted scan of the same name is resumed: another one may have read
+   * objects before this scan was requested. The name is kept with candidates that are held for approval.
    */
   readonly requestId: string;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-  /** More is saved than when this run began: another run would resume further on. */
+  /** More progress is saved than at the start of this run, so another run would resume further on. */
   readonly onCheckpoint?: () => void;
 }
 
-/** The result of a run, with more numbers of it. */
+/** The result of a run and further numbers. */
 export interface ScanReport {
   readonly result: SyncResult;
-  /** Calls to list, those of earlier runs of the same scan included. */
+  /** Calls to list, including those of earlier runs of the same scan. */
   readonly pages: number;
   readonly isResumed: boolean;
 }
 
 /**
- * The list may lag behind creation by some seconds. What was created since this long before T0 is listed once
- * more.
+ * The list may lag behind creation by some seconds. Objects created since this long before T0 are listed
+ * again.
  */
 const catchUpSeconds = 60;
 const knownSamples = 1_000;
@@ -55,8 +55,8 @@ interface Run extends ScanOptions {
 
 /**
  * Runs a scan to its end, or resumes the one of its name from a checkpoint. Returns only after a complete
- * scan: the finished windows cover all time, and what was created meanwhile is listed. Removals are concluded
- * after that, and only from Stripe's own word.
+ * scan: the finished windows cover all time, and objects created during the scan are listed. Removals are
+ * concluded after that, and only if Stripe confirms them.
  * @throws Fault `retryable` if Stripe or MongoDB is unreachable (the checkpoint stays), `lease_lost` if
  *   another run has taken over; the signal's reason on abort, after listed pages are written and a last
  *   checkpoint is saved
@@ -88,13 +88,13 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     const result = tally.result(isHeld ? { removalsHeld } : {});
     return { result, pages: scanned.pages, isResumed: resumed !== undefined };
   } catch (error) {
-    // The run is over either way. Its own fault says more than one of saving the last checkpoint.
+    // The run has ended either way. Its own fault says more than a failure to save the last checkpoint.
     if (!isLeaseLost(error)) await saver.save().catch(() => undefined);
     throw withResult(error, tally.result());
   }
 }
 
-/** Runs the phases that are left after the checkpoint. Returns how many candidates for removal are held. */
+/** Runs the remaining phases after the checkpoint. Returns how many candidates for removal are held. */
 async function runPhases(run: Run): Promise<number> {
   const { mirror, scanned, saver, signal } = run;
   const { candidates, tally } = scanned;
@@ -134,9 +134,7 @@ async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
   return new Plan(firstWindows(count, known, Date.now() / 1_000));
 }
 
-/**
- * Lists the windows, and near their end begins the catch-up. Returns whether the catch-up is done as well.
- */
+/** Lists the windows and starts the catch-up near their end. Returns whether the catch-up is done as well. */
 async function listAll(run: Run, living: number): Promise<boolean> {
   const { scanned, signal } = run;
   const { tally, candidates } = scanned;
@@ -166,7 +164,7 @@ async function listAll(run: Run, living: number): Promise<boolean> {
   return caughtUp === 'done';
 }
 
-/** The catch-up: lists once more what was created shortly before the scan and since. */
+/** The catch-up: lists again the objects created shortly before the scan and since. */
 async function catchUp(run: Run): Promise<void> {
   const gte = Math.max(0, (run.scanned.t0 ?? 0) - catchUpSeconds);
   await list(new Plan([new Window({ gte, lt: undefined })]), run);
@@ -187,7 +185,7 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
     // The windows are conclusive below T0, the catch-up above it.
     conclusive: () => (isCatchUp ? { gte: scanned.t0 } : { lt: scanned.t0 ?? 0 }),
     onPage: (page) => scanned.listed(page),
-    // The catch-up is short and listed anew after an interruption: none of its runs is settled before all
+    // The catch-up is short and starts again after an interruption. None of its runs is settled until all
     // are.
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
     onResults: (results) => {
@@ -198,7 +196,7 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
     onSettled: () => saver.saveSometimes(),
   });
   if (isCatchUp ? !plan.isDone : !plan.isComplete) {
-    throw new Fault('scan_incomplete', 'The windows of the scan do not cover all time');
+    throw new Fault('scan_incomplete', 'The windows of the scan leave gaps in time');
   }
 }
 

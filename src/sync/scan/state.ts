@@ -1,40 +1,39 @@
-// What a scan keeps outside the process, so that any replica can resume it: the port, and the checkpoint with
-// its version.
+// The state that a scan keeps outside the process, so that any replica can resume it: the port, and the
+// checkpoint with its version.
 import { z } from 'zod';
 import { Fault, isFault } from '../../base/errors.js';
 import { type ItemResult, outcomes, Tally } from '../outcome.js';
 import { isStripeId, type StripeId } from '../ports.js';
 
 /**
- * Where scans of one kind of object keep their state. Errors are Faults as those of the mirror; `lease_lost`
- * where a method says so, and then nothing has changed. Every method can be repeated after an error.
- * test/conformance says in behaviour what an implementation must do.
+ * Where scans of one kind of object keep their state. Errors are Faults, as for the mirror. If a method
+ * documents `lease_lost` and throws it, nothing has changed. Every method can be repeated after an error.
+ * test/conformance specifies the behaviour of an implementation.
  */
 export interface ScanState {
   /**
-   * Takes the checkpoint over for a run: atomically, so that of several runs the last to begin owns it, and
-   * `save` and `end` of all others are refused. Returns the stored checkpoint, unparsed; undefined where
-   * there is none.
+   * Takes over the checkpoint for a run. Atomic: if several runs begin, the last one owns it, and `save` and
+   * `end` of all others are refused. Returns the stored checkpoint, unparsed; undefined if there is none.
    */
   begin(runId: string): Promise<unknown>;
   /** Replaces the checkpoint. @throws Fault `lease_lost` unless this run was the last to begin */
   save(runId: string, checkpoint: Checkpoint): Promise<void>;
   /**
-   * Keeps 1 to 1,000 candidates under the number of the run of pages that missed them; repeated ids are kept
-   * repeatedly.
+   * Stores 1 to 1,000 candidates under the number of the run of pages that did not find them. Repeated ids
+   * are stored again.
    */
   addCandidates(scanId: string, run: number, ids: readonly StripeId[]): Promise<void>;
   /** Drops the candidates of those runs of this scan that are not settled. */
   dropCandidates(scanId: string, settled: CandidateRuns): Promise<void>;
   /**
-   * The candidates in chunks, in a fixed order, beginning after a position (null: at the first). Nothing is
-   * held open between two chunks, however long that takes. None must be added or dropped meanwhile.
+   * The candidates in chunks, in a fixed order, after a position (null: from the first). Nothing stays open
+   * between two chunks, however long that takes. Candidates must not be added or dropped in between.
    */
   candidates(scanId: string, after: string | null): AsyncIterable<Candidates>;
   /**
-   * Ends a scan. First drops its checkpoint, then what an earlier scan has held and the candidates of all
-   * scans. With `heldFor`, the candidates of this scan stay, held for approval under that request. With
-   * `isComplete` it becomes the last complete scan, which outlives restarts and requests.
+   * Ends a scan. First drops its checkpoint, then the held candidates of an earlier scan and the candidates
+   * of all scans. With `heldFor`, the candidates of this scan stay, held for approval under that request.
+   * With `isComplete` it becomes the last complete scan, which survives restarts and requests.
    * @throws Fault `lease_lost` unless this run was the last to begin
    */
   end(
@@ -44,8 +43,8 @@ export interface ScanState {
   /** The scan whose candidates are held for approval; undefined if there is none. */
   held(): Promise<HeldRemovals | undefined>;
   /**
-   * Takes an approval over for a run, as `begin` does. Returns what was saved of it, unparsed.
-   * @throws Fault `lease_lost` when a later scan has superseded what was held
+   * Takes over an approval for a run, like `begin`. Returns its saved progress, unparsed.
+   * @throws Fault `lease_lost` when a later scan has superseded the held candidates
    */
   beginApproval(runId: string, held: HeldRemovals): Promise<unknown>;
   /**
@@ -54,11 +53,11 @@ export interface ScanState {
    */
   saveApproval(runId: string, approval: Approval): Promise<void>;
   /**
-   * Ends what was held: drops its candidates, and makes its scan the last complete one, as of when that scan
-   * ended. Does nothing when a later scan has superseded it.
+   * Ends an approval: drops its candidates and makes its scan the last complete one, as of the end of that
+   * scan. Does nothing if a later scan has superseded it.
    */
   endHeld(held: HeldRemovals): Promise<void>;
-  /** Of the given ids those that were noted as absent within the last 30 days. */
+  /** The given ids that were recorded as absent within the last 30 days. */
   recentlyAbsent(ids: readonly StripeId[]): Promise<ReadonlySet<StripeId>>;
   /** Remembers that Stripe does not know the id in this account. */
   noteAbsent(id: StripeId): Promise<void>;
@@ -183,11 +182,14 @@ export const newCheckpoint = (
   ...atTheBeginning,
 });
 
-/** A stored approval; starts at the beginning if none was saved, or another version saved it. */
+/** A stored approval; starts at the beginning if there is none, or if another version saved it. */
 export const approvalOf = (stored: unknown): Approval =>
   approvalSchema.safeParse(stored).data ?? atTheBeginning;
 
-/** A stored checkpoint that can be resumed: of this scan, API version and mode, and younger than 24 hours. */
+/**
+ * A stored checkpoint that can be resumed: it has this scan, API version and mode, and is younger than 24
+ * hours.
+ */
 export function usableCheckpoint(
   stored: unknown,
   { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
@@ -207,5 +209,5 @@ export function usableCheckpoint(
 
 export const supersededRun = (): Fault => new Fault('lease_lost', 'Another run has taken over this scan');
 
-/** Another run may be at work: nothing may be written any more. */
+/** Another run may be active: nothing may be written any more. */
 export const isLeaseLost = (error: unknown): boolean => isFault(error) && error.code === 'lease_lost';

@@ -1,5 +1,5 @@
-// Walks one window of `created` page by page, newest first. Continues if the object used as cursor is deleted
-// meanwhile.
+// Walks one window of `created` page by page, newest first. Continues even if the object used as cursor is
+// deleted in between.
 import { Fault } from '../../base/errors.js';
 import type { Answer, CallOptions, Source, StripeId, StripeObject } from '../ports.js';
 import type { Window } from './plan.js';
@@ -70,7 +70,9 @@ export async function fetchPage(
   };
 }
 
-/** Listing is newest first: rows above the last one were seen, and of its second the ids in the tail. */
+/**
+ * Listing is newest first: rows above the last one were seen, and so were the ids in the tail for its second.
+ */
 function isNew(window: Window, object: StripeObject): boolean {
   const created = createdOf(object);
   if (created === undefined || created < window.gte) return false;
@@ -87,7 +89,7 @@ function advance(window: Window, listed: readonly StripeObject[], fresh: readonl
     window.tail.add(object.id);
   }
   window.rows += fresh.length;
-  // A page of known rows alone also advances the cursor.
+  // A page that holds only known rows also advances the cursor.
   const last = listed.at(-1);
   if (last) {
     window.cursor = last.id;
