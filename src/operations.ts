@@ -78,6 +78,12 @@ export class Operations {
         'Too many objects disappeared at once: their removals are held until approveRemovals',
       );
     }
+    if (report.disordered > 0) {
+      this.#loggerFor(options).warn(
+        { disordered: report.disordered },
+        'Stripe listed objects out of order; they are mirrored, and nothing was concluded missing near them',
+      );
+    }
     options.onEnd?.(report);
     return report.result;
   }

@@ -37,7 +37,7 @@ export function createStripeSource({ resource, call, ...told }: SourceOptions): 
         {
           endpoint: resource.list.endpoint,
           send: (stripe, withOptions) => resource.list.send(stripe, params, withOptions),
-          read: (reply) => readPage(reply, resource, livemode),
+          read: (reply) => readPage(reply, query, resource, livemode),
           readRefusal: ({ code, param }) =>
             code === 'resource_missing' && param === 'starting_after' ? { kind: 'cursor_gone' } : undefined,
         },
@@ -75,7 +75,7 @@ function listParams({ limit, startingAfter, gte, lt }: ListQuery): ListParams {
   };
 }
 
-function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnswer {
+function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: boolean): ListAnswer {
   const { body, observed, receivedAtMs, stripeTime } = reply;
   if (!isRecord(body) || !Array.isArray(body['data'])) throw new InvalidAnswer('no data array');
   const { data, has_more: hasMore } = body;
@@ -84,6 +84,7 @@ function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnsw
   // Without a cursor the same page would be requested forever.
   if (hasMore && objects.length === 0) throw new InvalidAnswer('has_more on a page without a usable entry');
   for (const object of objects) requireMode(object, livemode);
+  requireAnswerTo(query, data.length, objects);
   return {
     kind: 'page',
     objects,
@@ -93,6 +94,28 @@ function readPage(reply: Reply, resource: Resource, livemode: boolean): ListAnsw
     observed,
     receivedAtMs,
   };
+}
+
+/**
+ * Refuses a page that does not answer the query: from a server, proxy or emulator that ignores a parameter. A
+ * scan that believed it would miss objects, or never end.
+ */
+function requireAnswerTo(
+  { limit, startingAfter, gte = -Infinity, lt = Infinity }: ListQuery,
+  rows: number,
+  objects: readonly StripeObject[],
+): void {
+  if (rows > limit) throw new InvalidAnswer(`${rows} rows, more than the limit of ${limit}`);
+  const ids = new Set<StripeId>();
+  for (const object of objects) {
+    const { id, created } = object;
+    if (id === startingAfter) throw new InvalidAnswer('the page starts at its cursor, not after it');
+    if (ids.has(id)) throw new InvalidAnswer('one id twice in a page');
+    ids.add(id);
+    if (typeof created === 'number' && (created < gte || created >= lt)) {
+      throw new InvalidAnswer('a row outside the requested interval of created');
+    }
+  }
 }
 
 function readObject(

@@ -33,6 +33,7 @@ type Page = Parameters<PageBuffer['put']>[1];
 const pageOf = (objects: readonly StripeObject[]): Page => ({
   objects,
   invalid: 0,
+  disordered: 0,
   cursor: objects.at(-1)?.id,
   isLast: false,
   observed,

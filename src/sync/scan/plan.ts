@@ -20,6 +20,12 @@ export class Window {
   /** Ids to step back to if the cursor is gone, oldest last. */
   recentIds: StripeId[] = [];
   cursorFailures = 0;
+  /** Every cursor since the walk began or stepped back. */
+  cursors = new Set<StripeId>();
+  /** Ids of the page listed last, to recognize rows that the walk repeats after a step back. */
+  lastPageIds = new Set<StripeId>();
+  /** False after a row out of order: nothing is concluded missing in such a window. */
+  isOrdered = true;
   lastCreated: number | undefined;
   /** Ids seen of the second `lastCreated`, to recognize rows that the walk repeats. */
   tail = new Set<StripeId>();
@@ -46,6 +52,7 @@ export class Window {
     if (state.cursor !== null && state.settledFrom !== null) {
       window.cursor = window.settledCursor = state.cursor;
       window.recentIds = [state.cursor];
+      window.isOrdered = state.isOrdered ?? true;
       window.settledFrom = state.settledFrom;
       window.lastCreated = window.openSecond = state.settledFrom - 1;
       window.tail = new Set(state.openIds);
@@ -62,6 +69,7 @@ export class Window {
       cursor: this.settledCursor ?? null,
       openIds: [...this.openIds],
       done: this.isDone,
+      ...(!this.isOrdered && { isOrdered: false }),
     };
   }
 

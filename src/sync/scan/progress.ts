@@ -9,6 +9,8 @@ export class ScanProgress {
   readonly scanId: string;
   phase: Checkpoint['phase'];
   pages: number;
+  /** Rows out of order that this run met. */
+  disordered = 0;
   /** T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
   t0: number | undefined;
   /** The windows that cover all time; undefined before they are planned. */
@@ -35,8 +37,9 @@ export class ScanProgress {
   }
 
   /** Counts a page and takes T0 from it. */
-  listed(page: Answer & { readonly stripeTime: number }): void {
+  listed(page: Answer & { readonly stripeTime: number; readonly disordered?: number }): void {
     this.pages += 1;
+    this.disordered += page.disordered ?? 0;
     this.t0 = Math.min(this.t0 ?? Infinity, startBy(page, this.#beganAtMs));
   }
 

@@ -50,8 +50,7 @@ export async function reconcile(
   }
 
   const isLast = pages.at(-1)?.isLast ?? false;
-  const lastCreated =
-    createdOf(pages.flatMap(({ objects }) => objects.slice(-1)).at(-1)) ?? window.openSecond;
+  const lastCreated = oldestOf(pages, window.openSecond);
   const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
   const { results, open } = settleUnchanged(reads.values(), heads);
@@ -97,6 +96,18 @@ async function fullHeadsOf(
   return changed.length === 0 ? new Map() : mirror.headsOf(changed);
 }
 
+/** The oldest second so far; rows out of order do not move it up again. */
+function oldestOf(pages: readonly Page[], before: number | undefined): number | undefined {
+  let oldest = before;
+  for (const { objects } of pages) {
+    for (const object of objects) {
+      const created = createdOf(object);
+      if (created !== undefined && (oldest === undefined || created < oldest)) oldest = created;
+    }
+  }
+  return oldest;
+}
+
 interface Reach {
   readonly isLast: boolean;
   /** Second of the oldest row so far; the next page may have more of it. */
@@ -125,7 +136,7 @@ async function readHeads(
   for await (const batch of mirror.heads({ gte, lt: window.settledFrom }, signal)) {
     for (const head of batch) {
       if (reads.has(head.id)) heads.set(head.id, head);
-      else if (isMissing(head, window, knownFrom, conclusive)) missing.push(head.id);
+      else if (window.isOrdered && isMissing(head, window, knownFrom, conclusive)) missing.push(head.id);
       if (missing.length === maxMissing) await onMissing(missing.splice(0));
     }
   }

@@ -39,6 +39,8 @@ export interface ScanReport {
   /** Calls to list, including those of earlier runs of the same scan. */
   readonly pages: number;
   readonly isResumed: boolean;
+  /** Rows listed out of order in this run. They are mirrored; their windows report no object as missing. */
+  readonly disordered: number;
 }
 
 /**
@@ -86,7 +88,8 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     });
     options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
     const result = tally.result(isHeld ? { removalsHeld } : {});
-    return { result, pages: scanned.pages, isResumed: resumed !== undefined };
+    const { pages, disordered } = scanned;
+    return { result, pages, disordered, isResumed: resumed !== undefined };
   } catch (error) {
     // The run has ended either way. Its own fault says more than a failure to save the last checkpoint.
     if (!isLeaseLost(error)) await saver.save().catch(() => undefined);

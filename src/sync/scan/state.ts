@@ -99,6 +99,8 @@ const windowSchema = z.object({
   /** Ids seen of the cursor's second: more of that second may follow on the next page. */
   openIds: z.array(stripeId),
   done: z.boolean(),
+  /** False after a row out of order; absent otherwise. */
+  isOrdered: z.boolean().optional(),
 });
 
 export type WindowState = z.infer<typeof windowSchema>;

@@ -10,6 +10,8 @@ export interface Page extends Answer {
   readonly objects: readonly StripeObject[];
   /** Entries without an id or `created`. */
   readonly invalid: number;
+  /** Rows that are newer than a row listed before them: Stripe documents newest first. */
+  readonly disordered: number;
   /** Listing continues after this id; undefined before the first row of the window. */
   readonly cursor: StripeId | undefined;
   /** The last page of the window. */
@@ -46,14 +48,18 @@ export async function fetchPage(
     return undefined;
   }
   const last = answer.objects.at(-1);
-  if (answer.hasMore && (last === undefined || last.id === window.cursor)) {
+  // A cursor that was used before would lead through the same pages again, and never to an end.
+  if (answer.hasMore && (last === undefined || window.cursors.has(last.id))) {
     throw new Fault('stripe_invalid_response', 'Stripe sent a page with has_more that leads to no next page');
   }
   window.cursorFailures = 0;
-  const newest = createdOf(answer.objects[0]);
-  const oldest = createdOf(last);
+  const times = answer.objects.map(createdOf).filter((created) => created !== undefined);
+  const newest = max(times);
+  const oldest = min(times);
   const objects = answer.objects.filter((object) => isNew(window, object));
   const isBelow = oldest !== undefined && oldest < window.gte; // the rest was stolen while this page was in flight
+  const disordered = countDisordered(window.lastCreated, objects);
+  if (disordered > 0) window.isOrdered = false;
   advance(window, answer.objects, objects);
   if (newest !== undefined && oldest !== undefined) {
     window.lastPage = { rows: answer.objects.length, seconds: newest - oldest };
@@ -62,6 +68,7 @@ export async function fetchPage(
   return {
     objects,
     invalid: answer.invalid + answer.objects.filter((object) => createdOf(object) === undefined).length,
+    disordered,
     cursor: window.cursor,
     isLast: window.isFetched,
     observed: answer.observed,
@@ -71,19 +78,37 @@ export async function fetchPage(
 }
 
 /**
- * Listing is newest first: rows above the last one were seen, and so were the ids in the tail for its second.
+ * Known rows are those of the last page and of the last second. Only a walk that steps back meets them again.
+ * A row is known by its id, not its time: a row newer than those before it may be out of order, not repeated.
  */
 function isNew(window: Window, object: StripeObject): boolean {
   const created = createdOf(object);
   if (created === undefined || created < window.gte) return false;
   if (window.lastCreated === undefined || created < window.lastCreated) return true;
-  return created === window.lastCreated && !window.tail.has(object.id);
+  return !window.tail.has(object.id) && !window.lastPageIds.has(object.id);
 }
+
+/** Fresh rows that are newer than a row before them, in this page or the ones before. */
+function countDisordered(lastCreated: number | undefined, fresh: readonly StripeObject[]): number {
+  let oldest = lastCreated ?? Infinity;
+  let count = 0;
+  for (const object of fresh) {
+    const created = createdOf(object) ?? oldest;
+    if (created > oldest) count += 1;
+    else oldest = created;
+  }
+  return count;
+}
+
+const max = (times: readonly number[]): number | undefined =>
+  times.length === 0 ? undefined : times.reduce((a, b) => Math.max(a, b));
+const min = (times: readonly number[]): number | undefined =>
+  times.length === 0 ? undefined : times.reduce((a, b) => Math.min(a, b));
 
 function advance(window: Window, listed: readonly StripeObject[], fresh: readonly StripeObject[]): void {
   for (const object of fresh) {
     const created = createdOf(object);
-    if (created === undefined) continue;
+    if (created === undefined || created > (window.lastCreated ?? Infinity)) continue;
     if (created !== window.lastCreated) window.tail.clear();
     window.lastCreated = created;
     window.tail.add(object.id);
@@ -93,13 +118,16 @@ function advance(window: Window, listed: readonly StripeObject[], fresh: readonl
   const last = listed.at(-1);
   if (last) {
     window.cursor = last.id;
+    window.cursors.add(last.id);
     window.recentIds = listed.map(({ id }) => id);
+    window.lastPageIds = new Set(window.recentIds);
   }
 }
 
 /** The cursor is gone: continues after the id before it, or starts again at the last second seen. */
 function stepBack(window: Window): void {
   window.cursorFailures += 1;
+  window.cursors.clear();
   window.recentIds.pop();
   window.cursor = window.cursorFailures < maxCursorFailures ? window.recentIds.at(-1) : undefined;
   if (window.cursor !== undefined) return;
