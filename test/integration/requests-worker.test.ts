@@ -33,7 +33,7 @@ describe('a request', () => {
     });
     expect(request).not.toHaveProperty('error');
     expect(request['lease']).not.toHaveProperty('expiresAt');
-    expect(runner.runs[0]?.command).toEqual({ command: 'syncByIds', ids: ['cus_1'] });
+    expect(runner.runs[0]?.command).toEqual({ command: 'syncByIds', object: 'customer', ids: ['cus_1'] });
     expect(runner.runs[0]?.context).toMatchObject({ attempt: 1, dryRun: false });
     const [created, started, finished] = ['createdAt', 'startedAt', 'finishedAt'].map(
       (field) => request[field] as Date,

@@ -28,7 +28,7 @@ describe('a request that is valid', () => {
   ])('%j becomes its command', (body, command) => {
     expect(parseRequest(body)).toEqual({
       kind: 'valid',
-      command,
+      command: { ...command, object: 'customer' },
       options: { dryRun: false, maxAttempts: undefined },
     });
   });
