@@ -91,6 +91,11 @@ export const faultCodes = described({
     at: 'item',
     meaning: 'larger than a MongoDB document may be (16 MB)',
   },
+  unstorable_key: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'a key contains a NUL character, which BSON cannot store',
+  },
   write_rejected: {
     kind: 'terminal',
     at: 'item',

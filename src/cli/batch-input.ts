@@ -1,7 +1,8 @@
 // Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one
 // object per line (NDJSON). Faults name the place and never the content, which is personal data.
 import { createReadStream } from 'node:fs';
-import { describeType } from '../requests/parse.js';
+import { hasNulKey } from '../mongo/bson.js';
+import { describeType, nulKeyFault } from '../requests/parse.js';
 import { isStripeId } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';
 
@@ -19,7 +20,7 @@ interface Found {
 /**
  * The customers in a text, in order.
  * @throws UsageFault that names every fault: the text is not JSON, it is empty, or an entry is not an object
- *   with a valid id
+ *   with a valid id, or has a key that MongoDB cannot store
  */
 export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const found = readEntries(text, name);
@@ -28,8 +29,9 @@ export function parseBatch(text: string, name: string): readonly BatchEntry[] {
   const entries: BatchEntry[] = [];
   for (const { value, place } of found) {
     const must = `${name}: ${place} must be a customer object with an id such as cus_123`;
-    if (hasValidId(value)) entries.push({ customer: value, place });
-    else faults.push(`${must}, got ${shown(value)}`);
+    if (!hasValidId(value)) faults.push(`${must}, got ${shown(value)}`);
+    else if (hasNulKey(value)) faults.push(`${name}: ${place} ${nulKeyFault}`);
+    else entries.push({ customer: value, place });
   }
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
   return entries;

@@ -1,6 +1,7 @@
 // Sends guarded writes in one unordered bulk and determines the result of each. A lost acknowledgement, a
 // lost race or a refused document affects only its own write.
 import { mongo } from 'mongoose';
+import { hasNulKey, withoutBsonTypes } from '../mongo/bson.js';
 import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
 import type { MirrorDocument, MirrorOperation } from './operations.js';
@@ -69,6 +70,11 @@ async function sendAll(
       await sendAll(collection, operations, indexes.slice(0, middle), results);
       await sendAll(collection, operations, indexes.slice(middle), results);
     } else if (only !== undefined) {
+      const literal = withoutBsonTypes(operations[only]);
+      if (literal !== undefined && literal !== operations[only]) {
+        await sendAll(collection, operations.with(only, literal), indexes, results);
+        return;
+      }
       if (
         cause instanceof mongo.MongoServerError &&
         !tooLargeCodes.has(cause.code) &&
@@ -114,6 +120,13 @@ function rejection(cause: unknown, operation: MirrorOperation | undefined): Mirr
       kind: 'rejected',
       code: 'document_too_large',
       message: 'The object is larger than a MongoDB document may be (16 MB)',
+    };
+  }
+  if (hasNulKey(operation)) {
+    return {
+      kind: 'rejected',
+      code: 'unstorable_key',
+      message: 'A key of the object contains a NUL character, which BSON cannot store',
     };
   }
   const name = cause instanceof Error ? cause.name : 'error';

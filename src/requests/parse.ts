@@ -3,6 +3,7 @@
 import { mongo } from 'mongoose';
 import type { z } from 'zod';
 import { Fault } from '../base/errors.js';
+import { bsonBytes, hasNulKey, withoutBsonTypes } from '../mongo/bson.js';
 import { commandNames, commandOf, optionsSchema, requestSchema, type SyncCommand } from './commands.js';
 import {
   type CommandInput,
@@ -154,13 +155,16 @@ export type NewRequest = RequestInput & { readonly _id: RequestId };
 export function newRequest(input: RequestInput, _id: RequestId = new mongo.ObjectId()): NewRequest {
   const parsed = parseRequest(input);
   const faults = parsed.kind === 'invalid' ? [...parsed.faults] : [];
-  if (input.command === 'syncBatch' && parsed.kind === 'valid') faults.push(...batchSizeFaults(input.batch));
+  if (input.command === 'syncBatch' && parsed.kind === 'valid') faults.push(...batchFaults(input.batch));
   if (faults.length > 0) throw invalidRequest(faults);
-  return { _id, ...input };
+  return { _id, ...withoutBsonTypes(input) };
 }
 
-function batchSizeFaults(batch: readonly object[]): readonly string[] {
-  const bytes = mongo.BSON.calculateObjectSize({ batch });
+export const nulKeyFault = 'must have no key with a NUL character, which MongoDB cannot store';
+
+function batchFaults(batch: readonly object[]): readonly string[] {
+  if (hasNulKey(batch)) return [`batch ${nulKeyFault}`];
+  const bytes = bsonBytes({ batch });
   return bytes > maxBatchBytes ? [`batch must have at most ${maxBatchBytes} bytes, got ${bytes} bytes`] : [];
 }
 
@@ -185,7 +189,7 @@ export function splitBatch<Entry>(
   const batches: Entry[][] = [];
   let bytes = Infinity;
   for (const entry of entries) {
-    const entryBytes = mongo.BSON.calculateObjectSize(objectOf(entry)) + entryOverheadBytes;
+    const entryBytes = bsonBytes(objectOf(entry)) + entryOverheadBytes;
     const current = batches.at(-1);
     if (current && current.length < maxEntries && bytes + entryBytes <= maxBatchBytes) {
       current.push(entry);

@@ -151,12 +151,12 @@ export type MirrorWriteResult =
    */
   | { readonly kind: 'conflict' }
   /**
-   * The store cannot hold this object, because it exceeds 16 MB or violates a rule of the store. Nothing is
-   * stored.
+   * The store cannot hold this object, because it exceeds 16 MB, has a key with a NUL character, or violates a
+   * rule of the store. Nothing is stored.
    */
   | {
       readonly kind: 'rejected';
-      readonly code: 'document_too_large' | 'write_rejected';
+      readonly code: 'document_too_large' | 'unstorable_key' | 'write_rejected';
       readonly message: string;
     };
 

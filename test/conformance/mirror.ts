@@ -281,6 +281,63 @@ function describeWrites(open: () => Promise<MirrorBench>): void {
     expect(await bench.fieldsOf(fresh)).toBeDefined();
   });
 
+  test.each([
+    '_bsontype',
+    '__proto__',
+    'constructor',
+    'prototype',
+    'hasOwnProperty',
+    'toJSON',
+    'toBSON',
+    'a.b',
+    '.',
+    '$x',
+    '',
+    '7',
+  ])('stores the key %j as any other, at every depth', async (key) => {
+    const id = newId();
+    const odd = (value: string) => JSON.parse(`{${JSON.stringify(key)}:${JSON.stringify(value)}}`) as object;
+    const fields = (value: string) => ({
+      metadata: odd(value),
+      shipping: { address: odd(value) },
+      list: [odd(value), [odd(value)]],
+    });
+
+    const inserted = await bench.mirror.write([
+      insertOf(objectOf(id, fields('ObjectId'))),
+      insertOf(objectOf(newId())),
+    ]);
+    expect(await bench.fieldsOf(id)).toEqual(objectOf(id, fields('ObjectId')));
+    const replaced = await bench.mirror.write([
+      replaceOf(objectOf(id, fields('Long')), during(2_000, 2_010)),
+      insertOf(objectOf(newId())),
+    ]);
+    expect(await bench.fieldsOf(id)).toEqual(objectOf(id, fields('Long')));
+    const merged = await bench.mirror.write([
+      mergeOf(id, fields('Binary'), 3_000),
+      insertOf(objectOf(newId())),
+    ]);
+    expect(await bench.fieldsOf(id)).toEqual(objectOf(id, fields('Binary')));
+
+    const written = [{ kind: 'written' }, { kind: 'written' }];
+    expect([inserted, replaced, merged]).toEqual([written, written, written]);
+  });
+
+  test('of an object with NUL in a key is rejected alone, by name', async () => {
+    const [odd, deep, fresh] = [newId(), newId(), newId()];
+
+    const results = await bench.mirror.write([
+      insertOf(objectOf(odd, { metadata: { 'a\0b': '1' } })),
+      insertOf(objectOf(deep, { list: [{ _bsontype: 'ObjectId', inner: { '\0': 1 } }] })),
+      insertOf(objectOf(fresh, { metadata: { text: 'a\0b' } })),
+    ]);
+
+    const rejected = { kind: 'rejected', code: 'unstorable_key', message: expect.any(String) as string };
+    expect(results).toEqual([rejected, rejected, { kind: 'written' }]);
+    expect(await bench.fieldsOf(odd)).toBeUndefined();
+    expect(await bench.fieldsOf(fresh)).toEqual(objectOf(fresh, { metadata: { text: 'a\0b' } }));
+  });
+
   test('is not sent where `beforeSend` throws, and that is thrown', async () => {
     const [lost, held] = [newId(), newId()];
 

@@ -144,6 +144,33 @@ describe('a command that makes a request, beside a daemon', () => {
     expect(await mirrored(id)).toMatchObject({ name: 'new' });
   });
 
+  it('takes a customer whose keys look like a type of BSON, and refuses a key with NUL by name', async () => {
+    const odd = {
+      id: 'cus_odd_keys',
+      object: 'customer',
+      created: 1_700_000_000,
+      livemode: false,
+      metadata: { _bsontype: 'ObjectId', 'a.b': '1', $x: '2', '': '3' },
+    };
+
+    const taken = await run(['sync-batch', '-', '--json'], JSON.stringify(odd));
+    const again = await run(['sync-batch', '-', '--json'], JSON.stringify({ id: odd.id, name: 'x' }));
+    const refused = await run(
+      ['sync-batch', '-'],
+      [odd, { ...odd, metadata: { _bsontype: 'Long', 'a\0b': '1' } }]
+        .map((entry) => JSON.stringify(entry))
+        .join('\n'),
+    );
+
+    expect(documentOf(taken.stdout)).toMatchObject({ status: 'succeeded', result: { created: 1 } });
+    expect(documentOf(again.stdout)).toMatchObject({ status: 'succeeded', result: { updated: 1 } });
+    expect(await mirrored(odd.id)).toMatchObject({ ...odd, name: 'x' });
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toBe(
+      'error: standard input: line 2 must have no key with a NUL character, which MongoDB cannot store',
+    );
+  });
+
   it('inserts nothing of a batch that has a fault anywhere', async () => {
     const requests = database.db.collection('sync_requests');
     const before = await requests.countDocuments();

@@ -117,8 +117,11 @@ export class MemoryMirror implements Mirror {
       if (stored && carries(stored, write)) return { kind: 'written' };
       return { kind: next === stored ? 'unchanged' : 'conflict' };
     }
-    if (Buffer.byteLength(JSON.stringify(next.fields)) > maxBytes)
+    const json = JSON.stringify(next.fields);
+    if (Buffer.byteLength(json) > maxBytes)
       return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
+    if (/"[^"]*\\u0000[^"]*":/.test(json))
+      return { kind: 'rejected', code: 'unstorable_key', message: 'A key with NUL' };
     this.#objects.set(write.id, next);
     return { kind: 'written' };
   }

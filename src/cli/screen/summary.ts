@@ -119,9 +119,15 @@ export const jsonOf = (value: unknown): string =>
     isBson(inner) ? mongo.BSON.EJSON.serialize(inner) : inner,
   );
 
-/** A value that JSON.stringify has not yet turned into text, unlike ids and dates. */
+/**
+ * A value that JSON.stringify has not yet turned into text, unlike ids and dates. A plain object may have a
+ * key of that name.
+ */
 const isBson = (value: unknown): value is object =>
-  typeof value === 'object' && value !== null && '_bsontype' in value;
+  typeof value === 'object' &&
+  value !== null &&
+  '_bsontype' in value &&
+  Object.getPrototypeOf(value) !== Object.prototype;
 
 function idOf(entry: unknown): unknown {
   const isObject = typeof entry === 'object' && entry !== null;
