@@ -151,8 +151,8 @@ export type MirrorWriteResult =
    */
   | { readonly kind: 'conflict' }
   /**
-   * The store cannot hold this object, because it exceeds 16 MB, has a key with a NUL character, or violates a
-   * rule of the store. Nothing is stored.
+   * The store cannot hold this object, because it exceeds 16 MB, has a key with a NUL character, or violates
+   * a rule of the store. Nothing is stored.
    */
   | {
       readonly kind: 'rejected';

@@ -98,7 +98,7 @@ describe('a daemon that may create nothing (mongodb.autoMigrate: false)', () => 
     const { code, stdout } = await run(uri);
 
     expect(code).toBe(1);
-    expect(stdout).toContain('run \\"stripe-mongo-sync migrate\\"');
+    expect(stdout).toContain('Run \\"stripe-mongo-sync migrate\\"');
     for (const missing of [
       'collection stripe_customers',
       'index claim of sync_requests',
