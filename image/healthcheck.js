@@ -1,5 +1,5 @@
 // The image's HEALTHCHECK: asks /healthz where the configuration says that it is served. There is no curl in the image.
-import { loadConfig } from './dist/config.js';
+import { loadConfig } from './dist/config/load.js';
 
 // Nothing but the address matters here: a secret that is being replaced, or is no longer there, does not make the daemon unhealthy.
 const { CONFIG_FILE, HTTP_HOST, HTTP_PORT } = process.env;
