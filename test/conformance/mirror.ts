@@ -265,21 +265,24 @@ function describeWrites(open: () => Promise<MirrorBench>): void {
     expect(await bench.fieldsOf(id)).toEqual(objectOf(id, { metadata: { b: '3' } }));
   });
 
-  test('of an object of more than 16 MB is rejected alone', async () => {
-    const [large, fresh] = [newId(), newId()];
+  test.each([{}, { _bsontype: 'ObjectId' }])(
+    'of an object of more than 16 MB is rejected alone: %j',
+    async (metadata) => {
+      const [large, fresh] = [newId(), newId()];
 
-    const results = await bench.mirror.write([
-      insertOf(objectOf(large, { blob: 'x'.repeat(17 * 1024 * 1024) })),
-      insertOf(objectOf(fresh)),
-    ]);
+      const results = await bench.mirror.write([
+        insertOf(objectOf(large, { metadata, blob: 'x'.repeat(17 * 1024 * 1024) })),
+        insertOf(objectOf(fresh)),
+      ]);
 
-    expect(results).toEqual([
-      { kind: 'rejected', code: 'document_too_large', message: expect.any(String) as string },
-      { kind: 'written' },
-    ]);
-    expect(await bench.fieldsOf(large)).toBeUndefined();
-    expect(await bench.fieldsOf(fresh)).toBeDefined();
-  });
+      expect(results).toEqual([
+        { kind: 'rejected', code: 'document_too_large', message: expect.any(String) as string },
+        { kind: 'written' },
+      ]);
+      expect(await bench.fieldsOf(large)).toBeUndefined();
+      expect(await bench.fieldsOf(fresh)).toBeDefined();
+    },
+  );
 
   test.each([
     '_bsontype',
