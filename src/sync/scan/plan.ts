@@ -20,8 +20,11 @@ export class Window {
   /** Ids to step back to if the cursor is gone, oldest last. */
   recentIds: StripeId[] = [];
   cursorFailures = 0;
-  /** Every cursor since the walk began or stepped back. */
-  cursors = new Set<StripeId>();
+  /**
+   * One earlier cursor, by which a circle of pages is found (Brent's algorithm): after 1, 2, 4 … pages the
+   * cursor of then takes its place.
+   */
+  anchor: { readonly cursor: StripeId; readonly pages: number; readonly forPages: number } | undefined;
   /** Ids of the page listed last, to recognize rows that the walk repeats after a step back. */
   lastPageIds = new Set<StripeId>();
   /** False after a row out of order: nothing is concluded missing in such a window. */

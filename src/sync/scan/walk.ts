@@ -49,7 +49,10 @@ export async function fetchPage(
   }
   const last = answer.objects.at(-1);
   // A cursor that was used before would lead through the same pages again, and never to an end.
-  if (answer.hasMore && (last === undefined || window.cursors.has(last.id))) {
+  if (
+    answer.hasMore &&
+    (last === undefined || last.id === window.cursor || last.id === window.anchor?.cursor)
+  ) {
     throw new Fault('stripe_invalid_response', 'Stripe sent a page with has_more that leads to no next page');
   }
   window.cursorFailures = 0;
@@ -118,16 +121,24 @@ function advance(window: Window, listed: readonly StripeObject[], fresh: readonl
   const last = listed.at(-1);
   if (last) {
     window.cursor = last.id;
-    window.cursors.add(last.id);
+    window.anchor = nextAnchor(window.anchor, last.id);
     window.recentIds = listed.map(({ id }) => id);
     window.lastPageIds = new Set(window.recentIds);
   }
 }
 
+/** A set of all cursors would grow with the account. One of them finds every circle too, in a few rounds. */
+function nextAnchor(anchor: Window['anchor'], cursor: StripeId): Window['anchor'] {
+  if (anchor === undefined) return { cursor, pages: 0, forPages: 1 };
+  const pages = anchor.pages + 1;
+  if (pages < anchor.forPages) return { ...anchor, pages };
+  return { cursor, pages: 0, forPages: anchor.forPages * 2 };
+}
+
 /** The cursor is gone: continues after the id before it, or starts again at the last second seen. */
 function stepBack(window: Window): void {
   window.cursorFailures += 1;
-  window.cursors.clear();
+  window.anchor = undefined;
   window.recentIds.pop();
   window.cursor = window.cursorFailures < maxCursorFailures ? window.recentIds.at(-1) : undefined;
   if (window.cursor !== undefined) return;
