@@ -150,7 +150,11 @@ async function untilAllIsSeen(prometheus: Prometheus, beforeLooking: () => Promi
   const seen = [
     // Nothing is missing because a scrape was late.
     `count(count_over_time(up[5s]) >= 4 and min_over_time(up[5s]) == 1) == ${Object.values(pods).flat().length}`,
-    ...[euJob, usJob].map((job) => `deriv(stripe_sync_scan_progress_ratio{job="${job}"}[4s]) > 0`),
+    // A scan that moves, and has not ended since: its gauge goes with it, while the slope lasts for seconds.
+    ...[euJob, usJob].flatMap((job) => [
+      `deriv(stripe_sync_scan_progress_ratio{job="${job}"}[4s]) > 0`,
+      `stripe_sync_scan_progress_ratio{job="${job}"}`,
+    ]),
     ...Object.values(pods)
       .flat()
       .map((pod) => `stripe_sync_mongodb_write_duration_seconds_count{pod="${pod}"} > 0`),
