@@ -4,7 +4,6 @@ import { randomUUID } from 'node:crypto';
 import { assertNever, Fault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
 import type { CommandRunner } from './requests/attempt.js';
-import { observedAtOf } from './requests/commands.js';
 import type { ObjectServices, Services } from './services.js';
 import { syncBatch } from './sync/batch.js';
 import { syncByIds } from './sync/by-ids.js';
@@ -14,6 +13,7 @@ import { type ItemResult, type Progress, type SyncResult, Tally } from './sync/o
 import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
+import { type InsertionOrder, toldOf } from './sync/telling.js';
 
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
@@ -30,6 +30,11 @@ export interface ActionOptions {
 export interface BatchOptions extends ActionOptions {
   /** When the data was true; by default the time of the call, and never later than that. */
   readonly observedAt?: Date;
+}
+
+/** A batch that a request brought. */
+interface RequestedBatchOptions extends BatchOptions {
+  readonly inserted?: InsertionOrder;
 }
 
 export interface ScanActionOptions extends ActionOptions {
@@ -99,17 +104,18 @@ export class Operations {
     });
   }
 
-  async syncBatch(batch: readonly unknown[], options: BatchOptions = {}): Promise<SyncResult> {
+  async syncBatch(batch: readonly unknown[], options: RequestedBatchOptions = {}): Promise<SyncResult> {
     const signal = signalOf(options);
-    const { earliest: now } = await this.#services.clock.interval(signal);
-    const observedAt = options.observedAt && options.observedAt < now ? options.observedAt : now;
+    const { clock, scanState: scans } = this.#services;
     const { object, livemode } = this.#services.source;
-    return syncBatch(this.#mirror(options), batch, { object, livemode, observedAt, signal });
+    const inserted = options.inserted ?? calledNow(await clock.interval(signal));
+    const told = toldOf(inserted, options.observedAt);
+    return syncBatch(this.#mirror(options), batch, { object, livemode, told, scans, signal });
   }
 
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
-    const { earliest, latest } = await this.#services.clock.interval(signalOf(options));
-    return only(await softDelete(this.#mirror(options), checkedId(stripeId), { from: earliest, to: latest }));
+    signalOf(options).throwIfAborted();
+    return only(await softDelete(this.#mirror(options), checkedId(stripeId)));
   }
 
   /** Applies removals that a scan held for approval. The caller holds the scan lease. */
@@ -145,6 +151,19 @@ const guardedBy = (beforeWrite: () => void, mirror: Mirror): Mirror => ({
   ...mirror,
   write: (writes) => mirror.write(writes, beforeWrite),
 });
+
+let calls = 0;
+/** Of this process, so that its calls have an order that no clock decides. */
+const process = randomUUID();
+
+/**
+ * A call tells its batch at the latest moment that MongoDB's clock may show: what was stored before the call
+ * is older. Answers that cannot be told apart from it are read again.
+ */
+function calledNow({ latest }: { readonly latest: Date }): InsertionOrder {
+  const position = `${process}:${String((calls += 1)).padStart(16, '0')}`;
+  return { kind: 'within', from: latest, to: new Date(latest.getTime() + 1), position };
+}
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;
 
@@ -182,7 +201,8 @@ export const runnerOf = (services: Services): CommandRunner => ({
       case 'syncBatch':
         return operations.syncBatch(command.batch, {
           ...options,
-          observedAt: observedAtOf(command, context),
+          ...(command.observedAt && { observedAt: command.observedAt }),
+          inserted: { kind: 'within', from: context.insertedAt, to: context.insertedAt },
         });
       case 'softDelete':
         return resultOf(await operations.softDelete(command.stripeId, options));

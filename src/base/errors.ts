@@ -76,6 +76,27 @@ export const faultCodes = described({
     at: 'item',
     meaning: 'Stripe has confirmed the deletion, which is final',
   },
+  older_than_read: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'the data is older than an answer of Stripe that the mirror has',
+  },
+  older_than_batch: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'the data is older than a batch that the mirror has',
+  },
+  older_than_scan: {
+    kind: 'terminal',
+    at: 'item',
+    meaning: 'the data is older than the start of the last complete scan',
+  },
+  order_unknown: {
+    kind: 'terminal',
+    at: 'item',
+    meaning:
+      'it is not known whether the data is older than what the mirror has; `syncByIds` of the customer settles it',
+  },
   deletion_unverified: {
     kind: 'terminal',
     at: 'item',

@@ -47,14 +47,9 @@ async function sendAll(
     );
     const expected = chosen.filter((operation) => 'insertOne' in operation).length;
     const updates = chosen.length - expected;
-    const matched = answer.matchedCount + answer.upsertedCount;
-    // The counts are conclusive only if every guard held and every match changed a document. A merge may
-    // match and change nothing.
-    if (
-      answer.insertedCount === expected &&
-      matched === updates &&
-      answer.modifiedCount + answer.upsertedCount === updates
-    ) {
+    const applied = answer.matchedCount + answer.upsertedCount;
+    // The counts are conclusive only if every guard held.
+    if (answer.insertedCount === expected && applied === updates) {
       for (const index of indexes) results.set(index, { kind: 'written' });
     }
   } catch (error) {
@@ -146,8 +141,8 @@ function isOversized(operation: MirrorOperation | undefined): boolean {
 }
 
 /**
- * Reads the stored documents to settle what the response left open. A head with the interval (and hash) of a
- * write proves that the write was applied, even if its acknowledgement was lost.
+ * Reads the stored documents to settle what the response left open. A document that carries the name of a
+ * write proves that it was applied, even if its acknowledgement was lost.
  */
 async function settleByHeads(
   writes: readonly MirrorWrite[],
@@ -157,22 +152,8 @@ async function settleByHeads(
   const open = writes.map((write, index) => ({ write, index })).filter(({ index }) => !results.has(index));
   if (open.length === 0) return;
   const heads = await headsOf(open.map(({ write }) => write.id));
-  for (const { write, index } of open) results.set(index, { kind: verdict(write, heads.get(write.id)) });
-}
-
-function verdict(write: MirrorWrite, head: Head | undefined): 'written' | 'conflict' | 'unchanged' {
-  if (!head) return 'conflict';
-  if (write.kind === 'confirm_deleted') return head.deletedBy === 'stripe' ? 'written' : 'conflict';
-  if (write.kind === 'mark_deleted') return head.deletedBy === 'request' ? 'written' : 'conflict';
-  const isOurs =
-    head.observed?.from.getTime() === write.observed.from.getTime() &&
-    head.observed.to.getTime() === write.observed.to.getTime();
-  if (write.kind === 'merge') {
-    if (isOurs) return 'written';
-    // Matched and unchanged: its fields were already stored.
-    const guardHeld =
-      head.deletedBy !== 'stripe' && (!head.observed || head.observed.to <= write.observed.from);
-    return guardHeld ? 'unchanged' : 'conflict';
+  for (const { write, index } of open) {
+    const isApplied = heads.get(write.id)?.writeId === write.writeId;
+    results.set(index, { kind: isApplied ? 'written' : 'conflict' });
   }
-  return isOurs && head.hash === write.hash ? 'written' : 'conflict';
 }

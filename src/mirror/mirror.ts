@@ -3,8 +3,10 @@
 import type { mongo } from 'mongoose';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import { durable } from '../mongo/sync-state.js';
-import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/ports.js';
+import type { CreatedRange, Head, ListedHead, Mirror, Stored, StripeId } from '../sync/ports.js';
+import type { Telling } from '../sync/telling.js';
 import { bulkWrite } from './bulk.js';
+import type { ToldStamp } from './model.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
 
@@ -21,13 +23,12 @@ export interface MirrorOptions {
   readonly observer: MirrorObserver;
 }
 
-const headProjection = {
-  _id: 1,
-  created: 1,
-  '_sync.hash': 1,
-  '_sync.observed': 1,
-  '_sync.deletedBy': 1,
+/** MongoDB compares its own times with its own clock. */
+const isAhead = {
+  $gt: [{ $max: ['$_sync.observed.from', { $max: '$_sync.told.observed.from' }] }, '$$NOW'],
 } as const;
+
+const headProjection = { _id: 1, created: 1, _sync: 1, isAhead } as const;
 
 /** Only fields of the index: any other would fetch every document of the interval. */
 const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
@@ -38,12 +39,10 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
 
   const headsOf = sharingReads(async (ids) => {
     const found = await persistently('reading heads', () =>
-      collection
-        .find({ _id: { $in: [...ids] } }, { projection: headProjection })
-        .map(toHead)
-        .toArray(),
+      collection.find({ _id: { $in: [...ids] } }, { projection: headProjection }).toArray(),
     );
-    return new Map(found.map((head) => [head.id, head]));
+    const heads = found.map((document) => toHead(document, document['isAhead'] === true));
+    return new Map(heads.map((head) => [head.id, head]));
   });
 
   const idsWhere = (
@@ -60,6 +59,18 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
 
   return {
     headsOf,
+
+    async storedOf(ids) {
+      const found = await persistently('reading stored objects', () =>
+        collection
+          .aggregate<{ document: MirrorDocument; isAhead: boolean }>([
+            { $match: { _id: { $in: [...ids] } } },
+            { $project: { _id: 0, document: '$$ROOT', isAhead } },
+          ])
+          .toArray(),
+      );
+      return new Map(found.map(toStored).map((stored) => [stored.head.id, stored]));
+    },
 
     async *heads(range: CreatedRange, signal: AbortSignal) {
       // A stream is not retried: the whole run of pages is reconciled again.
@@ -162,7 +173,33 @@ const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
   deletedBy: _sync?.deletedBy ?? undefined,
 });
 
-function toHead(document: MirrorDocument): Head {
-  const observed = document._sync?.observed;
-  return { ...toListedHead(document), observed: observed?.to instanceof Date ? observed : undefined };
+/** @param isAhead its time lies ahead of MongoDB's clock */
+function toHead(document: MirrorDocument, isAhead: boolean): Head {
+  const { _sync } = document;
+  return {
+    ...toListedHead(document),
+    writeId: _sync?.writeId,
+    writtenAt: _sync?.writtenAt,
+    observed: _sync && tellingOf(_sync, { isAhead, writtenAt: _sync.writtenAt }),
+    told: (_sync?.told ?? []).flatMap(({ fields, ...stamp }) => {
+      const telling = tellingOf(stamp, { isAhead });
+      return telling ? [{ fields, telling }] : [];
+    }),
+  };
+}
+
+/** An answer came before it was written, which is often the better bound. */
+function tellingOf(
+  { observed, position, isDated }: Partial<ToldStamp>,
+  { isAhead, writtenAt }: { readonly isAhead: boolean; readonly writtenAt?: Date | undefined },
+): Telling | undefined {
+  if (!(observed?.to instanceof Date)) return undefined;
+  const written = writtenAt instanceof Date ? writtenAt.getTime() + 1 : Infinity;
+  const to = new Date(Math.max(observed.from.getTime(), Math.min(observed.to.getTime(), written)));
+  return { from: observed.from, to, position, isDated, isAhead };
+}
+
+function toStored({ document, isAhead }: { document: MirrorDocument; isAhead: boolean }): Stored {
+  const { _id, _sync, app, ...fields } = document;
+  return { head: toHead(document, isAhead), fields };
 }

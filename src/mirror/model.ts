@@ -3,12 +3,29 @@
 import mongoose from 'mongoose';
 import { customer } from '../resources/customer.js';
 
-/** The sync's own data on a mirrored document. Everything else in it is Stripe's, except `app`. */
-export interface SyncStamp {
-  /** When the read was sent and when it was answered, on MongoDB's clock. */
+/** When something was told: for the daemon's own comparisons. */
+export interface ToldStamp {
+  /** On MongoDB's clock. */
   observed: { from: Date; to: Date };
-  /** Hash of the canonical JSON; absent after a partial batch. */
+  /** Place of a batch in the order of insertions; absent for an answer of Stripe. */
+  position?: string;
+  /** The caller gave the time. */
+  isDated?: true;
+}
+
+/** The sync's own data on a mirrored document. Everything else in it is Stripe's, except `app`. */
+export interface SyncStamp extends Partial<ToldStamp> {
+  /** Names the last write alone. */
+  writeId?: string;
+  /**
+   * When the whole customer was last told: for an answer of Stripe, when the read was sent and when it was
+   * answered. Absent while only parts are known.
+   */
+  observed?: { from: Date; to: Date };
+  /** Hash of the canonical JSON; absent after a partial batch that changed fields. */
   hash?: string;
+  /** Fields that parts told since, and when. */
+  told?: ({ fields: string[] } & ToldStamp)[];
   /** The Stripe API version that defines the shape of the fields. */
   apiVersion: string;
   livemode: boolean;

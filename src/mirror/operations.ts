@@ -1,7 +1,8 @@
 // Each mirror write as one MongoDB operation. Stripe's data appears only inside $literal or as a whole
 // document. It is never used as a path or an expression.
 import type { mongo } from 'mongoose';
-import type { MirrorWrite, StripeId } from '../sync/ports.js';
+import type { Head, MirrorWrite, StripeId } from '../sync/ports.js';
+import type { Telling, ToldFields } from '../sync/telling.js';
 import type { SyncStamp } from './model.js';
 
 /** The part of the stamp that is the same in all writes of a daemon. */
@@ -23,99 +24,125 @@ export type MirrorOperation = mongo.AnyBulkWriteOperation<MirrorDocument>;
 /** No write of fields clears a mark of deletion. Absent marks stay absent. */
 const marks = { deletedAt: '$_sync.deletedAt', deletedBy: '$_sync.deletedBy' } as const;
 
-/** Matches a document that was observed before the write's read was sent, and is not confirmed deleted. */
-const observedBefore = ({ id, observed }: MirrorWrite) => ({
-  _id: id,
-  '_sync.deletedBy': { $ne: 'stripe' },
-  $or: [{ '_sync.observed.to': { $lte: observed.from } }, { '_sync.observed.to': { $exists: false } }],
-});
+/** When the whole object was last told. A merge keeps it. */
+const whole = {
+  observed: '$_sync.observed',
+  position: '$_sync.position',
+  isDated: '$_sync.isDated',
+} as const;
+
+/**
+ * Matches the document that the decision was made on. Earlier versions name no write; then the times of the
+ * document tell. They may also keep the name of a write when they mark a deletion, so the mark counts, too.
+ */
+const stillStored = ({ id, writeId, writtenAt, observed, deletedBy }: Head): mongo.Filter<MirrorDocument> =>
+  ({
+    _id: id,
+    '_sync.writeId': writeId ?? null,
+    '_sync.deletedBy': deletedBy ?? null,
+    ...(writeId === undefined && {
+      '_sync.writtenAt': writtenAt ?? null,
+      '_sync.observed.from': observed?.from ?? null,
+    }),
+  }) as mongo.Filter<MirrorDocument>;
 
 /**
  * The operation of a write. The guard is in its filter: a lost race matches nothing, or is a duplicate key on
  * insert.
  */
-export function toOperation(
-  write: MirrorWrite,
-  { object, apiVersion, livemode }: WriteStamp,
-): MirrorOperation {
-  const { id, observed, source } = write;
-  const stamp = { observed: { from: observed.from, to: observed.to }, apiVersion, livemode, source };
+export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp): MirrorOperation {
+  const { id, writeId, basis, source } = write;
+  const stamp = { writeId, ...rest, source };
   switch (write.kind) {
-    case 'insert':
-      return {
-        insertOne: {
-          document: {
-            _id: id, // the first field: in any other place copying and encoding take twice as long
-            ...write.object,
-            _sync: { ...stamp, hash: write.hash, writtenAt: new Date(observed.to) },
-          },
-        },
+    case 'put': {
+      const sync = { ...stamp, ...observedOf(write.observed), ...hashAndTold(write) };
+      // Whoever waited for a read by id may insert a batch right after it. MongoDB's time of the write is a
+      // better bound of the answer than the clock's uncertainty, and worth an update.
+      if (!basis && source === 'retrieve')
+        return update(notWrittenBy(write), replaceStage(write, sync), true);
+      if (basis) return update(stillStored(basis), replaceStage(write, sync));
+      const document = {
+        _id: id, // the first field: in any other place copying and encoding take twice as long
+        ...write.object,
+        _sync: { ...sync, writtenAt: new Date(write.observed.to) },
       };
-    case 'replace':
-      return update(observedBefore(write), {
-        $replaceWith: {
-          $mergeObjects: [
-            { $literal: { _id: id, ...write.object } },
-            {
-              app: '$app',
-              _sync: {
-                $mergeObjects: [{ $literal: { ...stamp, hash: write.hash } }, { writtenAt: '$$NOW' }, marks],
-              },
-            },
-          ],
+      return { insertOne: { document } };
+    }
+    case 'merge': {
+      const sync = { ...stamp, ...hashAndTold({ hash: undefined, told: write.told }) };
+      const kept = basis && { ...whole, ...(write.keepsHash && { hash: '$_sync.hash' }) };
+      const stage = mergeStage(write.fields, [kept ?? {}, { $literal: sync }, { writtenAt: '$$NOW' }, marks]);
+      return basis ? update(stillStored(basis), stage) : update(notWrittenBy(write), stage, true);
+    }
+    case 'confirm_deleted': {
+      const sync = { ...stamp, ...observedOf(write.observed) };
+      return basis
+        ? update(stillStored(basis), confirmStage(sync))
+        : update(notWrittenBy(write), tombstoneStage({ id, object }, sync), true);
+    }
+    case 'mark_deleted':
+      return update(stillStored(write.basis), {
+        $set: {
+          '_sync.writeId': { $literal: writeId },
+          '_sync.deletedAt': '$$NOW',
+          '_sync.deletedBy': 'request',
+          '_sync.writtenAt': '$$NOW',
         },
       });
-    case 'merge':
-      return update(observedBefore(write), mergeStage(write, stamp), true);
-    case 'confirm_deleted':
-      return update(
-        { _id: id, '_sync.deletedBy': { $ne: 'stripe' } },
-        confirmStage({ id, object }, stamp),
-        true,
-      );
-    case 'mark_deleted':
-      return update(
-        { _id: id, '_sync.deletedAt': { $exists: false } },
-        {
-          $set: { '_sync.deletedAt': '$$NOW', '_sync.deletedBy': 'request', '_sync.writtenAt': '$$NOW' },
-        },
-      );
   }
 }
 
-/** Merges top-level fields. If none changes, the document stays unchanged, stamp included. */
-function mergeStage(write: Extract<MirrorWrite, { kind: 'merge' }>, stamp: object): mongo.Document {
-  const merged = { $mergeObjects: ['$$ROOT', { $literal: write.fields }] };
-  const stamped = {
+/** Matches nothing before the write, so that an upsert inserts; and what it has inserted, if it comes again. */
+const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> =>
+  ({ _id: id, '_sync.writeId': writeId }) as mongo.Filter<MirrorDocument>;
+
+const observedOf = ({ from, to, position, isDated }: Telling) => ({
+  observed: { from, to },
+  ...(position !== undefined && { position }),
+  ...(isDated === true && { isDated }),
+});
+
+const hashAndTold = ({ hash, told }: { hash: string | undefined; told: readonly ToldFields[] }) => ({
+  ...(hash !== undefined && { hash }),
+  ...(told.length > 0 && {
+    told: told.map(({ fields, telling }) => ({ fields: [...fields], ...observedOf(telling) })),
+  }),
+});
+
+const replaceStage = ({ id, object }: { id: StripeId; object: object }, sync: object): mongo.Document => ({
+  $replaceWith: {
     $mergeObjects: [
-      merged,
-      { _sync: { $mergeObjects: [{ $literal: stamp }, { writtenAt: '$$NOW' }, marks] } },
+      { $literal: { _id: id, ...object } },
+      { app: '$app', _sync: { $mergeObjects: [{ $literal: sync }, { writtenAt: '$$NOW' }, marks] } },
     ],
-  };
-  const isStored = { $and: [{ $ne: [{ $type: '$_sync' }, 'missing'] }, { $eq: [merged, '$$ROOT'] }] };
-  return { $replaceWith: { $cond: [isStored, '$$ROOT', stamped] } };
-}
+  },
+});
 
-interface Tombstone {
-  readonly id: StripeId;
-  readonly object: string;
-}
+const mergeStage = (fields: object, sync: readonly object[]): mongo.Document => ({
+  $replaceWith: { $mergeObjects: ['$$ROOT', { $literal: fields }, { _sync: { $mergeObjects: sync } }] },
+});
 
-/** Keeps the last known fields. If nothing is stored, Stripe's own response becomes the tombstone. */
-function confirmStage({ id, object }: Tombstone, stamp: object): mongo.Document {
-  const sync = {
+const deletion = { writtenAt: '$$NOW', deletedAt: '$$NOW', deletedBy: 'stripe' } as const;
+
+/** Keeps the last known fields. */
+const confirmStage = (sync: object): mongo.Document => ({
+  $set: { _sync: { $mergeObjects: ['$_sync', { $literal: sync }, deletion] } },
+});
+
+/** Stripe's own response. */
+const tombstoneStage = ({ id, object }: { id: StripeId; object: string }, sync: object): mongo.Document => ({
+  $replaceWith: {
     $mergeObjects: [
-      '$_sync',
-      { $literal: stamp },
-      { writtenAt: '$$NOW', deletedAt: '$$NOW', deletedBy: 'stripe' },
+      { $literal: { _id: id, id, object, deleted: true } },
+      { _sync: { $mergeObjects: [{ $literal: sync }, deletion] } },
     ],
-  };
-  const tombstone = { $literal: { _id: id, id, object, deleted: true } };
-  const isUnknown = { $eq: [{ $type: '$_sync' }, 'missing'] };
-  const fields = { $cond: [isUnknown, { $mergeObjects: [tombstone, '$$ROOT'] }, '$$ROOT'] };
-  return { $replaceWith: { $mergeObjects: [fields, { _sync: sync }] } };
-}
+  },
+});
 
-const update = (filter: object, stage: mongo.Document, upsert = false): MirrorOperation => ({
+const update = (
+  filter: mongo.Filter<MirrorDocument>,
+  stage: mongo.Document,
+  upsert = false,
+): MirrorOperation => ({
   updateOne: { filter, update: [stage], ...(upsert && { upsert }) },
 });

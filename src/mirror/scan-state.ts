@@ -82,17 +82,31 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0 }) {
+    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0, confirmed }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
-        const held = { scan: id, request: { $literal: heldFor }, count: heldCount };
-        await (isHeld ? put(heldId, held, ['runId', 'approval']) : state.deleteOne({ _id: heldId }));
+        const known = confirmed && { from: confirmed.from, leftOut: { $literal: confirmed.leftOut } };
+        const unset = known ? [] : ['from', 'leftOut'];
+        const held = { scan: id, request: { $literal: heldFor }, count: heldCount, ...known };
+        await (isHeld
+          ? put(heldId, held, ['runId', 'approval', ...unset])
+          : state.deleteOne({ _id: heldId }));
         // This complete listing supersedes the candidates of earlier scans, held ones too.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
         await state.deleteMany({ $and: [withPrefix(stateIds.scanCandidates(object)), ...others] });
-        if (isComplete) await put(completedId, { scan: id });
+        if (isComplete) await put(completedId, { scan: id, ...known }, unset);
       });
+    },
+
+    async lastComplete() {
+      const found = await persistently('reading the last complete scan', () =>
+        // A time ahead of MongoDB's clock, which has been set back since, says nothing.
+        state.findOne({ _id: completedId, $expr: { $lte: ['$from', '$$NOW'] } }),
+      );
+      const { from, leftOut }: mongo.Document = found ?? {};
+      // only `end` and `endHeld` write it
+      return from instanceof Date ? { from, leftOut: (leftOut ?? []) as readonly string[] } : undefined;
     },
 
     async held() {
@@ -127,7 +141,10 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         if (!found) return;
         // Complete as of its listing, not of its approval.
         const at = { $max: ['$at', { $literal: found['at'] }] };
-        await put(completedId, { scan: { $literal: id }, at });
+        const { from, leftOut } = found;
+        const known = from instanceof Date && { from, leftOut: { $literal: leftOut } };
+        const unset = known ? [] : ['from', 'leftOut'];
+        await put(completedId, { scan: { $literal: id }, at, ...known }, unset);
         await state.deleteMany(withPrefix(candidatePrefix(id)));
         await state.deleteOne({ _id: heldId, scan: id });
       });

@@ -1,13 +1,11 @@
 // The step that every operation shares: applies reads of objects to the mirror, guarded against older and
 // newer reads.
 import { Fault } from '../base/errors.js';
-import { pause } from '../base/waiting.js';
-import { prepare } from './canonical.js';
-import { decide, type Decision, maxAnswerAgeMs } from './decide.js';
+import { canonicalJson, prepare } from './canonical.js';
+import { decideBatch, decideRead, type Decision, maxAnswerAgeMs } from './decide.js';
 import { confirmDeleted } from './deletion.js';
 import { failedItem, type ItemResult } from './outcome.js';
 import type {
-  Answer,
   CallOptions,
   Head,
   Mirror,
@@ -18,37 +16,66 @@ import type {
   StripeObject,
   WriteSource,
 } from './ports.js';
+import type { Telling, ToldFields } from './telling.js';
+import { newWriteId, resultAt } from './writes.js';
 
-/** A whole object as Stripe sent it, ready to be compared and stored. */
-export interface WholeRead extends Answer {
+/** A whole object as Stripe or a batch told it, ready to be compared and stored. */
+export interface WholeRead {
   readonly id: StripeId;
   readonly object: StripeObject;
   readonly hash: string;
+  readonly observed: Telling;
+  /** As in `Answer`. */
+  readonly receivedAtMs: number;
   readonly source: WriteSource;
+  /** Stripe was asked after this was found stored, so the answer is later, whatever the times say. */
+  readonly askedAfter?: Head | undefined;
 }
 
 /** Makes reads of the objects of one answer. */
-export function toReads(objects: readonly StripeObject[], answer: Answer, source: WriteSource): WholeRead[] {
+export function toReads(
+  objects: readonly StripeObject[],
+  answer: Pick<WholeRead, 'observed' | 'receivedAtMs' | 'askedAfter'>,
+  source: WriteSource,
+): WholeRead[] {
+  const { observed, receivedAtMs, askedAfter } = answer;
   return objects.map((received) => ({
     id: received.id,
     ...prepare(received),
-    observed: answer.observed,
-    receivedAtMs: answer.receivedAtMs,
+    observed,
+    receivedAtMs,
     source,
+    askedAfter,
   }));
 }
 
 export interface Applied {
   readonly results: readonly ItemResult[];
-  /**
-   * Neither written nor dropped, but read again: the read is too old, or it overlaps with another read and
-   * differs.
-   */
-  readonly unsettled: readonly StripeId[];
+  /** Neither written nor dropped. Reads are made again. */
+  readonly unsettled: readonly Unsettled[];
 }
 
-/** Rounds of deciding and writing before a contended object is read again. */
-const maxRounds = 5;
+export interface Unsettled {
+  readonly id: StripeId;
+  /**
+   * `overlap`: it is not known whether it is older than what is stored. `too_old`: the answer is too old to be
+   * written. `contended`: other writers came between every time.
+   */
+  readonly reason: 'overlap' | 'too_old' | 'contended';
+  /** What was stored. */
+  readonly head: Head | undefined;
+}
+
+/** Rounds of deciding and writing. Every round in vain means that another writer has succeeded. */
+const maxRounds = 20;
+
+type Heads = ReadonlyMap<StripeId, Head>;
+
+interface Planned {
+  readonly read: WholeRead;
+  readonly write: MirrorWrite;
+  readonly outcome: 'created' | 'updated' | 'unchanged';
+}
 
 /**
  * Decides on each read by its head in the mirror and writes. If another writer interferes, it decides again.
@@ -58,100 +85,163 @@ const maxRounds = 5;
 export async function applyReads(
   mirror: Mirror,
   reads: readonly WholeRead[],
-  heads: ReadonlyMap<StripeId, Head>,
+  heads: Heads,
 ): Promise<Applied> {
   const results: ItemResult[] = [];
-  const unsettled: StripeId[] = [];
+  const unsettled: Unsettled[] = [];
   let known = heads;
   let open = reads;
   for (let round = 1; open.length > 0; round += 1) {
-    const writes: MirrorWrite[] = [];
-    const writing: WholeRead[] = [];
+    const planned: Planned[] = [];
+    const merging: { readonly read: WholeRead; readonly kept: readonly ToldFields[] }[] = [];
     for (const read of open) {
-      const decision = decisionOn(known.get(read.id), read);
-      switch (decision) {
-        case 'insert':
-        case 'replace':
-          writes.push({ kind: decision, ...pick(read) });
-          writing.push(read);
-          break;
-        case 'overlap':
-          unsettled.push(read.id);
-          break;
-        default:
-          results.push(settledResult(read.id, decision));
-      }
+      const head = known.get(read.id);
+      const decision = decisionOn(head, read);
+      if (decision.kind === 'unsettled') unsettled.push({ id: read.id, reason: decision.reason, head });
+      else if (decision.kind !== 'write') results.push(settledResult(read, decision));
+      else if (decision.kept.length > 0) merging.push({ read, kept: decision.kept });
+      else planned.push({ read, write: putOf(read, head), outcome: decision.outcome });
     }
-    const conflicts = await writeAll(mirror, writes, writing, results);
-    if (round === maxRounds) return { results, unsettled: [...unsettled, ...conflicts.map(({ id }) => id)] };
-    if (conflicts.length > 0) known = await mirror.headsOf(conflicts.map(({ id }) => id));
-    open = conflicts;
+    const conflicts = await writeAll(mirror, planned, results);
+    open = [...conflicts, ...(await writeKeeping(mirror, merging, known, results))];
+    if (open.length === 0) break;
+    known = await mirror.headsOf(open.map(({ id }) => id));
+    if (round < maxRounds) continue;
+    return {
+      results,
+      unsettled: [
+        ...unsettled,
+        ...open.map(({ id }) => ({ id, reason: 'contended' as const, head: known.get(id) })),
+      ],
+    };
   }
   return { results, unsettled };
+}
+
+const putOf = ({ id, object, hash, observed, source }: WholeRead, basis: Head | undefined): MirrorWrite => ({
+  kind: 'put',
+  id,
+  writeId: newWriteId(),
+  basis,
+  object,
+  hash,
+  observed,
+  told: [],
+  source,
+});
+
+/**
+ * Writes objects of which parts have told some fields since: these stay as they are stored. Returns the reads
+ * whose guard did not hold.
+ */
+async function writeKeeping(
+  mirror: Mirror,
+  merging: readonly { readonly read: WholeRead; readonly kept: readonly ToldFields[] }[],
+  heads: Heads,
+  results: ItemResult[],
+): Promise<WholeRead[]> {
+  if (merging.length === 0) return [];
+  const stored = await mirror.storedOf(merging.map(({ read }) => read.id));
+  const changed: WholeRead[] = [];
+  const planned: Planned[] = [];
+  for (const { read, kept } of merging) {
+    const { head, fields } = stored.get(read.id) ?? {};
+    if (head === undefined || fields === undefined || head.writeId !== heads.get(read.id)?.writeId) {
+      changed.push(read);
+      continue;
+    }
+    const names = kept.flatMap((told) => told.fields).filter((name) => Object.hasOwn(fields, name));
+    const own = Object.fromEntries(names.map((name) => [name, fields[name]]));
+    const isEqual = names.every((name) => canonicalJson(fields[name]) === canonicalJson(read.object[name]));
+    const write: MirrorWrite = {
+      ...putOf(read, head),
+      kind: 'put',
+      object: { ...read.object, ...own },
+      hash: isEqual ? read.hash : undefined,
+      observed: read.observed,
+      told: kept,
+    };
+    planned.push({ read, write, outcome: head.hash === read.hash && isEqual ? 'unchanged' : 'updated' });
+  }
+  return [...changed, ...(await writeAll(mirror, planned, results))];
 }
 
 /** Writes, and adds a result for each settled read. Returns the reads whose guard did not hold. */
 async function writeAll(
   mirror: Mirror,
-  writes: readonly MirrorWrite[],
-  reads: readonly WholeRead[],
+  planned: readonly Planned[],
   results: ItemResult[],
 ): Promise<WholeRead[]> {
-  if (writes.length === 0) return [];
-  const written = await mirror.write(writes);
-  return reads.filter((read, index) => {
-    const result = written[index];
-    if (!result)
-      throw new Fault('internal', 'The mirror returned fewer results than writes', { kind: 'retryable' });
-    if (result.kind === 'conflict') return true;
-    if (result.kind === 'rejected') {
-      results.push(failedItem(read.id, result));
-    } else if (result.kind === 'unchanged') {
-      results.push({ id: read.id, outcome: 'unchanged' });
-    } else {
-      results.push({ id: read.id, outcome: writes[index]?.kind === 'insert' ? 'created' : 'updated' });
-    }
-    return false;
+  if (planned.length === 0) return [];
+  const written = await mirror.write(planned.map(({ write }) => write));
+  const conflicts: WholeRead[] = [];
+  planned.forEach(({ read, outcome }, index) => {
+    const result = resultAt(written, index);
+    if (result.kind === 'conflict') conflicts.push(read);
+    else if (result.kind === 'rejected') results.push(failedItem(read.id, result));
+    else results.push({ id: read.id, outcome });
   });
+  return conflicts;
 }
 
-const pick = ({ id, object, hash, observed, source }: WholeRead) => ({ id, object, hash, observed, source });
+type ReadDecision =
+  | Exclude<Decision, { readonly kind: 'overlap' }>
+  | { readonly kind: 'unsettled'; readonly reason: 'overlap' | 'too_old' };
 
-/** An answer that is too old to write is read again. One that needs no write stays valid at any age. */
-function decisionOn(head: Head | undefined, read: WholeRead): Decision {
-  const decision = decide(head, read);
-  const isWrite = decision === 'insert' || decision === 'replace';
-  return isWrite && isTooOld(read) ? 'overlap' : decision;
+function decisionOn(head: Head | undefined, read: WholeRead): ReadDecision {
+  const isBatch = read.source === 'batch';
+  const isLater = read.askedAfter !== undefined && isSameVersion(read.askedAfter, head);
+  const decision = isBatch ? decideBatch(head, read) : decideRead(head, read, isLater);
+  if (decision.kind === 'overlap') return { kind: 'unsettled', reason: 'overlap' };
+  // An answer that needs no write stays valid at any age.
+  if (decision.kind === 'write' && !isBatch && isTooOld(read))
+    return { kind: 'unsettled', reason: 'too_old' };
+  return decision;
 }
 
-const isTooOld = (read: Answer): boolean => performance.now() - read.receivedAtMs > maxAnswerAgeMs;
+/** Documents of earlier versions carry no name of a write. */
+const isSameVersion = (a: Head, b: Head | undefined): boolean =>
+  a.writeId === b?.writeId &&
+  a.writtenAt?.getTime() === b?.writtenAt?.getTime() &&
+  a.deletedBy === b?.deletedBy;
+
+const isTooOld = ({ receivedAtMs }: WholeRead): boolean => performance.now() - receivedAtMs > maxAnswerAgeMs;
 
 /** The result of a read that needs no write. */
-export function settledResult(id: StripeId, decision: 'unchanged' | 'stale' | 'refused'): ItemResult {
-  if (decision === 'refused') return { id, outcome: 'stale', code: 'deleted_in_stripe' };
-  return { id, outcome: decision };
+export function settledResult(
+  { id, source }: Pick<WholeRead, 'id' | 'source'>,
+  decision: Exclude<Decision, { readonly kind: 'write' | 'overlap' }>,
+): ItemResult {
+  if (decision.kind === 'unchanged') return { id, outcome: 'unchanged' };
+  const { code } = decision;
+  // That a read has met a later one is ordinary.
+  return source === 'batch' || code === 'deleted_in_stripe'
+    ? { id, outcome: 'stale', code }
+    : { id, outcome: 'stale' };
 }
 
 /**
- * Maximum reads of an object whose answers overlap. Each read is sent later, so this settles unless the
- * object keeps changing.
+ * Maximum reads of an object whose answers cannot be ordered. Each read is sent after what is stored was
+ * found, so this settles unless other writers come between every time.
  */
 const maxReads = 6;
 
 /**
  * Retrieves one object from Stripe and updates the mirror. Reads again while the answer cannot be ordered.
+ * @param found what was stored when an earlier read could not be ordered
  */
 export async function retrieveAndApply(
   source: Source,
   mirror: Mirror,
   id: StripeId,
   options: CallOptions,
+  found?: Head,
 ): Promise<ItemResult> {
+  let askedAfter = found;
   for (let read = 1; read <= maxReads; read += 1) {
-    const result = await applyAnswer(mirror, id, await source.retrieve(id, options));
-    if (result) return result;
-    // The upper bound of the stored read is rounded up by some milliseconds: let the clock pass it.
-    await pause(20 * read, options.signal);
+    const applied = await applyAnswer(mirror, id, await source.retrieve(id, options), askedAfter);
+    if ('outcome' in applied) return applied;
+    askedAfter = applied.head;
     options.signal.throwIfAborted();
   }
   return failedItem(id, {
@@ -160,12 +250,12 @@ export async function retrieveAndApply(
   });
 }
 
-/** @returns undefined where the answer cannot be ordered */
 async function applyAnswer(
   mirror: Mirror,
   id: StripeId,
   answer: RetrieveAnswer,
-): Promise<ItemResult | undefined> {
+  askedAfter: Head | undefined,
+): Promise<ItemResult | Unsettled> {
   switch (answer.kind) {
     case 'not_in_account':
       return failedItem(id, {
@@ -175,12 +265,11 @@ async function applyAnswer(
     case 'deleted':
       return confirmDeleted(mirror, id, answer.observed);
     case 'found': {
-      const { results } = await applyReads(
-        mirror,
-        toReads([answer.object], answer, 'retrieve'),
-        await mirror.headsOf([id]),
-      );
-      return results[0];
+      const reads = toReads([answer.object], { ...answer, askedAfter }, 'retrieve');
+      const { results, unsettled } = await applyReads(mirror, reads, await mirror.headsOf([id]));
+      const settled = results[0] ?? unsettled[0];
+      if (settled) return settled;
+      throw new Fault('internal', 'A read was neither applied nor dropped');
     }
   }
 }

@@ -1,18 +1,21 @@
 // syncBatch: writes objects that the caller already has to the mirror, without a call to Stripe.
 import { z } from 'zod';
+import { Fault } from '../base/errors.js';
 import { applyReads, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
-import { decide } from './decide.js';
+import { decidePart } from './decide.js';
 import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
   type Mirror,
   type MirrorWrite,
-  type Observed,
   type StripeId,
   type StripeObject,
 } from './ports.js';
+import type { ScanState } from './scan/state.js';
+import type { Telling } from './telling.js';
+import { newWriteId, resultAt } from './writes.js';
 
 export interface BatchContext {
   /**
@@ -22,9 +25,17 @@ export interface BatchContext {
   readonly object: string;
   /** An entry of the other mode is refused. */
   readonly livemode: boolean;
-  /** When the data was true according to the caller, on MongoDB's clock; never in the future. */
-  readonly observedAt: Date;
+  /** When the batch was told, and where it stands among other batches. The entries of one batch follow it. */
+  readonly told: Telling;
+  /** What scans have confirmed. */
+  readonly scans: Pick<ScanState, 'lastComplete' | 'recentlyAbsent'>;
   readonly signal: AbortSignal;
+}
+
+/** An entry, and when it was told. */
+interface Entry {
+  readonly object: StripeObject;
+  readonly telling: Telling;
 }
 
 /** The fields that are checked; all others are Stripe's and stay as they are. */
@@ -38,9 +49,10 @@ const entrySchema = z.looseObject({
 
 /**
  * Applies the entries; those of one id keep their order. An invalid entry is `failed` with its code
- * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied.
- * @throws Fault if MongoDB is unreachable; the signal's reason on abort, at most 500 entries later. The
- *   partial result is attached.
+ * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied. Data that is
+ * older than what is stored, or may be, is `stale` with a code that says against what.
+ * @throws Fault if MongoDB is unreachable, or `unsettled` if other writers came between every time (both
+ *   retryable); the signal's reason on abort, at most 500 entries later. The partial result is attached.
  */
 export async function syncBatch(
   mirror: Mirror,
@@ -48,12 +60,12 @@ export async function syncBatch(
   context: BatchContext,
 ): Promise<SyncResult> {
   const tally = new Tally();
-  const accepted: StripeObject[] = [];
-  for (const entry of batch) {
+  const accepted: Entry[] = [];
+  batch.forEach((entry, index) => {
     const refused = refusal(entry, context);
     if (refused) tally.add(refused);
-    else accepted.push(entry as StripeObject); // refusal() has parsed it
-  }
+    else accepted.push({ object: entry as StripeObject, telling: tellingOf(context.told, index) }); // refusal() has parsed it
+  });
   try {
     for (const round of roundsById(accepted)) {
       context.signal.throwIfAborted();
@@ -64,6 +76,12 @@ export async function syncBatch(
     throw withResult(error, tally.result());
   }
 }
+
+/** Two entries of one id were told one after the other. */
+const tellingOf = (told: Telling, index: number): Telling =>
+  told.position === undefined
+    ? told
+    : { ...told, position: `${told.position}.${String(index).padStart(4, '0')}` };
 
 function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {
   const parsed = entrySchema.safeParse(entry);
@@ -99,17 +117,18 @@ const maxRoundEntries = 500;
  * Splits entries so that no round is too large or contains an id twice. The entries of an id keep their
  * order.
  */
-function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
-  const rounds: StripeObject[][] = [];
+function roundsById(entries: readonly Entry[]): Entry[][] {
+  const rounds: Entry[][] = [];
   let ids = new Set<StripeId>();
   for (const entry of entries) {
+    const { id } = entry.object;
     const current = rounds.at(-1);
-    if (!current || ids.has(entry.id) || current.length === maxRoundEntries) {
+    if (!current || ids.has(id) || current.length === maxRoundEntries) {
       rounds.push([entry]);
-      ids = new Set([entry.id]);
+      ids = new Set([id]);
     } else {
       current.push(entry);
-      ids.add(entry.id);
+      ids.add(id);
     }
   }
   return rounds;
@@ -117,58 +136,117 @@ function roundsById(entries: readonly StripeObject[]): StripeObject[][] {
 
 async function applyRound(
   mirror: Mirror,
-  entries: readonly StripeObject[],
+  entries: readonly Entry[],
   context: BatchContext,
 ): Promise<ItemResult[]> {
-  const heads = await mirror.headsOf(entries.map(({ id }) => id));
-  const observed: Observed = { from: context.observedAt, to: context.observedAt };
-  const wholes = entries.filter((entry) => entry['object'] === context.object);
-  const reads = toReads(wholes, { observed, receivedAtMs: performance.now() }, 'batch');
-  const { results, unsettled } = await applyReads(mirror, reads, heads);
-  const parts = entries.filter((entry) => entry['object'] !== context.object);
+  const heads = await mirror.headsOf(entries.map(({ object }) => object.id));
+  const old = await olderThanScan(mirror, entries, heads, context);
+  const current = entries.filter((entry) => !old.has(entry));
+  const isWhole = ({ object }: Entry): boolean => object['object'] === context.object;
   return [
-    ...results,
-    // Stripe must not be called here: data that cannot be ordered is dropped, and the next read corrects it.
-    ...unsettled.map((id) => settledResult(id, 'stale')),
-    ...(await mergeParts(mirror, parts, heads, observed)),
+    ...[...old].map(({ object }) => staleResult(object.id, 'older_than_scan')),
+    ...(await putWholes(mirror, current.filter(isWhole), heads)),
+    ...(await mergeParts(
+      mirror,
+      current.filter((entry) => !isWhole(entry)),
+    )),
   ];
 }
 
-/** Rounds of deciding and merging before a contended part counts as stale. */
-const maxRounds = 5;
+const staleResult = (id: StripeId, code: 'older_than_scan' | 'order_unknown'): ItemResult =>
+  settledResult({ id, source: 'batch' }, { kind: 'stale', code });
 
-async function mergeParts(
+/**
+ * The entries that tell of a time before the last complete scan began, which has found what was true then or
+ * later. Not those of objects that scans do not see: of a test clock, unknown to Stripe, or left out.
+ */
+async function olderThanScan(
   mirror: Mirror,
-  parts: readonly StripeObject[],
-  known: ReadonlyMap<StripeId, Head>,
-  observed: Observed,
+  entries: readonly Entry[],
+  heads: ReadonlyMap<StripeId, Head>,
+  { scans, told }: BatchContext,
+): Promise<ReadonlySet<Entry>> {
+  const complete = await scans.lastComplete();
+  if (!complete || told.to > complete.from) return new Set();
+  const stored = [...heads.values()].filter(({ created }) => created !== undefined).map(({ id }) => id);
+  const listed = new Set(await mirror.suspects(stored));
+  const unseen = new Set([
+    ...complete.leftOut,
+    ...(await scans.recentlyAbsent(entries.map(({ object }) => object.id))),
+  ]);
+  return new Set(
+    entries.filter(({ object }) => {
+      const isOnClock = (object['test_clock'] ?? null) !== null;
+      return !isOnClock && !unseen.has(object.id) && (listed.has(object.id) || !heads.has(object.id));
+    }),
+  );
+}
+
+async function putWholes(
+  mirror: Mirror,
+  entries: readonly Entry[],
+  heads: ReadonlyMap<StripeId, Head>,
 ): Promise<ItemResult[]> {
+  const receivedAtMs = performance.now();
+  const reads = entries.flatMap(({ object, telling }) =>
+    toReads([object], { observed: telling, receivedAtMs }, 'batch'),
+  );
+  const { results, unsettled } = await applyReads(mirror, reads, heads);
+  const contended = unsettled.find(({ reason }) => reason === 'contended');
+  if (contended) throw contendedBatch(contended.id);
+  // Stripe must not be called here: data that cannot be ordered is dropped, and the next read corrects it.
+  return [...results, ...unsettled.map(({ id }) => staleResult(id, 'order_unknown'))];
+}
+
+/** Most stored objects that are held in memory at once. */
+const maxPartsAtOnce = 100;
+/** Rounds of deciding and merging. Every round in vain means that another writer has succeeded. */
+const maxRounds = 20;
+
+async function mergeParts(mirror: Mirror, parts: readonly Entry[]): Promise<ItemResult[]> {
   const results: ItemResult[] = [];
-  let open = parts;
-  let heads = known;
-  for (let round = 1; open.length > 0; round += 1) {
-    if (round > 1) heads = await mirror.headsOf(open.map(({ id }) => id));
-    const writes: MirrorWrite[] = [];
-    for (const part of open) {
-      const decision = decide(heads.get(part.id), { hash: undefined, observed });
-      if (decision === 'insert' || decision === 'replace') {
-        writes.push({ kind: 'merge', id: part.id, fields: prepare(part).object, observed, source: 'batch' });
-      } else {
-        results.push(settledResult(part.id, decision === 'refused' ? 'refused' : 'stale'));
-      }
+  for (let start = 0; start < parts.length; start += maxPartsAtOnce) {
+    let open = parts.slice(start, start + maxPartsAtOnce);
+    for (let round = 1; open.length > 0; round += 1) {
+      if (round > maxRounds) throw contendedBatch(open[0]?.object.id);
+      open = await mergeOnce(mirror, open, results);
     }
-    const written = writes.length > 0 ? await mirror.write(writes) : [];
-    const again = new Set<StripeId>();
-    writes.forEach(({ id }, index) => {
-      const result = written[index];
-      if (result?.kind === 'rejected') results.push(failedItem(id, result));
-      else if (result?.kind === 'unchanged') results.push({ id, outcome: 'unchanged' });
-      else if (result?.kind === 'written')
-        results.push({ id, outcome: heads.has(id) ? 'updated' : 'created' });
-      else if (round < maxRounds) again.add(id);
-      else results.push(settledResult(id, 'stale'));
-    });
-    open = open.filter(({ id }) => again.has(id));
   }
   return results;
 }
+
+/** Merges each part into what is stored now. Returns those where another writer came between. */
+async function mergeOnce(mirror: Mirror, parts: readonly Entry[], results: ItemResult[]): Promise<Entry[]> {
+  const stored = await mirror.storedOf(parts.map(({ object }) => object.id));
+  const planned: { readonly entry: Entry; readonly write: MirrorWrite; readonly done: ItemResult }[] = [];
+  for (const entry of parts) {
+    const { object } = prepare(entry.object);
+    const { id } = object;
+    const before = stored.get(id);
+    const decision = decidePart(before, object, entry.telling);
+    if (decision.kind !== 'write') {
+      results.push(settledResult({ id, source: 'batch' }, decision));
+      continue;
+    }
+    const { fields, told, outcome } = decision;
+    const keepsHash = outcome === 'unchanged';
+    const basis = before?.head;
+    const source = 'batch';
+    planned.push({
+      entry,
+      write: { kind: 'merge', id, writeId: newWriteId(), basis, fields, told, keepsHash, source },
+      done: { id, outcome },
+    });
+  }
+  if (planned.length === 0) return [];
+  const written = await mirror.write(planned.map(({ write }) => write));
+  return planned.flatMap(({ entry, done }, index) => {
+    const result = resultAt(written, index);
+    if (result.kind === 'conflict') return [entry];
+    results.push(result.kind === 'rejected' ? failedItem(done.id, result) : done);
+    return [];
+  });
+}
+
+const contendedBatch = (id: StripeId | undefined): Fault =>
+  new Fault('unsettled', `Other writers changed ${String(id)} each time before the batch could be stored`);

@@ -1,29 +1,43 @@
-// The order of reads: whether a read replaces what is stored. Pure, so that its laws can be tested
-// exhaustively.
+// Whether something told about an object replaces what is stored. Pure, so that its laws can be tested
+// exhaustively. telling.ts says which of two tellings came later.
 //
-// | stored                         | read                       | decision            |
-// | ------------------------------ | -------------------------- | ------------------- |
-// | nothing                        | anything                   | insert              |
-// | deletion confirmed by Stripe   | anything                   | refused             |
-// | hash h, read from 10 s to 20 s | hash h, at any time        | unchanged           |
-// | hash h, read from 10 s to 20 s | another, from 20 s to 30 s | replace             |
-// | hash h, read from 10 s to 20 s | another, from 5 s to 10 s  | stale               |
-// | hash h, read from 10 s to 20 s | another, from 15 s to 25 s | overlap             |
-// | no hash, as parts were merged  | whole or part              | as for another hash |
-// | no interval                    | another                    | replace             |
-// | marked by a request            | anything                   | as without the mark |
-import type { Head, ListedHead, Observed } from './ports.js';
+// | stored                       | told                           | decision                       |
+// | ---------------------------- | ------------------------------ | ------------------------------ |
+// | nothing                      | anything                       | created                        |
+// | deletion confirmed by Stripe | anything                       | stale                          |
+// | an equal hash                | the whole object, by a read    | unchanged                      |
+// | an equal hash                | the whole object, by a batch   | unchanged, its order recorded  |
+// | whole, told earlier          | another whole object           | updated                        |
+// | whole, told later            | another whole object           | stale                          |
+// | whole, not known which       | another whole object           | overlap                        |
+// | fields that parts told later | the whole object               | these fields stay as they are  |
+// | fields                       | fields                         | each by its own order          |
+// | marked by a request          | anything                       | as without the mark            |
+import { canonicalJson } from './canonical.js';
+import type { Head, ListedHead, Stored, StripeObject } from './ports.js';
+import { compare, type Order, type Telling, type ToldFields } from './telling.js';
+
+/** Why data is not applied. */
+export type StaleCode =
+  'deleted_in_stripe' | 'older_than_read' | 'older_than_batch' | 'older_than_scan' | 'order_unknown';
 
 export type Decision =
-  | 'insert'
-  | 'replace'
-  | 'unchanged'
-  /** Stripe answered the read before the stored one was sent. */
-  | 'stale'
-  /** Stripe has confirmed the deletion, which is final. */
-  | 'refused'
-  /** The two reads overlap and differ, so neither is known to be newer. */
-  | 'overlap';
+  /** To be written. `kept`: what parts told later than the whole object that is written. */
+  | {
+      readonly kind: 'write';
+      readonly outcome: 'created' | 'updated' | 'unchanged';
+      readonly kept: readonly ToldFields[];
+    }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'stale'; readonly code: StaleCode }
+  /** The stored object and this one differ, and neither is known to be newer. */
+  | { readonly kind: 'overlap' };
+
+/** A whole object that Stripe or a batch told. */
+export interface Whole {
+  readonly hash: string;
+  readonly observed: Telling;
+}
 
 /**
  * An older answer is read again instead of written: another state may have been stored and replaced
@@ -31,29 +45,111 @@ export type Decision =
  */
 export const maxAnswerAgeMs = 30_000;
 
-/** The decision that does not depend on the order of reads; undefined where it does. */
-export function decideWithoutOrder(
-  head: ListedHead | undefined,
-  hash: string | undefined,
-): 'insert' | 'refused' | 'unchanged' | undefined {
-  if (!head) return 'insert';
-  if (head.deletedBy === 'stripe') return 'refused';
-  return hash !== undefined && head.hash === hash ? 'unchanged' : undefined;
+/** The decision on a read that does not depend on the order; undefined where it does. */
+export function decideWithoutOrder(head: ListedHead | undefined, hash: string): Decision | undefined {
+  if (!head) return { kind: 'write', outcome: 'created', kept: [] };
+  if (head.deletedBy === 'stripe') return { kind: 'stale', code: 'deleted_in_stripe' };
+  return head.hash === hash ? { kind: 'unchanged' } : undefined;
 }
 
 /**
- * Stripe computed an answer at some moment between `from` and `to`. A read replaces the stored one if it was
- * sent at or after the stored `to`. It is stale if it was answered at or before the stored `from`.
- * @param hash of the object that was read; undefined for a part, which never equals a whole object
+ * Decides on an answer of Stripe.
+ * @param isLater it was asked for after this head had been read, so it is later whatever the times say
  */
-export function decide(
-  head: Head | undefined,
-  read: { hash: string | undefined; observed: Observed },
-): Decision {
+export function decideRead(head: Head | undefined, read: Whole, isLater = false): Decision {
   const decided = decideWithoutOrder(head, read.hash);
-  if (decided) return decided;
-  const stored = head?.observed;
-  if (!stored || read.observed.from >= stored.to) return 'replace';
-  if (read.observed.to <= stored.from) return 'stale';
-  return 'overlap';
+  if (decided || !head) return decided ?? { kind: 'overlap' };
+  if (isLater) return { kind: 'write', outcome: 'updated', kept: [] };
+  switch (orderOf(read.observed, head.observed)) {
+    case 'later': {
+      const orders = head.told.map(({ telling }) => compare(read.observed, telling));
+      if (orders.includes('unknown')) return { kind: 'overlap' };
+      const kept = head.told.filter((_, index) => orders[index] !== 'later');
+      return { kind: 'write', outcome: 'updated', kept };
+    }
+    case 'earlier':
+      return { kind: 'stale', code: staleCodeOf(head.observed) };
+    default:
+      return { kind: 'overlap' };
+  }
 }
+
+/**
+ * Decides on a whole object of a batch. An equal object is written all the same if it was told later: its
+ * order counts against batches that are worked on later but were inserted before.
+ */
+export function decideBatch(head: Head | undefined, entry: Whole): Decision {
+  const decided = decideWithoutOrder(head, entry.hash);
+  if (!head || decided?.kind === 'stale') return decided ?? { kind: 'overlap' };
+  const isEqual = decided?.kind === 'unchanged';
+  const order = orderOf(entry.observed, head.observed);
+  if (order === 'later') {
+    const kept = head.told.filter(({ telling }) => compare(entry.observed, telling) !== 'later');
+    return { kind: 'write', outcome: isEqual ? 'unchanged' : 'updated', kept };
+  }
+  if (isEqual || order === 'same') return { kind: 'unchanged' };
+  return order === 'earlier' ? { kind: 'stale', code: staleCodeOf(head.observed) } : { kind: 'overlap' };
+}
+
+export type PartDecision =
+  | {
+      readonly kind: 'write';
+      readonly outcome: 'created' | 'updated' | 'unchanged';
+      /** Those of the part that are told later than what is stored. */
+      readonly fields: StripeObject;
+      readonly told: readonly ToldFields[];
+    }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'stale'; readonly code: StaleCode };
+
+/** Decides on a part of an object, field by field. */
+export function decidePart(stored: Stored | undefined, part: StripeObject, telling: Telling): PartDecision {
+  const { id, ...fields } = part;
+  const keys = Object.keys(fields);
+  if (!stored) {
+    const told = keys.length > 0 ? [{ fields: keys, telling }] : [];
+    return { kind: 'write', outcome: 'created', fields: part, told };
+  }
+  const { head } = stored;
+  if (head.deletedBy === 'stripe') return { kind: 'stale', code: 'deleted_in_stripe' };
+  const lost: { readonly order: Order; readonly to: Telling | undefined }[] = [];
+  const won = keys.filter((key) => {
+    const to = head.told.find(({ fields: told }) => told.includes(key))?.telling ?? head.observed;
+    const order = orderOf(telling, to);
+    if (order !== 'later') lost.push({ order, to });
+    return order === 'later';
+  });
+  if (won.length === 0) return partLost(lost);
+  const isStored = won.every(
+    (key) => Object.hasOwn(stored.fields, key) && isEqual(stored.fields[key], part[key]),
+  );
+  const winning = Object.fromEntries(won.map((key) => [key, part[key]]));
+  return {
+    kind: 'write',
+    outcome: isStored ? 'unchanged' : 'updated',
+    fields: { ...winning, id },
+    told: [...withoutFields(head.told, won), { fields: won, telling }],
+  };
+}
+
+function partLost(
+  lost: readonly { readonly order: Order; readonly to: Telling | undefined }[],
+): PartDecision {
+  const other = lost.find(({ order }) => order !== 'same');
+  if (!other) return { kind: 'unchanged' };
+  return { kind: 'stale', code: other.order === 'unknown' ? 'order_unknown' : staleCodeOf(other.to) };
+}
+
+/** The same fields, without those that are told anew. */
+const withoutFields = (told: readonly ToldFields[], anew: readonly string[]): ToldFields[] =>
+  told
+    .map(({ fields, telling }) => ({ fields: fields.filter((field) => !anew.includes(field)), telling }))
+    .filter(({ fields }) => fields.length > 0);
+
+const isEqual = (a: unknown, b: unknown): boolean => canonicalJson(a) === canonicalJson(b);
+
+/** Anything is later than nothing. */
+const orderOf = (telling: Telling, to: Telling | undefined): Order => (to ? compare(telling, to) : 'later');
+
+const staleCodeOf = (to: Telling | undefined): StaleCode =>
+  to?.position === undefined ? 'older_than_read' : 'older_than_batch';

@@ -2,7 +2,8 @@
 // request. Nothing is ever removed from the mirror.
 import { Fault } from '../base/errors.js';
 import { failedItem, type ItemResult, type SyncResult, Tally } from './outcome.js';
-import type { Mirror, MirrorWriteResult, Observed, StripeId } from './ports.js';
+import type { Mirror, MirrorWrite, MirrorWriteResult, Observed, StripeId } from './ports.js';
+import { newWriteId, resultAt } from './writes.js';
 
 /** Writers that change one object again and again may come between a head and its write, but not so often. */
 const maxRounds = 20;
@@ -17,7 +18,14 @@ export async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Obs
   for (let round = 1; round <= maxRounds; round += 1) {
     const head = (await mirror.headsOf([id])).get(id);
     if (head?.deletedBy === 'stripe') return { id, outcome: 'unchanged' };
-    const result = await writeOne(mirror, { kind: 'confirm_deleted', id, observed, source: 'retrieve' });
+    const result = await writeOne(mirror, {
+      kind: 'confirm_deleted',
+      id,
+      writeId: newWriteId(),
+      basis: head,
+      observed,
+      source: 'retrieve',
+    });
     if (result.kind === 'rejected') return failedItem(id, result);
     if (result.kind !== 'conflict') return { id, outcome: 'deleted' };
   }
@@ -29,33 +37,32 @@ export async function confirmDeleted(mirror: Mirror, id: StripeId, observed: Obs
  * one that the mirror does not have is `failed` with code `not_found`, and nothing is written.
  * @throws Fault `unsettled` (retryable) if other writers came between every time
  */
-export async function softDelete(mirror: Mirror, id: StripeId, observed: Observed): Promise<SyncResult> {
+export async function softDelete(mirror: Mirror, id: StripeId): Promise<SyncResult> {
   const tally = new Tally();
-  tally.add(await markDeleted(mirror, id, observed));
+  tally.add(await markDeleted(mirror, id));
   return tally.result();
 }
 
-async function markDeleted(mirror: Mirror, id: StripeId, observed: Observed): Promise<ItemResult> {
+async function markDeleted(mirror: Mirror, id: StripeId): Promise<ItemResult> {
   for (let round = 1; round <= maxRounds; round += 1) {
     const head = (await mirror.headsOf([id])).get(id);
     if (!head) return failedItem(id, { code: 'not_found', message: 'The mirror has no such object' });
     if (head.deletedBy) return { id, outcome: 'unchanged' };
-    const result = await writeOne(mirror, { kind: 'mark_deleted', id, observed, source: 'request' });
+    const result = await writeOne(mirror, {
+      kind: 'mark_deleted',
+      id,
+      writeId: newWriteId(),
+      basis: head,
+      source: 'request',
+    });
     if (result.kind === 'rejected') return failedItem(id, result);
     if (result.kind !== 'conflict') return { id, outcome: 'deleted' };
   }
   throw unsettled(id);
 }
 
-async function writeOne(
-  mirror: Mirror,
-  write: Parameters<Mirror['write']>[0][number],
-): Promise<MirrorWriteResult> {
-  const [result] = await mirror.write([write]);
-  if (!result)
-    throw new Fault('internal', 'The mirror gave fewer results than writes', { kind: 'retryable' });
-  return result;
-}
+const writeOne = async (mirror: Mirror, write: MirrorWrite): Promise<MirrorWriteResult> =>
+  resultAt(await mirror.write([write]), 0);
 
 const unsettled = (id: StripeId): Fault =>
   new Fault(

@@ -2,6 +2,8 @@
 // share. Adapters implement them; nothing here knows stripe, mongoose or prom-client. test/conformance
 // specifies the behaviour of an implementation.
 
+import type { Telling, ToldFields } from './telling.js';
+
 /** Id of an object at Stripe, checked against `stripeIdPattern`. */
 export type StripeId = string & { readonly __brand: 'StripeId' };
 
@@ -99,10 +101,22 @@ export interface ListedHead {
   readonly deletedBy: DeletedBy | undefined;
 }
 
-/** The fields that decide whether a read replaces a stored object. */
+/** The fields that decide whether something told replaces a stored object. */
 export interface Head extends ListedHead {
-  /** Interval of the last applied write, except for marks of requests. */
-  readonly observed: Observed | undefined;
+  /** Name of the last write; undefined after a write of an earlier version. */
+  readonly writeId: string | undefined;
+  /** MongoDB's clock at the last write. */
+  readonly writtenAt: Date | undefined;
+  /** When the whole object was last told; undefined while only parts of it were. */
+  readonly observed: Telling | undefined;
+  /** The fields that parts have told since. */
+  readonly told: readonly ToldFields[];
+}
+
+/** A stored object with all its fields. */
+export interface Stored {
+  readonly head: Head;
+  readonly fields: Readonly<Record<string, unknown>>;
 }
 
 /** `stripe`: confirmed by Stripe, which is final. `request`: a request marked it. */
@@ -113,42 +127,48 @@ export type WriteSource = 'list' | 'retrieve' | 'batch' | 'request';
 
 interface WriteBase {
   readonly id: StripeId;
-  readonly observed: Observed;
+  /** Names this write alone: a stored object that carries it has been written by it. */
+  readonly writeId: string;
+  /**
+   * What the decision was made on; undefined if nothing was stored. The write is applied only if that is
+   * still what is stored.
+   */
+  readonly basis: Head | undefined;
   readonly source: WriteSource;
 }
 
-/**
- * A write with its guard. An object counts as *observed before* a write if its `to` is not after the write's
- * `from`. Only `confirm_deleted` is applied to an object whose deletion Stripe has confirmed, and there it
- * changes nothing.
- */
+/** A write with its guard, `basis`. `app` and a mark of deletion stay, whatever is written. */
 export type MirrorWrite =
-  /** Stores a whole object. Guard: nothing is stored under the id. */
-  | (WriteBase & { readonly kind: 'insert'; readonly object: StripeObject; readonly hash: string })
-  /** Replaces all fields; `app` and a request's mark stay. Guard: stored, and observed before. */
-  | (WriteBase & { readonly kind: 'replace'; readonly object: StripeObject; readonly hash: string })
+  /** Stores a whole object, in place of all fields. Fields that parts told later are among them. */
+  | (WriteBase & {
+      readonly kind: 'put';
+      readonly object: StripeObject;
+      /** Undefined where `told` is not empty: then the object as a whole was never told. */
+      readonly hash: string | undefined;
+      readonly observed: Telling;
+      readonly told: readonly ToldFields[];
+    })
+  /** Sets top-level fields. */
+  | (WriteBase & {
+      readonly kind: 'merge';
+      readonly fields: StripeObject;
+      /** All fields that parts have told since the whole object was. */
+      readonly told: readonly ToldFields[];
+      /** The fields are stored already, so the hash stays. */
+      readonly keepsHash: boolean;
+    })
   /**
-   * Sets top-level fields and drops the hash; a request's mark stays. Guard: not stored, or observed before.
-   * A merge is true at one moment: `from` equals `to`.
+   * Stores Stripe's confirmation that the object is deleted; the known fields stay. If nothing is stored, it
+   * leaves a tombstone: `id`, `object` and `deleted: true`.
    */
-  | (WriteBase & { readonly kind: 'merge'; readonly fields: StripeObject })
-  /**
-   * Stores Stripe's confirmation that the object is deleted. Applied whatever the order of reads; the known
-   * fields stay. If nothing is stored, it leaves a tombstone: `id`, `object` and `deleted: true`.
-   */
-  | (WriteBase & { readonly kind: 'confirm_deleted' })
-  /** A request's mark; the stored interval stays. Guard: stored, without a mark. */
-  | (WriteBase & { readonly kind: 'mark_deleted' });
+  | (WriteBase & { readonly kind: 'confirm_deleted'; readonly observed: Observed })
+  /** A request's mark; fields and their times stay. */
+  | (WriteBase & { readonly kind: 'mark_deleted'; readonly basis: Head });
 
 export type MirrorWriteResult =
-  /** Applied, now or before: the stored object has the interval of the write (and its hash), or the mark. */
+  /** Applied, now or before, and nothing was written since. */
   | { readonly kind: 'written' }
-  /** A merge that changed no field: hash and interval stay, too. */
-  | { readonly kind: 'unchanged' }
-  /**
-   * The guard did not hold, or another write has replaced this one since. Read the head again and decide
-   * again.
-   */
+  /** Something else is stored than the decision was made on. Read the head again and decide again. */
   | { readonly kind: 'conflict' }
   /**
    * The store cannot hold this object, because it exceeds 16 MB, has a key with a NUL character, or violates
@@ -172,6 +192,8 @@ export interface Mirror {
   heads(range: CreatedRange, signal: AbortSignal): AsyncIterable<readonly ListedHead[]>;
   /** Heads of the given ids; those not stored are absent. */
   headsOf(ids: readonly StripeId[]): Promise<Map<StripeId, Head>>;
+  /** The given objects with all fields, for few ids at once; those not stored are absent. */
+  storedOf(ids: readonly StripeId[]): Promise<Map<StripeId, Stored>>;
   /**
    * Ids of objects without a usable `created`, which no range contains, unless Stripe has confirmed their
    * deletion.

@@ -3,7 +3,7 @@ import { Tally } from '../outcome.js';
 import type { Answer } from '../ports.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';
-import type { Checkpoint, ScanState } from './state.js';
+import type { Checkpoint, Confirmed, ScanState } from './state.js';
 
 export class ScanProgress {
   readonly scanId: string;
@@ -13,6 +13,8 @@ export class ScanProgress {
   disordered = 0;
   /** T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
   t0: number | undefined;
+  /** MongoDB's clock when the first page was asked for, milliseconds; undefined where it is not known. */
+  #from: number | undefined;
   /** The windows that cover all time; undefined before they are planned. */
   plan: Plan | undefined;
   readonly candidates: CandidateLog;
@@ -29,6 +31,8 @@ export class ScanProgress {
     this.phase = checkpoint.phase;
     this.pages = checkpoint.pages;
     this.t0 = checkpoint.t0;
+    // A checkpoint of an earlier version does not tell it, and the pages that follow came later.
+    this.#from = checkpoint.pages === 0 ? Infinity : checkpoint.from;
     const windows = checkpoint.windows.map((window) => Window.restore(window));
     this.plan = windows.length > 0 ? new Plan(windows) : undefined;
     this.candidates = new CandidateLog(state, checkpoint.scanId, checkpoint.candidates);
@@ -41,6 +45,16 @@ export class ScanProgress {
     this.pages += 1;
     this.disordered += page.disordered ?? 0;
     this.t0 = Math.min(this.t0 ?? Infinity, startBy(page, this.#beganAtMs));
+    if (this.#from !== undefined) this.#from = Math.min(this.#from, page.observed.from.getTime());
+  }
+
+  /** Undefined if it is not known: an earlier version began the scan, or too many objects were left out. */
+  get confirmed(): Confirmed | undefined {
+    const { failed, items } = this.tally.result();
+    const leftOut = items.filter(({ outcome, code }) => outcome === 'failed' || code === 'not_in_account');
+    const isKnown = this.#from !== undefined && Number.isFinite(this.#from);
+    if (!isKnown || leftOut.filter(({ outcome }) => outcome === 'failed').length < failed) return undefined;
+    return { from: new Date(this.#from ?? 0), leftOut: leftOut.map(({ id }) => id) };
   }
 
   /** A copy that does not change while it is saved. */
@@ -51,6 +65,7 @@ export class ScanProgress {
       phase,
       pages,
       ...(t0 !== undefined && { t0 }),
+      ...(pages > 0 && this.#from !== undefined && { from: this.#from }),
       windows: plan?.windows.map((window) => window.save()) ?? [],
       candidates: candidates.save(),
       removals: removals.save(),

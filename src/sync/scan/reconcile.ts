@@ -56,8 +56,8 @@ export async function reconcile(
   const { results, open } = settleUnchanged(reads.values(), heads);
   const applied = await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror));
   results.push(...applied.results);
-  for (const id of applied.unsettled) {
-    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }));
+  for (const { id, head } of applied.unsettled) {
+    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
   }
   for (const { invalid } of pages) {
     for (let index = 0; index < invalid; index += 1) {
@@ -80,7 +80,8 @@ function settleUnchanged(reads: Iterable<WholeRead>, heads: ReadonlyMap<StripeId
   const open: WholeRead[] = [];
   for (const read of reads) {
     const decision = decideWithoutOrder(heads.get(read.id), read.hash);
-    if (decision === 'unchanged' || decision === 'refused') results.push(settledResult(read.id, decision));
+    if (decision?.kind === 'unchanged' || decision?.kind === 'stale')
+      results.push(settledResult(read, decision));
     else open.push(read);
   }
   return { results, open };

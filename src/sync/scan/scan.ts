@@ -85,6 +85,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
       isComplete: !isHeld,
       heldFor: isHeld ? requestId : undefined,
       heldCount: removalsHeld,
+      confirmed: scanned.confirmed,
     });
     options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
     const result = tally.result(isHeld ? { removalsHeld } : {});

@@ -36,10 +36,9 @@ export interface ScanState {
    * With `isComplete` it becomes the last complete scan, which survives restarts and requests.
    * @throws Fault `lease_lost` unless this run was the last to begin
    */
-  end(
-    runId: string,
-    end: { scanId: string; isComplete: boolean; heldFor: string | undefined; heldCount?: number },
-  ): Promise<void>;
+  end(runId: string, end: ScanEnd): Promise<void>;
+  /** What the last complete scan has confirmed; undefined if there was none, or if it is not known. */
+  lastComplete(): Promise<Confirmed | undefined>;
   /** The scan whose candidates are held for approval; undefined if there is none. */
   held(): Promise<HeldRemovals | undefined>;
   /**
@@ -61,6 +60,22 @@ export interface ScanState {
   recentlyAbsent(ids: readonly StripeId[]): Promise<ReadonlySet<StripeId>>;
   /** Remembers that Stripe does not know the id in this account. */
   noteAbsent(id: StripeId): Promise<void>;
+}
+
+export interface ScanEnd {
+  readonly scanId: string;
+  readonly isComplete: boolean;
+  readonly heldFor: string | undefined;
+  readonly heldCount?: number;
+  /** Undefined if it is not known. */
+  readonly confirmed: Confirmed | undefined;
+}
+
+/** What a scan has confirmed: every object as it was at `from` or later, but for those that it left out. */
+export interface Confirmed {
+  /** MongoDB's clock when the scan asked for its first page, or earlier. */
+  readonly from: Date;
+  readonly leftOut: readonly string[];
 }
 
 /** Runs of pages that are settled: those with a number below `next` that are not in `open`. */
@@ -140,6 +155,8 @@ const checkpointSchema = z.object({
   phase: z.enum(['list', 'catch_up', 'removals']),
   /** Stripe's clock at the start, unix seconds; undefined before the first answer. */
   t0: count.optional(),
+  /** MongoDB's clock when the first page was asked for, milliseconds; undefined before the first answer. */
+  from: z.number().optional(),
   pages: count,
   windows: z.array(windowSchema).readonly(),
   /** Settled runs of pages, whose candidates count. */

@@ -1,0 +1,17 @@
+// Names of writes to the mirror, and their results.
+import { randomBytes } from 'node:crypto';
+import { Fault } from '../base/errors.js';
+import type { MirrorWriteResult } from './ports.js';
+
+const ofThisProcess = randomBytes(6).toString('base64url');
+let count = 0;
+
+/** A name that no other write has: 48 random bits of this process, and a count. 9 to 16 characters. */
+export const newWriteId = (): string => ofThisProcess + (count += 1).toString(36);
+
+/** The result of one of several writes. @throws Fault `internal` if the mirror gave fewer */
+export function resultAt(results: readonly MirrorWriteResult[], index: number): MirrorWriteResult {
+  const result = results[index];
+  if (result) return result;
+  throw new Fault('internal', 'The mirror returned fewer results than writes', { kind: 'retryable' });
+}
