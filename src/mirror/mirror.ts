@@ -196,7 +196,7 @@ function tellingOf(
   if (!(observed?.to instanceof Date)) return undefined;
   const written = writtenAt instanceof Date ? writtenAt.getTime() + 1 : Infinity;
   const to = new Date(Math.max(observed.from.getTime(), Math.min(observed.to.getTime(), written)));
-  return { from: observed.from, to, position, isDated, isAhead };
+  return { from: observed.from, to, position, isDated, ...(isAhead && { isAhead }) };
 }
 
 function toStored({ document, isAhead }: { document: MirrorDocument; isAhead: boolean }): Stored {

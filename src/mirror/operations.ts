@@ -44,7 +44,7 @@ const stillStored = ({ id, writeId, writtenAt, observed, deletedBy }: Head): mon
       '_sync.writtenAt': writtenAt ?? null,
       '_sync.observed.from': observed?.from ?? null,
     }),
-  }) as mongo.Filter<MirrorDocument>;
+  });
 
 /**
  * The operation of a write. The guard is in its filter: a lost race matches nothing, or is a duplicate key on
@@ -94,7 +94,7 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
 
 /** Matches nothing before the write, so that an upsert inserts; and what it has inserted, if it comes again. */
 const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> =>
-  ({ _id: id, '_sync.writeId': writeId }) as mongo.Filter<MirrorDocument>;
+  ({ _id: id, '_sync.writeId': writeId });
 
 const observedOf = ({ from, to, position, isDated }: Telling) => ({
   observed: { from, to },

@@ -2,22 +2,17 @@
 // disagree, one of them or the port's documentation is wrong. An oracle for histories of writes, and a mirror for tests without MongoDB.
 import type {
   CreatedRange,
-  DeletedBy,
   Head,
   Mirror,
   MirrorWrite,
   MirrorWriteResult,
-  Observed,
+  Stored,
   StripeId,
   WriteSource,
 } from '../../src/sync/ports.js';
 
 /** Never changed: a write puts another one in its place. */
-interface Stored {
-  readonly fields: Readonly<Record<string, unknown>>;
-  readonly hash: string | undefined;
-  readonly observed: Observed;
-  readonly deletedBy: DeletedBy | undefined;
+interface Kept extends Stored {
   readonly source: WriteSource;
 }
 
@@ -26,7 +21,7 @@ const maxBytes = 16 * 1024 * 1024;
 const batchSize = 100;
 
 export class MemoryMirror implements Mirror {
-  readonly #objects = new Map<StripeId, Stored>();
+  readonly #objects = new Map<StripeId, Kept>();
 
   async *heads({ gte = 0, lt = Infinity }: CreatedRange, signal: AbortSignal) {
     const inRange = this.#heads(({ created }) => created !== undefined && created >= gte && created < lt);
@@ -34,7 +29,9 @@ export class MemoryMirror implements Mirror {
     for (let start = 0; start < inRange.length; start += batchSize) {
       await turn();
       signal.throwIfAborted();
-      yield inRange.slice(start, start + batchSize).map(({ observed, ...listed }) => listed);
+      yield inRange
+        .slice(start, start + batchSize)
+        .map(({ id, created, hash, deletedBy }) => ({ id, created, hash, deletedBy }));
     }
   }
 
@@ -42,6 +39,11 @@ export class MemoryMirror implements Mirror {
     await turn();
     const asked = new Set(ids);
     return new Map(this.#heads(({ id }) => asked.has(id)).map((head) => [head.id, head]));
+  }
+
+  async storedOf(ids: readonly StripeId[]): Promise<Map<StripeId, Stored>> {
+    await turn();
+    return new Map(ids.flatMap((id) => entryOf(id, this.#objects.get(id))));
   }
 
   async *withoutCreated(signal: AbortSignal) {
@@ -73,7 +75,7 @@ export class MemoryMirror implements Mirror {
     await turn();
     return [...new Set(ids)].filter((id) => {
       const stored = this.#objects.get(id);
-      return stored && stored.deletedBy !== 'stripe' && (stored.fields['test_clock'] ?? null) === null;
+      return stored && stored.head.deletedBy !== 'stripe' && (stored.fields['test_clock'] ?? null) === null;
     });
   }
 
@@ -106,17 +108,15 @@ export class MemoryMirror implements Mirror {
   }
 
   #heads(isAsked: (head: Head) => boolean): Head[] {
-    return [...this.#objects].map(([id, stored]) => headOf(id, stored)).filter(isAsked);
+    return [...this.#objects.values()].map(({ head }) => head).filter(isAsked);
   }
 
   /** One write, at once. */
   #apply(write: MirrorWrite): MirrorWriteResult {
     const stored = this.#objects.get(write.id);
+    if (stored?.head.writeId === write.writeId) return { kind: 'written' };
+    if (stored?.head.writeId !== write.basis?.writeId) return { kind: 'conflict' };
     const next = after(stored, write);
-    if (next === 'conflict' || next === stored) {
-      if (stored && carries(stored, write)) return { kind: 'written' };
-      return { kind: next === stored ? 'unchanged' : 'conflict' };
-    }
     const json = JSON.stringify(next.fields);
     if (Buffer.byteLength(json) > maxBytes)
       return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
@@ -130,46 +130,40 @@ export class MemoryMirror implements Mirror {
 /** Lets others come between: what an implementation on a server does between two commands. */
 const turn = (): Promise<void> => Promise.resolve();
 
-const headOf = (id: StripeId, { fields, hash, observed, deletedBy }: Stored): Head => {
-  const { created } = fields;
-  return { id, created: typeof created === 'number' ? created : undefined, hash, observed, deletedBy };
-};
+const entryOf = (id: StripeId, kept: Kept | undefined): [StripeId, Stored][] =>
+  kept ? [[id, { head: kept.head, fields: kept.fields }]] : [];
 
-/** Whether the write has been applied before, by what its object carries. */
-function carries({ observed, hash, deletedBy }: Stored, write: MirrorWrite): boolean {
-  if (write.kind === 'confirm_deleted') return deletedBy === 'stripe';
-  if (write.kind === 'mark_deleted') return deletedBy === 'request';
-  const isSameRead =
-    observed.from.getTime() === write.observed.from.getTime() &&
-    observed.to.getTime() === write.observed.to.getTime();
-  return isSameRead && (write.kind === 'merge' || hash === write.hash);
-}
+const nothing = { created: undefined, hash: undefined, observed: undefined, deletedBy: undefined, told: [] };
 
-/** What is stored after a write whose guard holds; the very same where it changes nothing. */
-function after(stored: Stored | undefined, write: MirrorWrite): Stored | 'conflict' {
-  const { id, observed, source } = write;
-  const { deletedBy } = stored ?? {};
-  const isFree = !stored || (deletedBy !== 'stripe' && stored.observed.to <= observed.from);
+/** What is stored after a write whose guard holds. */
+function after(stored: Kept | undefined, write: MirrorWrite): Kept {
+  const { id, writeId, source } = write;
+  const head: Head = { ...(stored?.head ?? { id, ...nothing }), writeId, writtenAt: new Date() };
+  const fields = stored?.fields ?? {};
   switch (write.kind) {
-    case 'insert':
-      if (stored) return 'conflict';
-      return { fields: write.object, hash: write.hash, observed, deletedBy, source };
-    case 'replace':
-      if (!stored || !isFree) return 'conflict';
-      return { fields: write.object, hash: write.hash, observed, deletedBy, source };
+    case 'put': {
+      const { object, hash, observed, told } = write;
+      return { head: { ...head, created: createdOf(object), hash, observed, told }, fields: object, source };
+    }
     case 'merge': {
-      if (!isFree) return 'conflict';
-      const fields = { ...stored?.fields, ...write.fields };
-      const isSame = stored && JSON.stringify(fields) === JSON.stringify(stored.fields);
-      return isSame ? stored : { fields, hash: undefined, observed, deletedBy, source };
+      const merged = { ...fields, ...write.fields };
+      const hash = write.keepsHash ? head.hash : undefined;
+      return {
+        head: { ...head, created: createdOf(merged), hash, told: write.told },
+        fields: merged,
+        source,
+      };
     }
-    case 'confirm_deleted': {
-      if (stored && deletedBy === 'stripe') return stored;
-      const fields = stored?.fields ?? { id, object: 'customer', deleted: true };
-      return { fields, hash: stored?.hash, observed, deletedBy: 'stripe', source };
-    }
+    case 'confirm_deleted':
+      return {
+        head: { ...head, observed: write.observed, deletedBy: 'stripe' },
+        fields: stored ? fields : { id, object: 'customer', deleted: true },
+        source,
+      };
     case 'mark_deleted':
-      if (!stored || deletedBy) return 'conflict';
-      return { ...stored, deletedBy: 'request' };
+      return { head: { ...head, deletedBy: 'request' }, fields, source: stored?.source ?? source };
   }
 }
+
+const createdOf = ({ created }: Stored['fields']): number | undefined =>
+  typeof created === 'number' ? created : undefined;
