@@ -485,9 +485,9 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     for (const [index, state] of stateNames.entries()) {
       await bring(bench, ids[state], state);
       const stored = (await bench.mirror.storedOf([ids[state]])).get(ids[state]);
-      const isWhole = stored?.fields['created'] !== undefined;
       // A mark of deletion stays.
-      if (isWhole) await prepare(bench, putOf(objectOf(ids[state], { created: 101 + index }), stored?.head));
+      if (stored?.fields['created'] !== undefined)
+        await prepare(bench, putOf(objectOf(ids[state], { created: 101 + index }), stored.head));
     }
     return { ...bench, ids };
   }
