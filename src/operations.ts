@@ -162,7 +162,7 @@ const process = randomUUID();
  */
 function calledNow({ latest }: { readonly latest: Date }): InsertionOrder {
   const position = `${process}:${String((calls += 1)).padStart(16, '0')}`;
-  return { kind: 'within', from: latest, to: new Date(latest.getTime() + 1), position };
+  return { kind: 'within', from: latest, to: latest, position };
 }
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;
@@ -202,7 +202,7 @@ export const runnerOf = (services: Services): CommandRunner => ({
         return operations.syncBatch(command.batch, {
           ...options,
           ...(command.observedAt && { observedAt: command.observedAt }),
-          inserted: { kind: 'within', from: context.insertedAt, to: context.insertedAt },
+          inserted: context.insertionOrder,
         });
       case 'softDelete':
         return resultOf(await operations.softDelete(command.stripeId, options));

@@ -170,15 +170,3 @@ function nameOf(request: mongo.ObjectId | string): string {
   const name = String(request);
   return /^[0-9a-f]{24}$/i.test(name) ? name.toLowerCase() : name;
 }
-
-/**
- * As of when the entries of a batch were read from Stripe: the given time, otherwise the insertion of the
- * request; never later than the claim. All three are by the database's clock or earlier.
- */
-export function observedAtOf(
-  { observedAt }: { readonly observedAt: Date | undefined },
-  { insertedAt, claimedAt }: { readonly insertedAt: Date; readonly claimedAt: Date },
-): Date {
-  const given = observedAt ?? insertedAt;
-  return new Date(Math.min(given.getTime(), claimedAt.getTime()));
-}

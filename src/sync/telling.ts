@@ -65,23 +65,29 @@ export interface Insertion {
 
 export type InsertionOrder =
   | { readonly kind: 'known'; readonly insertion: Insertion }
-  /** Only the interval of the insertion is known. */
-  | { readonly kind: 'within'; readonly from: Date; readonly to: Date; readonly position?: string };
+  /** Only an interval of the insertion is known; `to` is its last millisecond. */
+  | {
+      readonly kind: 'within';
+      readonly from: Date;
+      readonly to: Date;
+      readonly position?: string | undefined;
+    };
 
 /** When a batch was told. @param observedAt when it was true according to its caller */
 export function toldOf(order: InsertionOrder, observedAt: Date | undefined): Telling {
-  const inserted = order.kind === 'known' ? tellingOfInsertion(order.insertion) : order;
+  const inserted = intervalOf(order);
   const { position } = inserted;
   // Nobody inserts what is true later.
-  if (!observedAt || observedAt >= inserted.from) return { from: inserted.from, to: inserted.to, position };
+  if (!observedAt || afterMs(observedAt) >= inserted.to)
+    return { from: inserted.from, to: inserted.to, position };
   return { from: observedAt, to: afterMs(observedAt), position, isDated: true };
 }
 
-const tellingOfInsertion = ({ token, at }: Insertion): Telling => ({
-  from: at,
-  to: afterMs(at),
-  position: `stream:${token}`,
-});
+function intervalOf(order: InsertionOrder): Telling {
+  if (order.kind === 'within') return { from: order.from, to: afterMs(order.to), position: order.position };
+  const { at, token } = order.insertion;
+  return { from: at, to: afterMs(at), position: `stream:${token}` };
+}
 
 /** A time in whole milliseconds may be up to one later. */
 const afterMs = (time: Date): Date => new Date(time.getTime() + 1);

@@ -2,7 +2,7 @@
 import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { isFault } from '../../src/base/errors.js';
-import { commandNames, observedAtOf } from '../../src/requests/commands.js';
+import { commandNames } from '../../src/requests/commands.js';
 import { describeValue, newRequest, parseRequest } from '../../src/requests/parse.js';
 
 const faultsOf = (body: object): readonly string[] => {
@@ -194,20 +194,5 @@ describe('a new request', () => {
     expect(() => newRequest({ command: 'syncBatch', batch })).toThrow(
       'batch must have at most 4194304 bytes',
     );
-  });
-});
-
-describe('a batch is taken as observed', () => {
-  const at = (ms: number): Date => new Date(ms);
-
-  test.each([
-    ['when its request was inserted', undefined, 10, 20, 10],
-    ['at the time it tells, when that is earlier', at(5), 10, 20, 5],
-    ['at the claim, when it tells a later time', at(50), 10, 20, 20],
-    ['at the claim, when its id is from the future', undefined, 30, 20, 20],
-  ])('%s', (_name, observedAt, insertedAt, claimedAt, expected) => {
-    const context = { insertedAt: at(insertedAt), claimedAt: at(claimedAt) };
-
-    expect(observedAtOf({ observedAt }, context)).toEqual(at(expected));
   });
 });

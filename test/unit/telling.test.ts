@@ -93,8 +93,9 @@ describe('when a batch was told', () => {
   });
 
   it('is an interval where nothing better is known', () => {
-    expect(toldOf({ kind: 'within', from: at(1_000), to: at(2_000) }, undefined)).toEqual(
-      during(1_000, 2_000),
-    );
+    const within = { kind: 'within', from: at(1_000), to: at(1_999), position: 'a:1' } as const;
+
+    expect(toldOf(within, undefined)).toEqual(during(1_000, 2_000, { position: 'a:1' }));
+    expect(toldOf(within, at(1_500))).toEqual(moment(1_500, 'a:1', true));
   });
 });
