@@ -10,10 +10,11 @@ import { syncByIds } from './sync/by-ids.js';
 import { softDelete } from './sync/deletion.js';
 import { dryRunOf, readOnlyScanState, volatileScanState } from './sync/dry-run.js';
 import { type ItemResult, type Progress, type SyncResult, Tally } from './sync/outcome.js';
-import { isStripeId, type Mirror, type StripeId } from './sync/ports.js';
+import { type Head, isStripeId, type Mirror, type StripeId } from './sync/ports.js';
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
 import { type InsertionOrder, toldOf } from './sync/telling.js';
+import { isOwnUntil, writesSoFar } from './sync/writes.js';
 
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
@@ -108,9 +109,16 @@ export class Operations {
     const signal = signalOf(options);
     const { clock, scanState: scans } = this.#services;
     const { object, livemode } = this.#services.source;
-    const inserted = options.inserted ?? calledNow(await clock.interval(signal));
-    const told = toldOf(inserted, options.observedAt);
-    return syncBatch(this.#mirror(options), batch, { object, livemode, told, scans, signal });
+    const context = { object, livemode, scans, signal };
+    if (options.inserted) {
+      const told = toldOf(options.inserted, options.observedAt);
+      return syncBatch(this.#mirror(options), batch, { ...context, told });
+    }
+    // Whatever this process has written so far was known to it before the call.
+    const before = writesSoFar();
+    const told = toldOf(calledNow(await clock.interval(signal)), options.observedAt);
+    const isLaterThan = ({ writeId }: Head): boolean => !told.isDated && isOwnUntil(writeId, before);
+    return syncBatch(this.#mirror(options), batch, { ...context, told, isLaterThan });
   }
 
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
@@ -156,13 +164,10 @@ let calls = 0;
 /** Of this process, so that its calls have an order that no clock decides. */
 const process = randomUUID();
 
-/**
- * A call tells its batch at the latest moment that MongoDB's clock may show: what was stored before the call
- * is older. Answers that cannot be told apart from it are read again.
- */
-function calledNow({ latest }: { readonly latest: Date }): InsertionOrder {
+/** A call tells its batch at a moment that MongoDB's clock gives bounds of. */
+function calledNow({ earliest, latest }: { readonly earliest: Date; readonly latest: Date }): InsertionOrder {
   const position = `${process}:${String((calls += 1)).padStart(16, '0')}`;
-  return { kind: 'within', from: latest, to: latest, position };
+  return { kind: 'within', from: earliest, to: latest, position };
 }
 
 const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new AbortController().signal;

@@ -81,6 +81,7 @@ const silentObserver: MirrorObserver & StripeObserver = {
   rateLimited: ignore,
   slotWaited: ignore,
   writeFinished: ignore,
+  timesAhead: ignore,
 };
 
 /** Share of the shutdown time; the checkpoint and the release of the request need the rest. */
@@ -160,6 +161,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
       collection: resource.collection,
       stamp: { object: resource.object, apiVersion, livemode },
       observer,
+      logger,
     }),
     scanState: createScanState(state, resource.object),
   });

@@ -54,6 +54,7 @@ export function createObserver(to: Instruments): MetricsObserver {
     slotWaited: (seconds) => to.rate_limiter_wait_seconds.observe(seconds),
 
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
+    timesAhead: (count) => to.stored_times_ahead_total.inc(count),
 
     scheduleStarted: ({ schedule, intervalSeconds }) =>
       to.schedule_interval_seconds.set(seriesOf('schedule_interval_seconds', { schedule }), intervalSeconds),

@@ -1,6 +1,7 @@
 // Implements the port Mirror on a collection: covered reads of heads, and guarded writes in bulk through the
 // driver.
 import type { mongo } from 'mongoose';
+import type { Logger } from '../base/logger.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import { durable } from '../mongo/sync-state.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Stored, StripeId } from '../sync/ports.js';
@@ -14,6 +15,8 @@ import { sharingReads, sharingWrites } from './shared-commands.js';
 export interface MirrorObserver {
   /** A bulk write was acknowledged after this many seconds. */
   writeFinished(seconds: number): void;
+  /** So many stored times were found ahead of MongoDB's clock. */
+  timesAhead(count: number): void;
 }
 
 export interface MirrorOptions {
@@ -21,7 +24,11 @@ export interface MirrorOptions {
   readonly collection: string;
   readonly stamp: WriteStamp;
   readonly observer: MirrorObserver;
+  readonly logger: Pick<Logger, 'warn'>;
 }
+
+/** How often a clock that has been set back is told of, at most. */
+const tellEveryMs = 60_000;
 
 /** MongoDB compares its own times with its own clock. */
 const isAhead = {
@@ -34,13 +41,27 @@ const headProjection = { _id: 1, created: 1, _sync: 1, isAhead } as const;
 const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
 
 /** The mirror in one collection. */
-export function createMirror({ db, collection: name, stamp, observer }: MirrorOptions): Mirror {
+export function createMirror({ db, collection: name, stamp, observer, logger }: MirrorOptions): Mirror {
   const collection = db.collection<MirrorDocument>(name, durable);
+  let toldMs = -Infinity;
+
+  /** What is stored is not doubted, only when it was told. */
+  const tellAhead = (ahead: number): void => {
+    if (ahead === 0) return;
+    observer.timesAhead(ahead);
+    if (performance.now() - toldMs < tellEveryMs) return;
+    toldMs = performance.now();
+    logger.warn(
+      { ahead },
+      'Stored times lie ahead of the clock of MongoDB, which has been set back; reading these objects again',
+    );
+  };
 
   const headsOf = sharingReads(async (ids) => {
     const found = await persistently('reading heads', () =>
       collection.find({ _id: { $in: [...ids] } }, { projection: headProjection }).toArray(),
     );
+    tellAhead(found.filter((document) => document['isAhead'] === true).length);
     const heads = found.map((document) => toHead(document, document['isAhead'] === true));
     return new Map(heads.map((head) => [head.id, head]));
   });
@@ -69,6 +90,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
           ])
           .toArray(),
       );
+      tellAhead(found.filter((each) => each.isAhead).length);
       return new Map(found.map(toStored).map((stored) => [stored.head.id, stored]));
     },
 

@@ -28,24 +28,26 @@ export interface WholeRead {
   /** As in `Answer`. */
   readonly receivedAtMs: number;
   readonly source: WriteSource;
-  /** Stripe was asked after this was found stored, so the answer is later, whatever the times say. */
-  readonly askedAfter?: Head | undefined;
+  /** Whether it is known to be later than what is stored, whatever the times say. */
+  readonly isLaterThan?: IsLaterThan | undefined;
 }
+
+export type IsLaterThan = (stored: Head) => boolean;
 
 /** Makes reads of the objects of one answer. */
 export function toReads(
   objects: readonly StripeObject[],
-  answer: Pick<WholeRead, 'observed' | 'receivedAtMs' | 'askedAfter'>,
+  answer: Pick<WholeRead, 'observed' | 'receivedAtMs' | 'isLaterThan'>,
   source: WriteSource,
 ): WholeRead[] {
-  const { observed, receivedAtMs, askedAfter } = answer;
+  const { observed, receivedAtMs, isLaterThan } = answer;
   return objects.map((received) => ({
     id: received.id,
     ...prepare(received),
     observed,
     receivedAtMs,
     source,
-    askedAfter,
+    isLaterThan,
   }));
 }
 
@@ -55,11 +57,11 @@ export interface Applied {
   readonly unsettled: readonly Unsettled[];
 }
 
-export interface Unsettled {
+interface Unsettled {
   readonly id: StripeId;
   /**
-   * `overlap`: it is not known whether it is older than what is stored. `too_old`: the answer is too old to be
-   * written. `contended`: other writers came between every time.
+   * `overlap`: it is not known whether it is older than what is stored. `too_old`: the answer is too old to
+   * be written. `contended`: other writers came between every time.
    */
   readonly reason: 'overlap' | 'too_old' | 'contended';
   /** What was stored. */
@@ -190,8 +192,8 @@ type ReadDecision =
 
 function decisionOn(head: Head | undefined, read: WholeRead): ReadDecision {
   const isBatch = read.source === 'batch';
-  const isLater = read.askedAfter !== undefined && isSameVersion(read.askedAfter, head);
-  const decision = isBatch ? decideBatch(head, read) : decideRead(head, read, isLater);
+  const isLater = head !== undefined && read.isLaterThan?.(head) === true;
+  const decision = isBatch ? decideBatch(head, read, isLater) : decideRead(head, read, isLater);
   if (decision.kind === 'overlap') return { kind: 'unsettled', reason: 'overlap' };
   // An answer that needs no write stays valid at any age.
   if (decision.kind === 'write' && !isBatch && isTooOld(read))
@@ -200,10 +202,8 @@ function decisionOn(head: Head | undefined, read: WholeRead): ReadDecision {
 }
 
 /** Documents of earlier versions carry no name of a write. */
-const isSameVersion = (a: Head, b: Head | undefined): boolean =>
-  a.writeId === b?.writeId &&
-  a.writtenAt?.getTime() === b?.writtenAt?.getTime() &&
-  a.deletedBy === b?.deletedBy;
+const isSameVersion = (a: Head, b: Head): boolean =>
+  a.writeId === b.writeId && a.writtenAt?.getTime() === b.writtenAt?.getTime() && a.deletedBy === b.deletedBy;
 
 const isTooOld = ({ receivedAtMs }: WholeRead): boolean => performance.now() - receivedAtMs > maxAnswerAgeMs;
 
@@ -254,6 +254,7 @@ async function applyAnswer(
   mirror: Mirror,
   id: StripeId,
   answer: RetrieveAnswer,
+  /** What was found stored before Stripe was asked. */
   askedAfter: Head | undefined,
 ): Promise<ItemResult | Unsettled> {
   switch (answer.kind) {
@@ -265,7 +266,8 @@ async function applyAnswer(
     case 'deleted':
       return confirmDeleted(mirror, id, answer.observed);
     case 'found': {
-      const reads = toReads([answer.object], { ...answer, askedAfter }, 'retrieve');
+      const isLaterThan = askedAfter && ((stored: Head) => isSameVersion(askedAfter, stored));
+      const reads = toReads([answer.object], { ...answer, isLaterThan }, 'retrieve');
       const { results, unsettled } = await applyReads(mirror, reads, await mirror.headsOf([id]));
       const settled = results[0] ?? unsettled[0];
       if (settled) return settled;

@@ -1,7 +1,7 @@
 // syncBatch: writes objects that the caller already has to the mirror, without a call to Stripe.
 import { z } from 'zod';
 import { Fault } from '../base/errors.js';
-import { applyReads, settledResult, toReads } from './apply.js';
+import { applyReads, type IsLaterThan, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decidePart } from './decide.js';
 import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
@@ -27,6 +27,8 @@ export interface BatchContext {
   readonly livemode: boolean;
   /** When the batch was told, and where it stands among other batches. The entries of one batch follow it. */
   readonly told: Telling;
+  /** Whether it is known to be later than what is stored, whatever the times say. */
+  readonly isLaterThan?: IsLaterThan;
   /** What scans have confirmed. */
   readonly scans: Pick<ScanState, 'lastComplete' | 'recentlyAbsent'>;
   readonly signal: AbortSignal;
@@ -145,10 +147,11 @@ async function applyRound(
   const isWhole = ({ object }: Entry): boolean => object['object'] === context.object;
   return [
     ...[...old].map(({ object }) => staleResult(object.id, 'older_than_scan')),
-    ...(await putWholes(mirror, current.filter(isWhole), heads)),
+    ...(await putWholes(mirror, current.filter(isWhole), heads, context)),
     ...(await mergeParts(
       mirror,
       current.filter((entry) => !isWhole(entry)),
+      context,
     )),
   ];
 }
@@ -186,10 +189,11 @@ async function putWholes(
   mirror: Mirror,
   entries: readonly Entry[],
   heads: ReadonlyMap<StripeId, Head>,
+  { isLaterThan }: BatchContext,
 ): Promise<ItemResult[]> {
   const receivedAtMs = performance.now();
   const reads = entries.flatMap(({ object, telling }) =>
-    toReads([object], { observed: telling, receivedAtMs }, 'batch'),
+    toReads([object], { observed: telling, receivedAtMs, isLaterThan }, 'batch'),
   );
   const { results, unsettled } = await applyReads(mirror, reads, heads);
   const contended = unsettled.find(({ reason }) => reason === 'contended');
@@ -203,27 +207,37 @@ const maxPartsAtOnce = 100;
 /** Rounds of deciding and merging. Every round in vain means that another writer has succeeded. */
 const maxRounds = 20;
 
-async function mergeParts(mirror: Mirror, parts: readonly Entry[]): Promise<ItemResult[]> {
+async function mergeParts(
+  mirror: Mirror,
+  parts: readonly Entry[],
+  context: BatchContext,
+): Promise<ItemResult[]> {
   const results: ItemResult[] = [];
   for (let start = 0; start < parts.length; start += maxPartsAtOnce) {
     let open = parts.slice(start, start + maxPartsAtOnce);
     for (let round = 1; open.length > 0; round += 1) {
       if (round > maxRounds) throw contendedBatch(open[0]?.object.id);
-      open = await mergeOnce(mirror, open, results);
+      open = await mergeOnce(mirror, open, context, results);
     }
   }
   return results;
 }
 
 /** Merges each part into what is stored now. Returns those where another writer came between. */
-async function mergeOnce(mirror: Mirror, parts: readonly Entry[], results: ItemResult[]): Promise<Entry[]> {
+async function mergeOnce(
+  mirror: Mirror,
+  parts: readonly Entry[],
+  { isLaterThan }: BatchContext,
+  results: ItemResult[],
+): Promise<Entry[]> {
   const stored = await mirror.storedOf(parts.map(({ object }) => object.id));
   const planned: { readonly entry: Entry; readonly write: MirrorWrite; readonly done: ItemResult }[] = [];
   for (const entry of parts) {
     const { object } = prepare(entry.object);
     const { id } = object;
     const before = stored.get(id);
-    const decision = decidePart(before, object, entry.telling);
+    const isLater = before !== undefined && isLaterThan?.(before.head) === true;
+    const decision = decidePart(before, object, entry.telling, isLater);
     if (decision.kind !== 'write') {
       results.push(settledResult({ id, source: 'batch' }, decision));
       continue;

@@ -18,7 +18,7 @@ import type { Head, ListedHead, Stored, StripeObject } from './ports.js';
 import { compare, type Order, type Telling, type ToldFields } from './telling.js';
 
 /** Why data is not applied. */
-export type StaleCode =
+type StaleCode =
   'deleted_in_stripe' | 'older_than_read' | 'older_than_batch' | 'older_than_scan' | 'order_unknown';
 
 export type Decision =
@@ -77,14 +77,16 @@ export function decideRead(head: Head | undefined, read: Whole, isLater = false)
 /**
  * Decides on a whole object of a batch. An equal object is written all the same if it was told later: its
  * order counts against batches that are worked on later but were inserted before.
+ * @param isLater as for a read
  */
-export function decideBatch(head: Head | undefined, entry: Whole): Decision {
+export function decideBatch(head: Head | undefined, entry: Whole, isLater = false): Decision {
   const decided = decideWithoutOrder(head, entry.hash);
   if (!head || decided?.kind === 'stale') return decided ?? { kind: 'overlap' };
   const isEqual = decided?.kind === 'unchanged';
-  const order = orderOf(entry.observed, head.observed);
+  const order = isLater ? 'later' : orderOf(entry.observed, head.observed);
   if (order === 'later') {
-    const kept = head.told.filter(({ telling }) => compare(entry.observed, telling) !== 'later');
+    const isKept = ({ telling }: ToldFields): boolean => compare(entry.observed, telling) !== 'later';
+    const kept = isLater ? [] : head.told.filter(isKept);
     return { kind: 'write', outcome: isEqual ? 'unchanged' : 'updated', kept };
   }
   if (isEqual || order === 'same') return { kind: 'unchanged' };
@@ -102,8 +104,13 @@ export type PartDecision =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'stale'; readonly code: StaleCode };
 
-/** Decides on a part of an object, field by field. */
-export function decidePart(stored: Stored | undefined, part: StripeObject, telling: Telling): PartDecision {
+/** Decides on a part of an object, field by field. @param isLater as for a read */
+export function decidePart(
+  stored: Stored | undefined,
+  part: StripeObject,
+  telling: Telling,
+  isLater = false,
+): PartDecision {
   const { id, ...fields } = part;
   const keys = Object.keys(fields);
   if (!stored) {
@@ -115,7 +122,7 @@ export function decidePart(stored: Stored | undefined, part: StripeObject, telli
   const lost: { readonly order: Order; readonly to: Telling | undefined }[] = [];
   const won = keys.filter((key) => {
     const to = head.told.find(({ fields: told }) => told.includes(key))?.telling ?? head.observed;
-    const order = orderOf(telling, to);
+    const order = isLater ? 'later' : orderOf(telling, to);
     if (order !== 'later') lost.push({ order, to });
     return order === 'later';
   });

@@ -120,7 +120,7 @@ export interface Stored {
 }
 
 /** `stripe`: confirmed by Stripe, which is final. `request`: a request marked it. */
-export type DeletedBy = 'stripe' | 'request';
+type DeletedBy = 'stripe' | 'request';
 
 /** What caused a write; stored as `_sync.source`. */
 export type WriteSource = 'list' | 'retrieve' | 'batch' | 'request';

@@ -9,6 +9,15 @@ let count = 0;
 /** A name that no other write has: 48 random bits of this process, and a count. 9 to 16 characters. */
 export const newWriteId = (): string => ofThisProcess + (count += 1).toString(36);
 
+/** How many writes this process has named so far. */
+export const writesSoFar = (): number => count;
+
+/** Whether this process named the write when it had named so many at most: what it tells was known then. */
+export function isOwnUntil(writeId: string | undefined, soFar: number): boolean {
+  if (!writeId?.startsWith(ofThisProcess)) return false;
+  return Number.parseInt(writeId.slice(ofThisProcess.length), 36) <= soFar;
+}
+
 /** The result of one of several writes. @throws Fault `internal` if the mirror gave fewer */
 export function resultAt(results: readonly MirrorWriteResult[], index: number): MirrorWriteResult {
   const result = results[index];

@@ -33,7 +33,8 @@ export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirr
     db,
     collection: mirrorCollection,
     stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
-    observer: { writeFinished: () => undefined },
+    observer: { writeFinished: () => undefined, timesAhead: () => undefined },
+    logger: { warn: () => undefined },
   });
   const documents = db.collection<{ _id: string }>(mirrorCollection);
   return {

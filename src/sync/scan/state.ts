@@ -62,7 +62,7 @@ export interface ScanState {
   noteAbsent(id: StripeId): Promise<void>;
 }
 
-export interface ScanEnd {
+interface ScanEnd {
   readonly scanId: string;
   readonly isComplete: boolean;
   readonly heldFor: string | undefined;
