@@ -6,6 +6,7 @@ import type { StripeId } from '../../src/sync/ports.js';
 import {
   type Approval,
   type Checkpoint,
+  type Confirmed,
   type HeldRemovals,
   newCheckpoint,
   type ScanState,
@@ -14,7 +15,7 @@ import {
 export interface ScanStateBench {
   readonly state: ScanState;
   /** The last complete scan, and how many days ago it was complete; undefined before the first. */
-  readonly lastComplete: () => Promise<{ readonly scanId: string; readonly daysAgo: number } | undefined>;
+  readonly completed: () => Promise<{ readonly scanId: string; readonly daysAgo: number } | undefined>;
   /** Lets so many days pass for everything that is stored. */
   readonly daysPass: (days: number) => Promise<void>;
 }
@@ -38,6 +39,11 @@ const checkpointOf = (scanId: string, pages = 0): Checkpoint => ({
     { gte: 7, lt: null, settledFrom: 9, cursor: 'cus_1' as StripeId, openIds: idsOf(1, 2), done: false },
   ],
   pages,
+});
+
+const confirmedAt = (from: number, leftOut: readonly string[] = []): Confirmed => ({
+  from: new Date(from),
+  leftOut,
 });
 
 const lost = { code: 'lease_lost', kind: 'retryable' };
@@ -137,7 +143,7 @@ function describeCheckpoints(open: () => Promise<ScanStateBench>): void {
   });
 
   test('is taken over by the run that began last: the earlier one changes nothing any more', async () => {
-    const { state, lastComplete } = await open();
+    const { state, completed } = await open();
     await state.begin('first');
     await state.save('first', checkpointOf('scan', 1));
     await state.addCandidates('scan', 0, idsOf(0, 2));
@@ -145,10 +151,11 @@ function describeCheckpoints(open: () => Promise<ScanStateBench>): void {
     await state.begin('second');
 
     await expect(state.save('first', checkpointOf('scan', 2))).rejects.toMatchObject(lost);
-    const end = { scanId: 'scan', isComplete: true, heldFor: undefined };
+    const end = { scanId: 'scan', isComplete: true, heldFor: undefined, confirmed: confirmedAt(1_000) };
     await expect(state.end('first', end)).rejects.toMatchObject(lost);
     expect(await keptIn(state, 'scan')).toEqual(idsOf(0, 2));
-    expect(await lastComplete()).toBeUndefined();
+    expect(await completed()).toBeUndefined();
+    expect(await state.lastComplete()).toBeUndefined();
     await state.save('second', checkpointOf('scan', 3));
     expect(await state.begin('third')).toEqual(checkpointOf('scan', 3));
   });
@@ -177,36 +184,67 @@ async function holding(
   { state }: ScanStateBench,
   scanId = 'scan',
   requestId = 'request',
+  confirmed?: Confirmed,
 ): Promise<HeldRemovals> {
   await state.begin(scanId);
   await state.save(scanId, checkpointOf(scanId));
   await state.addCandidates(scanId, 0, idsOf(0, 2));
-  await state.end(scanId, { scanId, isComplete: false, heldFor: requestId, heldCount: 2 });
+  await state.end(scanId, { scanId, isComplete: false, heldFor: requestId, heldCount: 2, confirmed });
   return { scanId, requestId, count: 2 };
 }
 
-async function complete({ state }: ScanStateBench, scanId: string): Promise<void> {
+async function complete({ state }: ScanStateBench, scanId: string, confirmed?: Confirmed): Promise<void> {
   await state.begin(scanId);
-  await state.end(scanId, { scanId, isComplete: true, heldFor: undefined });
+  await state.end(scanId, { scanId, isComplete: true, heldFor: undefined, confirmed });
 }
 
 function describeEnds(open: () => Promise<ScanStateBench>): void {
   test('drops checkpoint and candidates, and makes it the last complete one', async () => {
     const bench = await open();
-    const { state, lastComplete } = bench;
+    const { state, completed } = bench;
     await state.begin('run');
     await state.save('run', checkpointOf('scan'));
     await state.addCandidates('scan', 0, idsOf(0, 2));
     await state.addCandidates('forgotten', 0, idsOf(5, 2));
 
-    await state.end('run', { scanId: 'scan', isComplete: true, heldFor: undefined });
+    await state.end('run', { scanId: 'scan', isComplete: true, heldFor: undefined, confirmed: undefined });
 
     expect(await state.begin('next')).toBeUndefined();
     expect([await keptIn(state, 'scan'), await keptIn(state, 'forgotten')]).toEqual([[], []]);
     expect(await state.held()).toBeUndefined();
-    expect(await lastComplete()).toMatchObject({ scanId: 'scan' });
+    expect(await completed()).toMatchObject({ scanId: 'scan' });
     await complete(bench, 'later');
-    expect(await lastComplete()).toMatchObject({ scanId: 'later' });
+    expect(await completed()).toMatchObject({ scanId: 'later' });
+  });
+
+  test('tells what it has confirmed, until the next complete one', async () => {
+    const bench = await open();
+    const { state } = bench;
+    expect(await state.lastComplete()).toBeUndefined();
+
+    await complete(bench, 'first', confirmedAt(1_000, ['cus_1', '$name', 'a.b']));
+    expect(await state.lastComplete()).toEqual(confirmedAt(1_000, ['cus_1', '$name', 'a.b']));
+    await complete(bench, 'second', confirmedAt(2_000));
+    expect(await state.lastComplete()).toEqual(confirmedAt(2_000));
+  });
+
+  test('forgets what an earlier one had confirmed where it does not know its own', async () => {
+    const bench = await open();
+    await complete(bench, 'first', confirmedAt(1_000, ['cus_1']));
+
+    await complete(bench, 'second');
+
+    expect(await bench.state.lastComplete()).toBeUndefined();
+    expect(await bench.completed()).toMatchObject({ scanId: 'second' });
+  });
+
+  test('confirms nothing while its candidates are held: an earlier one stays the last complete one', async () => {
+    const bench = await open();
+    await complete(bench, 'first', confirmedAt(1_000, ['cus_1']));
+
+    await holding(bench, 'second', 'request', confirmedAt(2_000, ['cus_2']));
+
+    expect(await bench.state.lastComplete()).toEqual(confirmedAt(1_000, ['cus_1']));
   });
 
   test('keeps candidates that are held, and no others, and is not complete then', async () => {
@@ -218,7 +256,7 @@ function describeEnds(open: () => Promise<ScanStateBench>): void {
     expect(await bench.state.held()).toEqual(held);
     expect(await keptIn(bench.state, 'scan')).toEqual(idsOf(0, 2));
     expect(await keptIn(bench.state, 'forgotten')).toEqual([]);
-    expect(await bench.lastComplete()).toBeUndefined();
+    expect(await bench.completed()).toBeUndefined();
     expect(await bench.state.begin('next')).toBeUndefined();
   });
 
@@ -300,21 +338,42 @@ function describeApprovals(open: () => Promise<ScanStateBench>): void {
 
     expect(await bench.state.held()).toBeUndefined();
     expect(await keptIn(bench.state, 'scan')).toEqual([]);
-    expect(await bench.lastComplete()).toEqual({ scanId: 'scan', daysAgo: expect.closeTo(2, 2) as number });
+    expect(await bench.completed()).toEqual({ scanId: 'scan', daysAgo: expect.closeTo(2, 2) as number });
     await bench.state.endHeld(held);
-    expect(await bench.lastComplete()).toMatchObject({ scanId: 'scan' });
+    expect(await bench.completed()).toMatchObject({ scanId: 'scan' });
+  });
+
+  test('ends with what its scan had confirmed, in place of what an earlier one had', async () => {
+    const bench = await open();
+    await complete(bench, 'first', confirmedAt(1_000, ['cus_1']));
+
+    const held = await holding(bench, 'second', 'request', confirmedAt(2_000, ['cus_2', '$name']));
+    await bench.state.endHeld(held);
+
+    expect(await bench.state.lastComplete()).toEqual(confirmedAt(2_000, ['cus_2', '$name']));
+  });
+
+  test('ends with nothing confirmed where its scan did not know, whatever was held or complete before', async () => {
+    const bench = await open();
+    await complete(bench, 'first', confirmedAt(1_000, ['cus_1']));
+    await holding(bench, 'second', 'request', confirmedAt(2_000));
+
+    await bench.state.endHeld(await holding(bench, 'third'));
+
+    expect(await bench.state.lastComplete()).toBeUndefined();
   });
 
   test('ends nothing where a later scan has superseded what was held', async () => {
     const bench = await open();
-    const first = await holding(bench, 'first');
-    const second = await holding(bench, 'second');
+    const first = await holding(bench, 'first', 'one', confirmedAt(1_000));
+    const second = await holding(bench, 'second', 'two', confirmedAt(2_000));
 
     await bench.state.endHeld(first);
 
     expect(await bench.state.held()).toEqual(second);
     expect(await keptIn(bench.state, 'second')).toEqual(idsOf(0, 2));
-    expect(await bench.lastComplete()).toBeUndefined();
+    expect(await bench.completed()).toBeUndefined();
+    expect(await bench.state.lastComplete()).toBeUndefined();
   });
 }
 

@@ -7,12 +7,20 @@ import { resolveConfig } from '../../src/config/load.js';
 import { StripeCustomerAction } from '../../src/index.js';
 import { runnerOf } from '../../src/operations.js';
 import { openServices } from '../../src/services.js';
-import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
+import { confirmDeleted } from '../../src/sync/deletion.js';
 import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
 import type { Mirror } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
-import { answered, openMirror, stripeId, type TestMirror } from '../support/mirror.js';
+import {
+  answered,
+  datedAs,
+  insertedAs,
+  openMirror,
+  stripeId,
+  takeBatch,
+  type TestMirror,
+} from '../support/mirror.js';
 import { quickRunner, requestsLab } from '../support/requests.js';
 import { openScanBench } from '../support/scan.js';
 
@@ -33,15 +41,10 @@ const whole = (id: string, fields: object = {}): object => ({
   ...fields,
 });
 
-/** Takes the entries as if they had been held then, milliseconds on MongoDB's clock. */
+let batches = 0;
+/** Takes the entries as a batch that says it was true then, milliseconds on MongoDB's clock. */
 async function take(entries: readonly unknown[], at = 1_000, into = m): Promise<readonly ItemResult[]> {
-  const context: BatchContext = {
-    object: 'customer',
-    livemode: false,
-    observedAt: new Date(at),
-    signal: new AbortController().signal,
-  };
-  return (await syncBatch(into.mirror, entries, context)).items;
+  return (await takeBatch(into.mirror, entries, datedAs((batches += 1), at))).items;
 }
 
 const outcomesOf = (items: readonly ItemResult[]): string[] => items.map(({ outcome }) => outcome);
@@ -80,9 +83,9 @@ test.each<[string, number, (stop: AbortController) => void]>([
   const stop = new AbortController();
   const mirror = withWrites((count) => count === atWrite && strike(stop));
   const entries = [{ id: '' }, ...Array.from({ length: 700 }, () => whole(newId()))];
-  const context = { object: 'customer', livemode: false, observedAt: new Date(1_000), signal: stop.signal };
+  const batch = takeBatch(mirror, entries, insertedAs(1, 1_000), { signal: stop.signal });
 
-  const error: unknown = await syncBatch(mirror, entries, context).catch((thrown: unknown) => thrown);
+  const error: unknown = await batch.catch((thrown: unknown) => thrown);
 
   expect(error).toMatchObject({ message: 'stopped' });
   expect(partialResultOf(error)).toMatchObject({ created: 500, failed: 1 });
@@ -179,12 +182,36 @@ describe('an entry', () => {
   test.each([
     ['a part', (id: string) => ({ id, metadata: { a: '1' } })],
     ['whole', (id: string) => whole(id, { metadata: { a: '1' } })],
-  ])('that is %s and tells nothing new writes nothing', async (_what, entryFor) => {
+  ])(
+    'that is %s and tells nothing new leaves all fields and the hash, and is known by its order',
+    async (_what, entryFor) => {
+      const id = newId();
+      await take([whole(id, { metadata: { a: '1' } })]);
+      const before = await m.stored(id);
+
+      expect(await take([entryFor(id)], 2_000)).toEqual([{ id, outcome: 'unchanged' }]);
+
+      expect(await fieldsOf(id)).toEqual(whole(id, { metadata: { a: '1' } }));
+      const { _sync: sync } = (await m.stored(id)) ?? {};
+      const { _sync: syncBefore } = before ?? {};
+      expect(sync).toMatchObject({ hash: (syncBefore as { hash: string }).hash, source: 'batch' });
+      const older = { metadata: { a: '2' } };
+      expect(await take([{ id, ...older }], 1_500)).toEqual([
+        { id, outcome: 'stale', code: 'older_than_batch' },
+      ]);
+    },
+  );
+
+  test.each([
+    ['a part', (id: string) => ({ id, metadata: { a: '1' } })],
+    ['whole', (id: string) => whole(id, { metadata: { a: '1' } })],
+  ])('that is %s, taken a second time with its batch, writes nothing', async (_what, entryFor) => {
     const id = newId();
-    await take([whole(id, { metadata: { a: '1' } })]);
+    const told = insertedAs(1, 2_000);
+    await takeBatch(m.mirror, [entryFor(id)], told);
     const before = await m.stored(id);
 
-    expect(await take([entryFor(id)], 2_000)).toEqual([{ id, outcome: 'unchanged' }]);
+    expect((await takeBatch(m.mirror, [entryFor(id)], told)).items).toEqual([{ id, outcome: 'unchanged' }]);
 
     expect(await m.stored(id)).toEqual(before);
   });
@@ -192,17 +219,25 @@ describe('an entry', () => {
   test.each([
     ['a part', (id: string) => ({ id, name: 'Old' })],
     ['whole', (id: string) => whole(id, { name: 'Old' })],
-  ])('that is %s and older than what is stored is stale', async (_what, entryFor) => {
-    const id = newId();
-    await m.read(whole(id, { name: 'New' }), 5_000, 5_100);
-    const before = await m.stored(id);
+  ])(
+    'that is %s and older than what is stored, or may be, is stale and says which',
+    async (_what, entryFor) => {
+      const id = newId();
+      await m.read(whole(id, { name: 'New' }), 5_000, 5_100);
+      const before = await m.stored(id);
 
-    for (const at of [1_000, 5_000, 5_050]) {
-      expect(await take([entryFor(id)], at)).toEqual([{ id, outcome: 'stale' }]);
-    }
-    expect(await m.stored(id)).toEqual(before);
-    expect(outcomesOf(await take([entryFor(id)], 5_100))).toEqual(['updated']);
-  });
+      for (const [at, code] of [
+        [1_000, 'older_than_read'],
+        [4_999, 'older_than_read'],
+        [5_000, 'order_unknown'],
+        [5_099, 'order_unknown'],
+      ] as const) {
+        expect(await take([entryFor(id)], at)).toEqual([{ id, outcome: 'stale', code }]);
+      }
+      expect(await m.stored(id)).toEqual(before);
+      expect(outcomesOf(await take([entryFor(id)], 5_100))).toEqual(['updated']);
+    },
+  );
 
   test.each([
     ['a part', (id: string) => ({ id, name: 'Back' })],
@@ -210,8 +245,7 @@ describe('an entry', () => {
   ])('that is %s revives nobody whose deletion Stripe has confirmed', async (_what, entryFor) => {
     const id = newId();
     await m.read(whole(id, { name: 'Jane' }), 1_000);
-    const { observed } = answered(2_000, 2_010);
-    await m.mirror.write([{ kind: 'confirm_deleted', id: stripeId(id), observed, source: 'retrieve' }]);
+    await confirmDeleted(m.mirror, stripeId(id), answered(2_000, 2_010).observed);
     const before = await m.stored(id);
 
     expect(await take([entryFor(id)], 9_000)).toEqual([{ id, outcome: 'stale', code: 'deleted_in_stripe' }]);
@@ -326,22 +360,24 @@ describe('a batch from the future', () => {
     const lab = requestsLab(own);
     await lab.worker({ runner: runnerOf(services) });
     const forged = new mongo.ObjectId(mongo.ObjectId.createFromTime(tomorrow.getTime() / 1_000).id);
-    const observedTo = async (): Promise<number> => {
+    const toldFrom = async (): Promise<number> => {
       const stored = await own.db
-        .collection<{ _id: string; _sync: { observed: { to: Date } } }>('stripe_customers')
+        .collection<{ _id: string; _sync: { told: { observed: { from: Date } }[] } }>('stripe_customers')
         .findOne({ _id: id });
-      return stored?._sync.observed.to.getTime() ?? NaN;
+      return stored?._sync.told[0]?.observed.from.getTime() ?? NaN;
     };
+    /** MongoDB's clock now, at the latest that a process may take it to be. */
+    const latest = async (): Promise<number> => (await services.clock.interval()).latest.getTime();
 
     await action.sync({ id, name: 'By the library' }, { observedAt: tomorrow });
-    expect(await observedTo()).toBeLessThanOrEqual(Date.now());
+    expect(await toldFrom()).toBeLessThanOrEqual(await latest());
     for (const request of [
       { command: 'syncBatch', batch: [{ id, name: 'By its own word' }], observedAt: tomorrow },
       { _id: forged, command: 'syncBatch', batch: [{ id, name: 'By its _id' }] },
     ]) {
       const [inserted] = await lab.insert(request);
       expect(await lab.ended(inserted!)).toMatchObject({ status: 'succeeded', result: { updated: 1 } });
-      expect(await observedTo()).toBeLessThanOrEqual(Date.now());
+      expect(await toldFrom()).toBeLessThanOrEqual(await latest());
     }
 
     expect(await action.syncByIds([id])).toMatchObject({ updated: 1 });

@@ -1,5 +1,5 @@
 // The implementations of the ports on MongoDB do what the ports say.
-import { describe } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createScanState } from '../../src/mirror/scan-state.js';
 import { stateIds, stateOf } from '../../src/mongo/sync-state.js';
 import { describeMirror } from '../conformance/mirror.js';
@@ -27,7 +27,7 @@ describe('the scan state in MongoDB', () => {
     const states = stateOf(freshDatabase().db);
     return Promise.resolve({
       state: createScanState(states, 'customer'),
-      lastComplete: async () => {
+      completed: async () => {
         const found = await states.findOne({ _id: stateIds.scanCompleted('customer') });
         const at = found?.['at'] as Date | undefined;
         return at && { scanId: String(found?.['scan']), daysAgo: (Date.now() - at.getTime()) / dayMs };
@@ -38,4 +38,21 @@ describe('the scan state in MongoDB', () => {
       },
     });
   });
+});
+
+test('what a scan has confirmed as of a time ahead of the clock, which was set back since, counts as unknown', async () => {
+  const states = stateOf(freshDatabase().db);
+  const state = createScanState(states, 'customer');
+  const end = async (from: Date): Promise<void> => {
+    await state.begin('run');
+    const confirmed = { from, leftOut: [] };
+    await state.end('run', { scanId: 'scan', isComplete: true, heldFor: undefined, confirmed });
+  };
+  const [past, ahead] = [-3_600_000, 3_600_000].map((ms) => new Date(Date.now() + ms)) as [Date, Date];
+
+  await end(ahead);
+  expect(await state.lastComplete()).toBeUndefined();
+
+  await end(past);
+  expect(await state.lastComplete()).toEqual({ from: past, leftOut: [] });
 });

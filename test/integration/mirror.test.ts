@@ -3,10 +3,18 @@ import type { mongo } from 'mongoose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { applyReads, toReads, type WholeRead } from '../../src/sync/apply.js';
 import { prepare } from '../../src/sync/canonical.js';
-import { softDelete } from '../../src/sync/deletion.js';
+import { confirmDeleted, softDelete } from '../../src/sync/deletion.js';
 import type { StripeObject } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
-import { answered, mirrorCollection, openMirror, stripeId, type TestMirror } from '../support/mirror.js';
+import {
+  answered,
+  insertedAs,
+  mirrorCollection,
+  openMirror,
+  stripeId,
+  takeBatch,
+  type TestMirror,
+} from '../support/mirror.js';
 
 const database = freshDatabase();
 let m: TestMirror;
@@ -29,6 +37,10 @@ const thirtySecondsOld = (...objects: StripeObject[]): WholeRead[] =>
   toReads(objects, { ...answered(1_000, 1_010), receivedAtMs: performance.now() - 30_001 }, 'list');
 const outcomeOf = ({ results, unsettled }: Awaited<ReturnType<TestMirror['read']>>): string | undefined =>
   results[0]?.outcome ?? (unsettled.length > 0 ? 'unsettled' : undefined);
+
+/** Stripe confirms that the customer is deleted, in an answer as of then. */
+const confirmed = (id: string, from: number) =>
+  confirmDeleted(m.mirror, stripeId(id), answered(from, from + 10).observed);
 
 /** What Stripe sent, out of the stored document. */
 const stripePart = (document: mongo.Document | undefined): Record<string, unknown> => {
@@ -146,18 +158,8 @@ describe('the mirror', () => {
     await documents.updateOne({ _id: id }, { $set: { app: { plan: { $x: 1 } } } });
 
     await m.read(customer(id, { name: 'b' }), 2_000);
-    await m.mirror.write([
-      {
-        kind: 'merge',
-        id: stripeId(id),
-        fields: { id: stripeId(id), name: 'c' },
-        source: 'batch',
-        ...answered(3_000, 3_000),
-      },
-    ]);
-    await m.mirror.write([
-      { kind: 'confirm_deleted', id: stripeId(id), source: 'retrieve', ...answered(4_000, 4_010) },
-    ]);
+    await takeBatch(m.mirror, [{ id, name: 'c' }], insertedAs(1, 3_000));
+    await confirmed(id, 4_000);
 
     expect(await m.stored(id)).toMatchObject({
       name: 'c',
@@ -180,7 +182,7 @@ describe('the mirror', () => {
     const id = newId();
     const applied = await applyReads(m.mirror, thirtySecondsOld(customer(id)), new Map());
 
-    expect(applied).toEqual({ results: [], unsettled: [id] });
+    expect(applied).toEqual({ results: [], unsettled: [{ id, reason: 'too_old', head: undefined }] });
     expect(await m.stored(id)).toBeUndefined();
   });
 
@@ -229,9 +231,7 @@ describe('the mirror', () => {
   it('never revives a customer whose deletion Stripe has confirmed', async () => {
     const id = newId();
     await m.read(customer(id, { name: 'known' }), 1_000);
-    await m.mirror.write([
-      { kind: 'confirm_deleted', id: stripeId(id), source: 'retrieve', ...answered(2_000, 2_010) },
-    ]);
+    await confirmed(id, 2_000);
 
     const late = await m.read(customer(id, { name: 'late' }), 9_000);
 
@@ -244,9 +244,7 @@ describe('the mirror', () => {
 
   it('stores a tombstone for a deleted customer it never had, so that late data cannot create it', async () => {
     const id = newId();
-    await m.mirror.write([
-      { kind: 'confirm_deleted', id: stripeId(id), source: 'retrieve', ...answered(2_000, 2_010) },
-    ]);
+    await confirmed(id, 2_000);
 
     expect(outcomeOf(await m.read(customer(id), 9_000))).toBe('stale');
     expect(stripePart(await m.stored(id))).toEqual({ id, object: 'customer', deleted: true });
@@ -256,8 +254,8 @@ describe('the mirror', () => {
     const id = newId();
     await m.read(customer(id, { name: 'a' }), 1_000);
 
-    const first = await softDelete(m.mirror, stripeId(id), answered(1_500, 1_500).observed);
-    const second = await softDelete(m.mirror, stripeId(id), answered(1_600, 1_600).observed);
+    const first = await softDelete(m.mirror, stripeId(id));
+    const second = await softDelete(m.mirror, stripeId(id));
     await m.read(customer(id, { name: 'b' }), 2_000);
 
     expect([first.deleted, second.unchanged]).toEqual([1, 1]);
@@ -266,14 +264,12 @@ describe('the mirror', () => {
       _sync: { deletedBy: 'request', deletedAt: expect.any(Date) as Date },
     });
 
-    await m.mirror.write([
-      { kind: 'confirm_deleted', id: stripeId(id), source: 'retrieve', ...answered(3_000, 3_010) },
-    ]);
+    await confirmed(id, 3_000);
     expect(await m.stored(id)).toMatchObject({ name: 'b', _sync: { deletedBy: 'stripe' } });
   });
 
   it('writes nothing for a soft delete of a customer that it does not have', async () => {
-    const result = await softDelete(m.mirror, stripeId('cus_unknown'), answered(1, 1).observed);
+    const result = await softDelete(m.mirror, stripeId('cus_unknown'));
 
     expect(result.items).toEqual([
       expect.objectContaining({ id: 'cus_unknown', outcome: 'failed', code: 'not_found' }),
@@ -285,7 +281,7 @@ describe('the mirror', () => {
     const [alive, gone] = [newId(), newId()];
     await m.read(customer(alive), 1_000);
     await m.read(customer(gone), 1_000);
-    await softDelete(m.mirror, stripeId(gone), answered(2_000, 2_000).observed);
+    await softDelete(m.mirror, stripeId(gone));
 
     const shown = await m.db
       .collection<{ _id: string }>(`${mirrorCollection}_live`)
@@ -297,14 +293,7 @@ describe('the mirror', () => {
 
   it('reads heads of an interval from its index alone', async () => {
     const documents = m.db.collection(mirrorCollection);
-    const projection = {
-      _id: 1,
-      created: 1,
-      '_sync.hash': 1,
-      '_sync.observed.from': 1,
-      '_sync.observed.to': 1,
-      '_sync.deletedBy': 1,
-    };
+    const projection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 };
 
     const plan = await documents
       .find({ created: { $gte: 0 } }, { projection, hint: 'heads_by_created' })

@@ -4,6 +4,7 @@ import { dryRunOf, volatileScanState } from '../../src/sync/dry-run.js';
 import type { MirrorWrite } from '../../src/sync/ports.js';
 import type { ScanOptions, ScanReport } from '../../src/sync/scan/scan.js';
 import { freshDatabase } from '../support/database.js';
+import { insertedAs, takeBatch } from '../support/mirror.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 
 const countsOf = ({ result }: ScanReport): Record<string, number> =>
@@ -184,18 +185,13 @@ describe('a full scan', () => {
     };
     await bench.read(onClock, 0);
     await bench.read(elsewhere, 0);
-    const partial = {
-      kind: 'merge',
-      source: 'batch',
-      observed: { from: new Date(0), to: new Date(0) },
-    } as const;
     const gone = bench.simulator.create();
     bench.simulator.delete(gone.id);
-    for (const id of ['cus_never_was', gone.id]) {
-      await bench.mirror.write([
-        { ...partial, id: id as MirrorWrite['id'], fields: { id: id as MirrorWrite['id'], name: 'part' } },
-      ]);
-    }
+    await takeBatch(
+      bench.mirror,
+      ['cus_never_was', gone.id].map((id) => ({ id, name: 'part' })),
+      insertedAs(1, 0),
+    );
 
     const report = await bench.scan();
 

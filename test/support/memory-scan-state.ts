@@ -6,6 +6,7 @@ import {
   type CandidateRuns,
   type Candidates,
   type Checkpoint,
+  type Confirmed,
   type HeldRemovals,
   type ScanState,
   supersededRun,
@@ -20,6 +21,7 @@ const turn = (): Promise<void> => Promise.resolve();
 
 interface Held extends HeldRemovals {
   readonly atMs: number;
+  readonly confirmed: Confirmed | undefined;
   runId?: string;
   approval?: Approval;
 }
@@ -31,7 +33,7 @@ export class MemoryScanState implements ScanState {
   #candidates: { scanId: string; run: number; ids: readonly StripeId[]; position: number }[] = [];
   #added = 0;
   #held: Held | undefined;
-  #completed: { scanId: string; atMs: number } | undefined;
+  #completed: { scanId: string; atMs: number; confirmed: Confirmed | undefined } | undefined;
   readonly #absent = new Map<StripeId, number>();
 
   async begin(runId: string): Promise<unknown> {
@@ -71,15 +73,22 @@ export class MemoryScanState implements ScanState {
 
   async end(
     runId: string,
-    { scanId, isComplete, heldFor, heldCount = 0 }: Parameters<ScanState['end']>[1],
+    { scanId, isComplete, heldFor, heldCount = 0, confirmed: given }: Parameters<ScanState['end']>[1],
   ): Promise<void> {
+    const confirmed = copied(given);
     await turn();
     this.#requireRun(runId);
     this.#checkpoint = undefined;
+    const atMs = this.#nowMs;
     const isHeld = heldFor !== undefined;
-    this.#held = isHeld ? { scanId, requestId: heldFor, count: heldCount, atMs: this.#nowMs } : undefined;
+    this.#held = isHeld ? { scanId, requestId: heldFor, count: heldCount, atMs, confirmed } : undefined;
     this.#candidates = this.#candidates.filter((kept) => isHeld && kept.scanId === scanId);
-    if (isComplete) this.#completed = { scanId, atMs: this.#nowMs };
+    if (isComplete) this.#completed = { scanId, atMs, confirmed };
+  }
+
+  async lastComplete(): Promise<Confirmed | undefined> {
+    await turn();
+    return copied(this.#completed?.confirmed);
   }
 
   async held(): Promise<HeldRemovals | undefined> {
@@ -108,7 +117,7 @@ export class MemoryScanState implements ScanState {
     await turn();
     const own = this.#sameHeld(held);
     if (!own) return;
-    this.#completed = { scanId: own.scanId, atMs: own.atMs };
+    this.#completed = { scanId: own.scanId, atMs: own.atMs, confirmed: own.confirmed };
     this.#candidates = this.#candidates.filter(({ scanId }) => scanId !== own.scanId);
     this.#held = undefined;
   }
@@ -128,7 +137,8 @@ export class MemoryScanState implements ScanState {
     this.#nowMs += days * dayMs;
   }
 
-  lastComplete(): { scanId: string; daysAgo: number } | undefined {
+  /** The last complete scan, and how many days ago it was. */
+  completed(): { scanId: string; daysAgo: number } | undefined {
     if (!this.#completed) return undefined;
     const { scanId, atMs } = this.#completed;
     return { scanId, daysAgo: (this.#nowMs - atMs) / dayMs };

@@ -4,7 +4,10 @@ import { mongo } from 'mongoose';
 import { ensureMirror } from '../../src/mirror/ensure.js';
 import { createMirror } from '../../src/mirror/mirror.js';
 import { type Applied, applyReads, toReads } from '../../src/sync/apply.js';
+import { type BatchContext, syncBatch } from '../../src/sync/batch.js';
+import type { SyncResult } from '../../src/sync/outcome.js';
 import type { Answer, Mirror, StripeId, StripeObject } from '../../src/sync/ports.js';
+import type { Telling } from '../../src/sync/telling.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 
@@ -29,13 +32,7 @@ export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirr
   atEnd(() => client.close());
   const db = client.db(name);
   await ensureMirror(db, mirrorCollection);
-  const mirror = createMirror({
-    db,
-    collection: mirrorCollection,
-    stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
-    observer: { writeFinished: () => undefined, timesAhead: () => undefined },
-    logger: { warn: () => undefined },
-  });
+  const mirror = mirrorIn(db);
   const documents = db.collection<{ _id: string }>(mirrorCollection);
   return {
     mirror,
@@ -48,6 +45,40 @@ export async function openMirror({ uri, name }: FreshDatabase): Promise<TestMirr
     },
   };
 }
+
+/** The mirror as one replica has it: several of them share a database, and nothing else. */
+export const mirrorIn = (db: mongo.Db): Mirror =>
+  createMirror({
+    db,
+    collection: mirrorCollection,
+    stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
+    observer: { writeFinished: () => undefined, timesAhead: () => undefined },
+    logger: { warn: () => undefined },
+  });
+
+/** A batch inserted at this place among all batches, milliseconds on MongoDB's clock. */
+export const insertedAs = (place: number, at: number): Telling => ({
+  from: new Date(at),
+  to: new Date(at + 1),
+  position: `stream:${String(place).padStart(8, '0')}`,
+});
+
+/** A batch that says when it was true, milliseconds on MongoDB's clock. */
+export const datedAs = (place: number, at: number): Telling => ({ ...insertedAs(place, at), isDated: true });
+
+export const neverScanned: BatchContext['scans'] = {
+  lastComplete: () => Promise.resolve(undefined),
+  recentlyAbsent: () => Promise.resolve(new Set()),
+};
+
+/** One batch of customers in test mode; unless told otherwise no scan was ever complete. */
+export const takeBatch = (
+  mirror: Mirror,
+  entries: readonly unknown[],
+  told: Telling,
+  { scans = neverScanned, signal = new AbortController().signal }: Partial<BatchContext> = {},
+): Promise<SyncResult> =>
+  syncBatch(mirror, entries, { object: 'customer', livemode: false, told, scans, signal });
 
 /** An answer that has just come in. */
 export const answered = (from: number, to: number): Answer => ({

@@ -18,7 +18,7 @@ describe('the scan state in memory', () => {
     const state = new MemoryScanState();
     return Promise.resolve({
       state,
-      lastComplete: () => Promise.resolve(state.lastComplete()),
+      completed: () => Promise.resolve(state.completed()),
       daysPass: async (days) => state.daysPass(days),
     });
   });

@@ -1,7 +1,8 @@
 // Deletions among other writers: what is reported as deleted is stored, whatever comes between.
 import { describe, expect, test } from 'vitest';
 import { confirmDeleted, softDelete } from '../../src/sync/deletion.js';
-import type { Mirror, Observed, StripeId } from '../../src/sync/ports.js';
+import type { Head, Mirror, MirrorWrite, Observed, StripeId } from '../../src/sync/ports.js';
+import { newWriteId } from '../../src/sync/writes.js';
 import { MemoryMirror } from '../support/memory-mirror.js';
 
 const id = 'cus_1' as StripeId;
@@ -10,12 +11,21 @@ const at = (seconds: number): Observed => ({
   to: new Date(seconds * 1_000 + 5),
 });
 
+/** The write of a read, over what is stored. */
+const putOf = (basis: Head | undefined, observed: Observed): MirrorWrite => {
+  const writeId = newWriteId();
+  const object = { id, object: 'customer', created: 1, name: writeId };
+  const hash = `hash ${writeId}`;
+  return { kind: 'put', id, writeId, basis, object, hash, observed, told: [], source: 'list' };
+};
+
 /** Another writer comes between so many times: the write is refused, and the object has changed. */
 function contended(mirror: MemoryMirror, times: number): Mirror {
   let left = times;
   return {
     heads: (range, signal) => mirror.heads(range, signal),
     headsOf: (ids) => mirror.headsOf(ids),
+    storedOf: (ids) => mirror.storedOf(ids),
     withoutCreated: (signal) => mirror.withoutCreated(signal),
     suspects: (ids) => mirror.suspects(ids),
     countLive: () => mirror.countLive(),
@@ -24,13 +34,10 @@ function contended(mirror: MemoryMirror, times: number): Mirror {
     write: async (writes) => {
       if (left === 0) return mirror.write(writes);
       left -= 1;
-      const observed = at(100 + times - left);
-      const object = { id, object: 'customer', created: 1, name: `Jane ${left}` };
-      const known = (await mirror.headsOf([id])).has(id);
-      await mirror.write([
-        { kind: known ? 'replace' : 'insert', id, object, hash: `hash ${left}`, observed, source: 'list' },
-      ]);
-      return writes.map(() => ({ kind: 'conflict' }) as const);
+      const head = (await mirror.headsOf([id])).get(id);
+      await mirror.write([putOf(head, at(100 + times - left))]);
+      // Decided before that: its basis is stored no more.
+      return mirror.write(writes);
     },
   };
 }
@@ -66,10 +73,9 @@ describe('a confirmed deletion', () => {
 describe('a mark of a request', () => {
   test('is stored when other writers come between', async () => {
     const mirror = new MemoryMirror();
-    const object = { id, object: 'customer', created: 1 };
-    await mirror.write([{ kind: 'insert', id, object, hash: 'hash', observed: at(1), source: 'list' }]);
+    await mirror.write([putOf(undefined, at(1))]);
 
-    const result = await softDelete(contended(mirror, 3), id, at(200));
+    const result = await softDelete(contended(mirror, 3), id);
 
     expect(result).toMatchObject({ deleted: 1, unchanged: 0 });
     expect((await mirror.headsOf([id])).get(id)?.deletedBy).toBe('request');

@@ -1,0 +1,199 @@
+// The order of batches of one customer: of two, the one that was inserted later wins, on any replica and in any order of work; parts add up.
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { ItemResult } from '../../src/sync/outcome.js';
+import type { Mirror } from '../../src/sync/ports.js';
+import type { Telling } from '../../src/sync/telling.js';
+import { freshDatabase } from '../support/database.js';
+import { datedAs, insertedAs, openMirror, takeBatch, type TestMirror } from '../support/mirror.js';
+
+const database = freshDatabase();
+let m: TestMirror;
+/** Two replicas: they share MongoDB and nothing else. */
+let replicas: readonly [Mirror, Mirror];
+
+beforeAll(async () => {
+  m = await openMirror(database);
+  replicas = [m.mirror, (await openMirror(database)).mirror];
+});
+
+let next = 0;
+const newId = (): string => `cus_${(next += 1)}`;
+const newIds = (count: number): string[] => Array.from({ length: count }, newId);
+const whole = (id: string, fields: object = {}): object => ({
+  id,
+  object: 'customer',
+  created: 1_700_000_000,
+  livemode: false,
+  ...fields,
+});
+
+async function fieldsOf(id: string): Promise<object | undefined> {
+  const { _id, _sync, ...fields } = (await m.stored(id)) ?? {};
+  return fields;
+}
+
+interface Batch {
+  readonly entries: readonly object[];
+  readonly told: Telling;
+}
+
+const take = async ({ entries, told }: Batch, replica = 0): Promise<readonly ItemResult[]> =>
+  (await takeBatch(replicas[replica % 2]!, entries, told)).items;
+
+/** How batches may be worked on: in their order, in the other order, and each by a replica of its own at once. */
+const ways: readonly [string, (batches: readonly Batch[]) => Promise<unknown>][] = [
+  ['in their order', (batches) => inTurn(batches)],
+  ['in the other order', (batches) => inTurn(batches.toReversed())],
+  ['at once', (batches) => Promise.all(batches.map((batch, index) => take(batch, index)))],
+  ['at once, the other way round', (batches) => Promise.all(batches.toReversed().map(take))],
+];
+
+async function inTurn(batches: readonly Batch[]): Promise<void> {
+  for (const [index, batch] of batches.entries()) await take(batch, index);
+}
+
+/** When two batches may have been told, the second one later. */
+const pairs: readonly [string, Telling, Telling][] = [
+  ['an hour apart', insertedAs(11, 1_000), insertedAs(12, 3_601_000)],
+  ['in one millisecond', insertedAs(21, 5_000), insertedAs(22, 5_000)],
+  ['while MongoDB’s clock was set back', insertedAs(31, 9_000), insertedAs(32, 2_000)],
+  ['dated in one millisecond', datedAs(41, 5_000), datedAs(42, 5_000)],
+  ['one dated, in one millisecond', datedAs(51, 5_000), insertedAs(52, 5_000)],
+  ['dated otherwise than inserted', datedAs(62, 2_000), datedAs(61, 3_000)],
+];
+
+describe.each(pairs)('of two whole batches, %s,', (_when, first, second) => {
+  test.each(ways)('the later one wins, worked on %s', async (_way, work) => {
+    const [fresh, known] = [newIds(20), newIds(20)];
+    await take({ entries: known.map((id) => whole(id, { name: 'before' })), told: insertedAs(1, 500) });
+    const ids = [...fresh, ...known];
+
+    await work([
+      { entries: ids.map((id) => whole(id, { name: 'first', phone: '1' })), told: first },
+      { entries: ids.map((id) => whole(id, { name: 'second' })), told: second },
+    ]);
+
+    for (const id of ids) expect(await fieldsOf(id)).toEqual(whole(id, { name: 'second' }));
+  });
+});
+
+test('a whole batch that was inserted before one that is stored says that it is older', async () => {
+  const id = newId();
+  await take({ entries: [whole(id, { name: 'second' })], told: insertedAs(2, 5_000) });
+
+  const items = await take({ entries: [whole(id, { name: 'first' })], told: insertedAs(1, 5_000) });
+
+  expect(items).toEqual([{ id, outcome: 'stale', code: 'older_than_batch' }]);
+});
+
+test('of two whole batches without a place, told of within the same second, neither replaces the other in silence', async () => {
+  const id = newId();
+  const told = { from: new Date(5_000), to: new Date(6_000) };
+  await take({ entries: [whole(id, { name: 'a' })], told });
+
+  for (const entry of [whole(id, { name: 'b' }), { id, name: 'b' }]) {
+    expect(await take({ entries: [entry], told })).toEqual([{ id, outcome: 'stale', code: 'order_unknown' }]);
+  }
+
+  expect(await fieldsOf(id)).toMatchObject({ name: 'a' });
+});
+
+describe.each<[string, (id: string, name: string) => object]>([
+  ['whole', (id, name) => whole(id, { name })],
+  ['parts', (id, name) => ({ id, name })],
+])('a state that comes back, X, Y and X again, told by batches that are %s,', (_what, entry) => {
+  test.each([[[0, 2, 1]], [[1, 0, 2]], [[1, 2, 0]], [[2, 0, 1]], [[2, 1, 0]]])(
+    'is the last one, worked on in the order %j',
+    async (order) => {
+      const id = newId();
+      await take({ entries: [whole(id, { name: 'X' })], told: insertedAs(1, 500) });
+      const batches = ['X', 'Y', 'X'].map((name, index) => ({
+        entries: [entry(id, name)],
+        told: insertedAs(10 + index, 5_000),
+      }));
+
+      await inTurn(order.map((index) => batches[index]!));
+
+      expect(await fieldsOf(id)).toMatchObject({ name: 'X' });
+    },
+  );
+});
+
+describe('parts of one customer, of different fields,', () => {
+  test.each([
+    ['new', false],
+    ['mirrored', true],
+  ])('add up for each of 100 %s customers, told by two replicas at once', async (_what, isMirrored) => {
+    const ids = newIds(100);
+    const before = (id: string): object => (isMirrored ? whole(id, { name: 'before', phone: '1' }) : {});
+    if (isMirrored) await take({ entries: ids.map(before), told: insertedAs(1, 500) });
+
+    const items = await Promise.all([
+      take({ entries: ids.map((id) => ({ id, name: 'Jane' })), told: insertedAs(11, 5_000) }, 0),
+      take({ entries: ids.map((id) => ({ id, email: 'j@x.com' })), told: insertedAs(12, 5_000) }, 1),
+    ]);
+
+    for (const id of ids)
+      expect(await fieldsOf(id)).toEqual({ ...before(id), id, name: 'Jane', email: 'j@x.com' });
+    const outcomes = items.flat().map(({ outcome }) => outcome);
+    expect(outcomes.filter((outcome) => outcome === 'created')).toHaveLength(isMirrored ? 0 : 100);
+    expect(outcomes.filter((outcome) => outcome === 'updated')).toHaveLength(isMirrored ? 200 : 100);
+  });
+
+  test('add up for one customer that ten batches tell of at once', async () => {
+    const id = newId();
+    const batches = Array.from({ length: 10 }, (_, index) => ({
+      entries: [{ id, [`field_${index}`]: index }],
+      told: insertedAs(10 + index, 5_000),
+    }));
+
+    await Promise.all(batches.map(take));
+
+    const expected = Object.fromEntries(batches.map((_, index) => [`field_${index}`, index]));
+    expect(await fieldsOf(id)).toEqual({ id, ...expected });
+  });
+
+  test.each([[[0, 1, 2]], [[0, 2, 1]], [[1, 0, 2]], [[1, 2, 0]], [[2, 0, 1]], [[2, 1, 0]]])(
+    'are kept where a whole one came before, and not where it came after, in the order %j',
+    async (order) => {
+      const id = newId();
+      const batches = [
+        { entries: [{ id, name: 'of the first part', phone: '1' }], told: insertedAs(1, 5_000) },
+        {
+          entries: [whole(id, { name: 'of the whole', email: 'of the whole' })],
+          told: insertedAs(2, 5_000),
+        },
+        { entries: [{ id, email: 'of the last part', address: null }], told: insertedAs(3, 5_000) },
+      ];
+
+      await inTurn(order.map((index) => batches[index]!));
+
+      const expected = { name: 'of the whole', email: 'of the last part', address: null };
+      expect(await fieldsOf(id)).toEqual(whole(id, expected));
+    },
+  );
+
+  test('lose the fields that were told later, keep the others, and say so where they lose all', async () => {
+    const id = newId();
+    await take({ entries: [{ id, name: 'later' }], told: insertedAs(2, 5_000) });
+
+    const [both] = await take({ entries: [{ id, name: 'earlier', phone: '1' }], told: insertedAs(1, 5_000) });
+    const [none] = await take({ entries: [{ id, name: 'earlier' }], told: insertedAs(1, 5_000) });
+
+    expect(both).toEqual({ id, outcome: 'updated' });
+    expect(none).toEqual({ id, outcome: 'stale', code: 'older_than_batch' });
+    expect(await fieldsOf(id)).toEqual({ id, name: 'later', phone: '1' });
+  });
+
+  test('are data in every key: paths, operators and the empty key are told apart', async () => {
+    const id = newId();
+    const odd = (value: string) =>
+      JSON.parse(`{"$set":"${value}","a.b":"${value}","":"${value}","__proto__":"${value}"}`) as object;
+
+    await take({ entries: [{ ...odd('later'), id }], told: insertedAs(2, 5_000) });
+    const items = await take({ entries: [{ ...odd('earlier'), id }], told: insertedAs(1, 5_000) });
+
+    expect(items).toEqual([{ id, outcome: 'stale', code: 'older_than_batch' }]);
+    expect(await fieldsOf(id)).toMatchObject({ $set: 'later', 'a.b': 'later', '': 'later' });
+  });
+});
