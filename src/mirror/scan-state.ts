@@ -82,11 +82,11 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0 }) {
+    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0, elsewhere = [] }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
-        const held = { scan: id, request: { $literal: heldFor }, count: heldCount };
+        const held = { scan: id, request: { $literal: heldFor }, count: heldCount, elsewhere };
         await (isHeld ? put(heldId, held, ['runId', 'approval']) : state.deleteOne({ _id: heldId }));
         // This complete listing supersedes the candidates of earlier scans, held ones too.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
@@ -102,6 +102,8 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         scanId: String(found['scan']),
         requestId: String(found['request']),
         count: Number(found['count']),
+        elsewhere: (found['elsewhere'] ?? []) as StripeId[], // only `end` writes it; earlier versions did not
+        approval: found['approval'],
       };
     },
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { applyReads, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decide } from './decide.js';
-import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
+import { failedItem, invalidId, type ItemResult, type SyncResult, TallyById, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -38,7 +38,8 @@ const entrySchema = z.looseObject({
 
 /**
  * Applies the entries; those of one id keep their order. An invalid entry is `failed` with its code
- * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied.
+ * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied. An object that
+ * several entries name counts once.
  * @throws Fault if MongoDB is unreachable; the signal's reason on abort, at most 500 entries later. The
  *   partial result is attached.
  */
@@ -47,7 +48,7 @@ export async function syncBatch(
   batch: readonly unknown[],
   context: BatchContext,
 ): Promise<SyncResult> {
-  const tally = new Tally();
+  const tally = new TallyById();
   const accepted: StripeObject[] = [];
   for (const entry of batch) {
     const refused = refusal(entry, context);
@@ -89,7 +90,7 @@ function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult
 
 function idOf(entry: unknown): string {
   const id = typeof entry === 'object' && entry !== null && 'id' in entry ? entry.id : undefined;
-  return isStripeId(id) ? id : '(invalid)';
+  return isStripeId(id) ? id : invalidId;
 }
 
 /** Most entries that are written at once. */

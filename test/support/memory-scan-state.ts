@@ -71,13 +71,15 @@ export class MemoryScanState implements ScanState {
 
   async end(
     runId: string,
-    { scanId, isComplete, heldFor, heldCount = 0 }: Parameters<ScanState['end']>[1],
+    { scanId, isComplete, heldFor, heldCount = 0, elsewhere = [] }: Parameters<ScanState['end']>[1],
   ): Promise<void> {
     await turn();
     this.#requireRun(runId);
     this.#checkpoint = undefined;
     const isHeld = heldFor !== undefined;
-    this.#held = isHeld ? { scanId, requestId: heldFor, count: heldCount, atMs: this.#nowMs } : undefined;
+    this.#held = isHeld
+      ? { scanId, requestId: heldFor, count: heldCount, elsewhere: [...elsewhere], atMs: this.#nowMs }
+      : undefined;
     this.#candidates = this.#candidates.filter((kept) => isHeld && kept.scanId === scanId);
     if (isComplete) this.#completed = { scanId, atMs: this.#nowMs };
   }
@@ -85,8 +87,8 @@ export class MemoryScanState implements ScanState {
   async held(): Promise<HeldRemovals | undefined> {
     await turn();
     if (!this.#held) return undefined;
-    const { scanId, requestId, count } = this.#held;
-    return { scanId, requestId, count };
+    const { scanId, requestId, count, elsewhere, approval } = this.#held;
+    return { scanId, requestId, count, elsewhere, approval: copied(approval) };
   }
 
   async beginApproval(runId: string, held: HeldRemovals): Promise<unknown> {

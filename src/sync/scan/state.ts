@@ -38,7 +38,13 @@ export interface ScanState {
    */
   end(
     runId: string,
-    end: { scanId: string; isComplete: boolean; heldFor: string | undefined; heldCount?: number },
+    end: {
+      readonly scanId: string;
+      readonly isComplete: boolean;
+      readonly heldFor: string | undefined;
+      readonly heldCount?: number;
+      readonly elsewhere?: readonly StripeId[];
+    },
   ): Promise<void>;
   /** The scan whose candidates are held for approval; undefined if there is none. */
   held(): Promise<HeldRemovals | undefined>;
@@ -81,6 +87,10 @@ export interface HeldRemovals {
   readonly scanId: string;
   readonly requestId: string;
   readonly count: number;
+  /** Candidates that the scan has listed all the same, so they are not suspected. */
+  readonly elsewhere: readonly StripeId[];
+  /** Progress of an interrupted approval, unparsed; undefined if there is none. */
+  readonly approval?: unknown;
 }
 
 const stripeId = z.custom<StripeId>(isStripeId);
@@ -126,7 +136,7 @@ const resultSchema = z.object({
 /**
  * Raised when its meaning changes: a checkpoint of another version is discarded, and the scan starts anew.
  */
-const checkpointVersion = 2;
+const checkpointVersion = 3;
 
 const checkpointSchema = z.object({
   version: z.literal(checkpointVersion),
@@ -145,7 +155,15 @@ const checkpointSchema = z.object({
   /** Settled runs of pages, whose candidates count. */
   candidates: z.object({ next: count, open: z.array(count).readonly() }),
   removals: removalsSchema,
+  /** Without what the catch-up has counted so far. */
   result: resultSchema,
+  /** What interrupted catch-ups have written. */
+  caughtUp: z.object({
+    created: z.array(stripeId).readonly(),
+    updated: z.array(stripeId).readonly(),
+  }),
+  /** Listed and counted, but stored with another `created` or none: missed there, they are not suspected. */
+  elsewhere: z.array(stripeId).readonly(),
 });
 
 export type Checkpoint = Readonly<z.infer<typeof checkpointSchema>>;
@@ -181,6 +199,8 @@ export const newCheckpoint = (
   pages: 0,
   windows: [],
   candidates: { next: 0, open: [] },
+  caughtUp: { created: [], updated: [] },
+  elsewhere: [],
   ...atTheBeginning,
 });
 
