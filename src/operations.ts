@@ -18,7 +18,7 @@ import { scan, type ScanReport } from './sync/scan/scan.js';
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** The full result, nothing written to the mirror. */
+  /** The result that the work would have now; nothing is written to the mirror. */
   readonly dryRun?: boolean;
   /** The logger for this work; by default the one that the services have. */
   readonly logger?: Logger;
@@ -62,7 +62,7 @@ export class Operations {
     const report = await scan({
       source,
       mirror: this.#mirror(options),
-      state: options.dryRun === true ? volatileScanState() : scanState,
+      state: options.dryRun === true ? volatileScanState(scanState) : scanState,
       removals,
       retrievesAtOnce: concurrency,
       settleWithinMs,
@@ -104,7 +104,12 @@ export class Operations {
     const { earliest: now } = await this.#services.clock.interval(signal);
     const observedAt = options.observedAt && options.observedAt < now ? options.observedAt : now;
     const { object, livemode } = this.#services.source;
-    return syncBatch(this.#mirror(options), batch, { object, livemode, observedAt, signal });
+    return syncBatch(this.#mirror(options, { isEachWrittenOnce: false }), batch, {
+      object,
+      livemode,
+      observedAt,
+      signal,
+    });
   }
 
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
@@ -134,9 +139,12 @@ export class Operations {
     return logger ?? this.#services.logger;
   }
 
-  #mirror({ dryRun, beforeWrite }: ActionOptions): Mirror {
+  #mirror(
+    { dryRun, beforeWrite }: ActionOptions,
+    { isEachWrittenOnce } = { isEachWrittenOnce: true },
+  ): Mirror {
     const { mirror } = this.#services;
-    if (dryRun === true) return dryRunOf(mirror);
+    if (dryRun === true) return dryRunOf(mirror, { remembers: !isEachWrittenOnce });
     return beforeWrite ? guardedBy(beforeWrite, mirror) : mirror;
   }
 }

@@ -1,10 +1,11 @@
 // Implements the port Mirror on a collection: covered reads of heads, and guarded writes in bulk through the
 // driver.
 import type { mongo } from 'mongoose';
+import { withoutBsonTypes } from '../mongo/bson.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import { durable } from '../mongo/sync-state.js';
-import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/ports.js';
-import { bulkWrite } from './bulk.js';
+import type { CreatedRange, Head, ListedHead, Mirror, Stored, StripeId } from '../sync/ports.js';
+import { bulkWrite, refusalOf } from './bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
 
@@ -60,6 +61,14 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
 
   return {
     headsOf,
+
+    refusalOf: (object) => refusalOf(withoutBsonTypes(object)),
+
+    storedOf: (ids) =>
+      persistently('reading objects', async () => {
+        const found = await collection.find({ _id: { $in: [...ids] } }).toArray();
+        return new Map(found.map((document) => [document._id, toStored(document)]));
+      }),
 
     async *heads(range: CreatedRange, signal: AbortSignal) {
       // A stream is not retried: the whole run of pages is reconciled again.
@@ -161,6 +170,11 @@ const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
   hash: _sync?.hash ?? undefined,
   deletedBy: _sync?.deletedBy ?? undefined,
 });
+
+function toStored(document: MirrorDocument): Stored {
+  const { _id, _sync, app, ...fields } = document;
+  return { head: toHead(document), fields };
+}
 
 function toHead(document: MirrorDocument): Head {
   const observed = document._sync?.observed;

@@ -9,6 +9,9 @@ import type {
   MirrorWriteResult,
   Observed,
   StripeId,
+  Rejected,
+  Stored as StoredObject,
+  StripeObject,
   WriteSource,
 } from '../../src/sync/ports.js';
 
@@ -42,6 +45,15 @@ export class MemoryMirror implements Mirror {
     await turn();
     const asked = new Set(ids);
     return new Map(this.#heads(({ id }) => asked.has(id)).map((head) => [head.id, head]));
+  }
+
+  async storedOf(ids: readonly StripeId[]): Promise<Map<StripeId, StoredObject>> {
+    const heads = await this.headsOf(ids);
+    return new Map([...heads].map(([id, head]) => [id, { head, fields: this.#objects.get(id)!.fields }]));
+  }
+
+  refusalOf(object: StripeObject): Rejected | undefined {
+    return refusalOf(object);
   }
 
   async *withoutCreated(signal: AbortSignal) {
@@ -117,14 +129,20 @@ export class MemoryMirror implements Mirror {
       if (stored && carries(stored, write)) return { kind: 'written' };
       return { kind: next === stored ? 'unchanged' : 'conflict' };
     }
-    const json = JSON.stringify(next.fields);
-    if (Buffer.byteLength(json) > maxBytes)
-      return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
-    if (/"[^"]*\\u0000[^"]*":/.test(json))
-      return { kind: 'rejected', code: 'unstorable_key', message: 'A key with NUL' };
+    const refusal = refusalOf(next.fields);
+    if (refusal) return refusal;
     this.#objects.set(write.id, next);
     return { kind: 'written' };
   }
+}
+
+function refusalOf(fields: object): Rejected | undefined {
+  const json = JSON.stringify(fields);
+  if (Buffer.byteLength(json) > maxBytes)
+    return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
+  return /"[^"]*\\u0000[^"]*":/.test(json)
+    ? { kind: 'rejected', code: 'unstorable_key', message: 'A key with NUL' }
+    : undefined;
 }
 
 /** Lets others come between: what an implementation on a server does between two commands. */
