@@ -19,7 +19,7 @@ import { isOwnUntil, writesSoFar } from './sync/writes.js';
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** The full result, nothing written to the mirror. */
+  /** The result that the work would have now; nothing is written to the mirror. */
   readonly dryRun?: boolean;
   /** The logger for this work; by default the one that the services have. */
   readonly logger?: Logger;
@@ -68,7 +68,7 @@ export class Operations {
     const report = await scan({
       source,
       mirror: this.#mirror(options),
-      state: options.dryRun === true ? volatileScanState() : scanState,
+      state: options.dryRun === true ? volatileScanState(scanState) : scanState,
       removals,
       retrievesAtOnce: concurrency,
       settleWithinMs,
@@ -110,15 +110,16 @@ export class Operations {
     const { clock, scanState: scans } = this.#services;
     const { object, livemode } = this.#services.source;
     const context = { object, livemode, scans, signal };
+    const mirror = this.#mirror(options, { isEachWrittenOnce: false });
     if (options.inserted) {
       const told = toldOf(options.inserted, options.observedAt);
-      return syncBatch(this.#mirror(options), batch, { ...context, told });
+      return syncBatch(mirror, batch, { ...context, told });
     }
     // Whatever this process has written so far was known to it before the call.
     const before = writesSoFar();
     const told = toldOf(calledNow(await clock.interval(signal)), options.observedAt);
     const isLaterThan = ({ writeId }: Head): boolean => !told.isDated && isOwnUntil(writeId, before);
-    return syncBatch(this.#mirror(options), batch, { ...context, told, isLaterThan });
+    return syncBatch(mirror, batch, { ...context, told, isLaterThan });
   }
 
   async softDelete(stripeId: string, options: ActionOptions = {}): Promise<ItemResult> {
@@ -148,9 +149,12 @@ export class Operations {
     return logger ?? this.#services.logger;
   }
 
-  #mirror({ dryRun, beforeWrite }: ActionOptions): Mirror {
+  #mirror(
+    { dryRun, beforeWrite }: ActionOptions,
+    { isEachWrittenOnce } = { isEachWrittenOnce: true },
+  ): Mirror {
     const { mirror } = this.#services;
-    if (dryRun === true) return dryRunOf(mirror);
+    if (dryRun === true) return dryRunOf(mirror, { remembers: !isEachWrittenOnce });
     return beforeWrite ? guardedBy(beforeWrite, mirror) : mirror;
   }
 }

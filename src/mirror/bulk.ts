@@ -3,7 +3,7 @@
 import { mongo } from 'mongoose';
 import { hasNulKey, withoutBsonTypes } from '../mongo/bson.js';
 import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
-import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import type { Head, MirrorWrite, MirrorWriteResult, Rejected, StripeId } from '../sync/ports.js';
 import type { MirrorDocument, MirrorOperation } from './operations.js';
 
 type Collection = mongo.Collection<MirrorDocument>;
@@ -110,6 +110,18 @@ function recordWriteErrors(
 }
 
 function rejection(cause: unknown, operation: MirrorOperation | undefined): MirrorWriteResult {
+  const name = cause instanceof Error ? cause.name : 'error';
+  return (
+    refusalOf(operation) ?? {
+      kind: 'rejected',
+      code: 'write_rejected',
+      message: `The object cannot be stored in MongoDB: ${name}`,
+    }
+  );
+}
+
+/** Why MongoDB cannot hold a document, or take an operation; undefined where size and keys allow it. */
+export function refusalOf(operation: object | undefined): Rejected | undefined {
   if (isOversized(operation)) {
     return {
       kind: 'rejected',
@@ -124,15 +136,10 @@ function rejection(cause: unknown, operation: MirrorOperation | undefined): Mirr
       message: 'A key of the object contains a NUL character, which BSON cannot store',
     };
   }
-  const name = cause instanceof Error ? cause.name : 'error';
-  return {
-    kind: 'rejected',
-    code: 'write_rejected',
-    message: `The object cannot be stored in MongoDB: ${name}`,
-  };
+  return undefined;
 }
 
-function isOversized(operation: MirrorOperation | undefined): boolean {
+function isOversized(operation: object | undefined): boolean {
   try {
     return operation !== undefined && mongo.BSON.calculateObjectSize(operation) > maxDocumentBytes;
   } catch {

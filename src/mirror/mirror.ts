@@ -2,11 +2,12 @@
 // driver.
 import type { mongo } from 'mongoose';
 import type { Logger } from '../base/logger.js';
+import { withoutBsonTypes } from '../mongo/bson.js';
 import { persistently, toMongoFault } from '../mongo/faults.js';
 import { durable } from '../mongo/sync-state.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Stored, StripeId } from '../sync/ports.js';
 import type { Telling } from '../sync/telling.js';
-import { bulkWrite } from './bulk.js';
+import { bulkWrite, refusalOf } from './bulk.js';
 import type { ToldStamp } from './model.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
@@ -80,6 +81,8 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
 
   return {
     headsOf,
+
+    refusalOf: (object) => refusalOf(withoutBsonTypes(object)),
 
     async storedOf(ids) {
       const found = await persistently('reading stored objects', () =>

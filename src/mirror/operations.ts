@@ -35,16 +35,21 @@ const whole = {
  * Matches the document that the decision was made on. Earlier versions name no write; then the times of the
  * document tell. They may also keep the name of a write when they mark a deletion, so the mark counts, too.
  */
-const stillStored = ({ id, writeId, writtenAt, observed, deletedBy }: Head): mongo.Filter<MirrorDocument> =>
-  ({
-    _id: id,
-    '_sync.writeId': writeId ?? null,
-    '_sync.deletedBy': deletedBy ?? null,
-    ...(writeId === undefined && {
-      '_sync.writtenAt': writtenAt ?? null,
-      '_sync.observed.from': observed?.from ?? null,
-    }),
-  });
+const stillStored = ({
+  id,
+  writeId,
+  writtenAt,
+  observed,
+  deletedBy,
+}: Head): mongo.Filter<MirrorDocument> => ({
+  _id: id,
+  '_sync.writeId': writeId ?? null,
+  '_sync.deletedBy': deletedBy ?? null,
+  ...(writeId === undefined && {
+    '_sync.writtenAt': writtenAt ?? null,
+    '_sync.observed.from': observed?.from ?? null,
+  }),
+});
 
 /**
  * The operation of a write. The guard is in its filter: a lost race matches nothing, or is a duplicate key on
@@ -93,8 +98,10 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
 }
 
 /** Matches nothing before the write, so that an upsert inserts; and what it has inserted, if it comes again. */
-const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> =>
-  ({ _id: id, '_sync.writeId': writeId });
+const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> => ({
+  _id: id,
+  '_sync.writeId': writeId,
+});
 
 const observedOf = ({ from, to, position, isDated }: Telling) => ({
   observed: { from, to },

@@ -82,13 +82,13 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0, confirmed }) {
+    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0, elsewhere = [], confirmed }) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
         const known = confirmed && { from: confirmed.from, leftOut: { $literal: confirmed.leftOut } };
         const unset = known ? [] : ['from', 'leftOut'];
-        const held = { scan: id, request: { $literal: heldFor }, count: heldCount, ...known };
+        const held = { scan: id, request: { $literal: heldFor }, count: heldCount, elsewhere, ...known };
         await (isHeld
           ? put(heldId, held, ['runId', 'approval', ...unset])
           : state.deleteOne({ _id: heldId }));
@@ -116,6 +116,8 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         scanId: String(found['scan']),
         requestId: String(found['request']),
         count: Number(found['count']),
+        elsewhere: (found['elsewhere'] ?? []) as StripeId[], // only `end` writes it; earlier versions did not
+        approval: found['approval'],
       };
     },
 

@@ -2,7 +2,7 @@
 // newer reads.
 import { Fault } from '../base/errors.js';
 import { canonicalJson, prepare } from './canonical.js';
-import { decideBatch, decideRead, type Decision, maxAnswerAgeMs } from './decide.js';
+import { decideBatch, decideRead, type Decision, isSameVersion, maxAnswerAgeMs } from './decide.js';
 import { confirmDeleted } from './deletion.js';
 import { failedItem, type ItemResult } from './outcome.js';
 import type {
@@ -200,10 +200,6 @@ function decisionOn(head: Head | undefined, read: WholeRead): ReadDecision {
     return { kind: 'unsettled', reason: 'too_old' };
   return decision;
 }
-
-/** Documents of earlier versions carry no name of a write. */
-const isSameVersion = (a: Head, b: Head): boolean =>
-  a.writeId === b.writeId && a.writtenAt?.getTime() === b.writtenAt?.getTime() && a.deletedBy === b.deletedBy;
 
 const isTooOld = ({ receivedAtMs }: WholeRead): boolean => performance.now() - receivedAtMs > maxAnswerAgeMs;
 

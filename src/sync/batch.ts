@@ -4,7 +4,7 @@ import { Fault } from '../base/errors.js';
 import { applyReads, type IsLaterThan, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decidePart } from './decide.js';
-import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
+import { failedItem, invalidId, type ItemResult, type SyncResult, TallyById, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -52,7 +52,8 @@ const entrySchema = z.looseObject({
 /**
  * Applies the entries; those of one id keep their order. An invalid entry is `failed` with its code
  * (`invalid_object`, `deletion_unverified` or `wrong_mode`), and the others are still applied. Data that is
- * older than what is stored, or may be, is `stale` with a code that says against what.
+ * older than what is stored, or may be, is `stale` with a code that says against what. An object that several
+ * entries name counts once.
  * @throws Fault if MongoDB is unreachable, or `unsettled` if other writers came between every time (both
  *   retryable); the signal's reason on abort, at most 500 entries later. The partial result is attached.
  */
@@ -61,7 +62,7 @@ export async function syncBatch(
   batch: readonly unknown[],
   context: BatchContext,
 ): Promise<SyncResult> {
-  const tally = new Tally();
+  const tally = new TallyById();
   const accepted: Entry[] = [];
   batch.forEach((entry, index) => {
     const refused = refusal(entry, context);
@@ -109,7 +110,7 @@ function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult
 
 function idOf(entry: unknown): string {
   const id = typeof entry === 'object' && entry !== null && 'id' in entry ? entry.id : undefined;
-  return isStripeId(id) ? id : '(invalid)';
+  return isStripeId(id) ? id : invalidId;
 }
 
 /** Most entries that are written at once. */

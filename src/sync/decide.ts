@@ -45,6 +45,15 @@ export interface Whole {
  */
 export const maxAnswerAgeMs = 30_000;
 
+/** Whether the same is stored. Documents of earlier versions carry no name of a write. */
+export const isSameVersion = (a: Head | undefined, b: Head | undefined): boolean =>
+  a === b ||
+  (a !== undefined &&
+    b !== undefined &&
+    a.writeId === b.writeId &&
+    a.writtenAt?.getTime() === b.writtenAt?.getTime() &&
+    a.deletedBy === b.deletedBy);
+
 /** The decision on a read that does not depend on the order; undefined where it does. */
 export function decideWithoutOrder(head: ListedHead | undefined, hash: string): Decision | undefined {
   if (!head) return { kind: 'write', outcome: 'created', kept: [] };

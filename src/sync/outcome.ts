@@ -16,6 +16,9 @@ export interface ItemResult {
   readonly message?: string;
 }
 
+/** In place of the id of an entry that has no usable one. Each such entry counts for itself. */
+export const invalidId = '(invalid)';
+
 /** The result of an object that failed with this code. */
 export const failedItem = (
   id: string,
@@ -67,12 +70,41 @@ export class Tally {
     this.#counts[outcome] += 1;
   }
 
+  /** Adds another result, its items included. */
+  addAll(result: SyncResult): void {
+    for (const outcome of outcomes) this.#counts[outcome] += result[outcome];
+    this.#items.push(...result.items.slice(0, maxResultItems - this.#items.length));
+  }
+
   get done(): number {
     return countOf(this.#counts);
   }
 
   result(extra: { removalsHeld?: number } = {}): SyncResult {
     return { ...this.#counts, items: [...this.#items], ...extra };
+  }
+}
+
+/** Of several outcomes of one object the first in this order counts. */
+const precedence: readonly Outcome[] = ['failed', 'deleted', 'created', 'updated', 'stale', 'unchanged'];
+
+/** Adds up results of which several may be of one object: each object counts once. Memory grows with them. */
+export class TallyById {
+  readonly #items = new Map<string, ItemResult>();
+  #invalid = 0;
+
+  add(item: ItemResult): void {
+    const key = item.id === invalidId ? `${invalidId} ${(this.#invalid += 1)}` : item.id;
+    const known = this.#items.get(key);
+    const isFirst =
+      known !== undefined && precedence.indexOf(known.outcome) <= precedence.indexOf(item.outcome);
+    if (!isFirst) this.#items.set(key, item);
+  }
+
+  result(): SyncResult {
+    const tally = new Tally();
+    for (const item of this.#items.values()) tally.add(item);
+    return tally.result();
   }
 }
 

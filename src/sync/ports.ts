@@ -119,6 +119,12 @@ export interface Stored {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
+/** A stored object with all its fields. */
+export interface Stored {
+  readonly head: Head;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
 /** `stripe`: confirmed by Stripe, which is final. `request`: a request marked it. */
 type DeletedBy = 'stripe' | 'request';
 
@@ -174,11 +180,13 @@ export type MirrorWriteResult =
    * The store cannot hold this object, because it exceeds 16 MB, has a key with a NUL character, or violates
    * a rule of the store. Nothing is stored.
    */
-  | {
-      readonly kind: 'rejected';
-      readonly code: 'document_too_large' | 'unstorable_key' | 'write_rejected';
-      readonly message: string;
-    };
+  | Rejected;
+
+export interface Rejected {
+  readonly kind: 'rejected';
+  readonly code: 'document_too_large' | 'unstorable_key' | 'write_rejected';
+  readonly message: string;
+}
 
 /**
  * The mirrored objects of one kind. Errors are Faults: `mongodb_unavailable` (retryable) or
@@ -194,6 +202,8 @@ export interface Mirror {
   headsOf(ids: readonly StripeId[]): Promise<Map<StripeId, Head>>;
   /** The given objects with all fields, for few ids at once; those not stored are absent. */
   storedOf(ids: readonly StripeId[]): Promise<Map<StripeId, Stored>>;
+  /** Why the store cannot hold an object, by size and keys alone: known without a write. */
+  refusalOf(object: StripeObject): Rejected | undefined;
   /**
    * Ids of objects without a usable `created`, which no range contains, unless Stripe has confirmed their
    * deletion.

@@ -22,9 +22,14 @@ export interface MirrorBench {
 
 /** Registers the suite. @param open gives an empty mirror, another one at each call; it is called in hooks and tests */
 export function describeMirror(open: () => Promise<MirrorBench>): void {
+  describeMirrorWrites(open);
+  describe('the objects stored', () => describeReads(open));
+}
+
+/** The part that a mirror must pass which keeps its writes to itself. */
+export function describeMirrorWrites(open: () => Promise<MirrorBench>): void {
   describe('each write, on each stored state', () => describeGuards(open));
   describe('a write', () => describeWrites(open));
-  describe('the objects stored', () => describeReads(open));
 }
 
 const newId = (): StripeId => `cus_${randomUUID().replaceAll('-', '')}` as StripeId;
@@ -340,6 +345,9 @@ function describeWrites(open: () => Promise<MirrorBench>): void {
         { kind: 'rejected', code: 'document_too_large', message: expect.any(String) as string },
         { kind: 'written' },
       ]);
+      const whole = objectOf(large, { metadata, blob: 'x'.repeat(17 * 1024 * 1024) });
+      expect(bench.mirror.refusalOf(whole)).toEqual(results[0]);
+      expect(bench.mirror.refusalOf(objectOf(fresh, { metadata }))).toBeUndefined();
       expect(await bench.fieldsOf(large)).toBeUndefined();
       expect(await bench.fieldsOf(fresh)).toBeDefined();
     },
@@ -398,6 +406,7 @@ function describeWrites(open: () => Promise<MirrorBench>): void {
 
     const rejected = { kind: 'rejected', code: 'unstorable_key', message: expect.any(String) as string };
     expect(results).toEqual([rejected, rejected, { kind: 'written' }]);
+    expect(bench.mirror.refusalOf(objectOf(odd, { metadata: { 'a\0b': '1' } }))).toEqual(rejected);
     expect(await bench.fieldsOf(odd)).toBeUndefined();
     expect(await bench.fieldsOf(fresh)).toEqual(objectOf(fresh, { metadata: { text: 'a\0b' } }));
   });
@@ -500,6 +509,11 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     expect(sorted(heads.keys())).toEqual(sorted(Object.values(ids).filter((id) => id !== ids.nothing)));
     expect(heads.get(ids.part)).toMatchObject({ id: ids.part, created: undefined, hash: undefined });
     expect(await mirror.headsOf([])).toEqual(new Map());
+    expect((await mirror.storedOf([ids.part, ids.nothing])).get(ids.part)).toEqual({
+      head: heads.get(ids.part),
+      fields: { id: ids.part, name: 'stored' },
+    });
+    expect(await mirror.storedOf([ids.nothing])).toEqual(new Map());
     expect((await mirror.headsOf([ids.whole, ids.whole])).size).toBe(1);
   });
 

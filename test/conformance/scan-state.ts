@@ -189,8 +189,15 @@ async function holding(
   await state.begin(scanId);
   await state.save(scanId, checkpointOf(scanId));
   await state.addCandidates(scanId, 0, idsOf(0, 2));
-  await state.end(scanId, { scanId, isComplete: false, heldFor: requestId, heldCount: 2, confirmed });
-  return { scanId, requestId, count: 2 };
+  await state.end(scanId, {
+    scanId,
+    isComplete: false,
+    heldFor: requestId,
+    heldCount: 2,
+    elsewhere: idsOf(7, 1),
+    confirmed,
+  });
+  return { scanId, requestId, count: 2, elsewhere: idsOf(7, 1) };
 }
 
 async function complete({ state }: ScanStateBench, scanId: string, confirmed?: Confirmed): Promise<void> {
@@ -290,6 +297,7 @@ function describeApprovals(open: () => Promise<ScanStateBench>): void {
     expect(await bench.state.beginApproval('first', held)).toBeUndefined();
     await bench.state.saveApproval('first', approvalOf('$a.1'));
 
+    expect(await bench.state.held()).toEqual({ ...held, approval: approvalOf('$a.1') });
     expect(await bench.state.beginApproval('second', held)).toEqual(approvalOf('$a.1'));
   });
 

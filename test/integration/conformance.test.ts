@@ -2,8 +2,10 @@
 import { describe, expect, test } from 'vitest';
 import { createScanState } from '../../src/mirror/scan-state.js';
 import { stateIds, stateOf } from '../../src/mongo/sync-state.js';
-import { describeMirror } from '../conformance/mirror.js';
+import { dryRunOf } from '../../src/sync/dry-run.js';
+import { describeMirror, describeMirrorWrites } from '../conformance/mirror.js';
 import { describeScanState } from '../conformance/scan-state.js';
+import type { StripeId } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
 import { openMirror } from '../support/mirror.js';
 
@@ -17,6 +19,18 @@ describe('the mirror in MongoDB', () => {
       if (!document) return undefined;
       const { _id, _sync, app, ...fields } = document;
       return fields;
+    };
+    return { mirror, fieldsOf };
+  });
+});
+
+describe('the mirror of a dry run', () => {
+  describeMirrorWrites(async () => {
+    const { mirror: real } = await openMirror(freshDatabase());
+    const mirror = dryRunOf(real, { remembers: true });
+    const fieldsOf = async (id: StripeId): Promise<object | undefined> => {
+      const fields = (await mirror.storedOf([id])).get(id)?.fields;
+      return fields && { ...fields, ...('deleted' in fields && { object: 'customer' }) };
     };
     return { mirror, fieldsOf };
   });

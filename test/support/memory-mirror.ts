@@ -8,6 +8,8 @@ import type {
   MirrorWriteResult,
   Stored,
   StripeId,
+  Rejected,
+  StripeObject,
   WriteSource,
 } from '../../src/sync/ports.js';
 
@@ -44,6 +46,10 @@ export class MemoryMirror implements Mirror {
   async storedOf(ids: readonly StripeId[]): Promise<Map<StripeId, Stored>> {
     await turn();
     return new Map(ids.flatMap((id) => entryOf(id, this.#objects.get(id))));
+  }
+
+  refusalOf(object: StripeObject): Rejected | undefined {
+    return refusalOf(object);
   }
 
   async *withoutCreated(signal: AbortSignal) {
@@ -117,14 +123,20 @@ export class MemoryMirror implements Mirror {
     if (stored?.head.writeId === write.writeId) return { kind: 'written' };
     if (stored?.head.writeId !== write.basis?.writeId) return { kind: 'conflict' };
     const next = after(stored, write);
-    const json = JSON.stringify(next.fields);
-    if (Buffer.byteLength(json) > maxBytes)
-      return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
-    if (/"[^"]*\\u0000[^"]*":/.test(json))
-      return { kind: 'rejected', code: 'unstorable_key', message: 'A key with NUL' };
+    const refusal = refusalOf(next.fields);
+    if (refusal) return refusal;
     this.#objects.set(write.id, next);
     return { kind: 'written' };
   }
+}
+
+function refusalOf(fields: object): Rejected | undefined {
+  const json = JSON.stringify(fields);
+  if (Buffer.byteLength(json) > maxBytes)
+    return { kind: 'rejected', code: 'document_too_large', message: 'Larger than 16 MB' };
+  return /"[^"]*\\u0000[^"]*":/.test(json)
+    ? { kind: 'rejected', code: 'unstorable_key', message: 'A key with NUL' }
+    : undefined;
 }
 
 /** Lets others come between: what an implementation on a server does between two commands. */

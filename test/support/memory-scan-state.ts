@@ -73,7 +73,14 @@ export class MemoryScanState implements ScanState {
 
   async end(
     runId: string,
-    { scanId, isComplete, heldFor, heldCount = 0, confirmed: given }: Parameters<ScanState['end']>[1],
+    {
+      scanId,
+      isComplete,
+      heldFor,
+      heldCount = 0,
+      elsewhere = [],
+      confirmed: given,
+    }: Parameters<ScanState['end']>[1],
   ): Promise<void> {
     const confirmed = copied(given);
     await turn();
@@ -81,7 +88,9 @@ export class MemoryScanState implements ScanState {
     this.#checkpoint = undefined;
     const atMs = this.#nowMs;
     const isHeld = heldFor !== undefined;
-    this.#held = isHeld ? { scanId, requestId: heldFor, count: heldCount, atMs, confirmed } : undefined;
+    this.#held = isHeld
+      ? { scanId, requestId: heldFor, count: heldCount, elsewhere: [...elsewhere], atMs, confirmed }
+      : undefined;
     this.#candidates = this.#candidates.filter((kept) => isHeld && kept.scanId === scanId);
     if (isComplete) this.#completed = { scanId, atMs, confirmed };
   }
@@ -94,8 +103,8 @@ export class MemoryScanState implements ScanState {
   async held(): Promise<HeldRemovals | undefined> {
     await turn();
     if (!this.#held) return undefined;
-    const { scanId, requestId, count } = this.#held;
-    return { scanId, requestId, count };
+    const { scanId, requestId, count, elsewhere, approval } = this.#held;
+    return { scanId, requestId, count, elsewhere, approval: copied(approval) };
   }
 
   async beginApproval(runId: string, held: HeldRemovals): Promise<unknown> {

@@ -26,6 +26,7 @@ function contended(mirror: MemoryMirror, times: number): Mirror {
     heads: (range, signal) => mirror.heads(range, signal),
     headsOf: (ids) => mirror.headsOf(ids),
     storedOf: (ids) => mirror.storedOf(ids),
+    refusalOf: (object) => mirror.refusalOf(object),
     withoutCreated: (signal) => mirror.withoutCreated(signal),
     suspects: (ids) => mirror.suspects(ids),
     countLive: () => mirror.countLive(),

@@ -75,7 +75,8 @@ describe('candidates for removal', () => {
       },
     } as unknown as Source; // nothing else is asked of it
     const progress = new RemovalsProgress({ after: null, proven: [] });
-    return { seen, options: { source, mirror, state, scanId: 'scan', progress, signal } };
+    const wasListed = (): boolean => false;
+    return { seen, options: { source, mirror, state, scanId: 'scan', progress, wasListed, signal } };
   }
 
   test('are asked for some at a time, however many there are, and no more is remembered of them', async () => {
@@ -140,7 +141,7 @@ test('customers that an interval misses are handed on some at a time before more
     source,
     mirror,
     signal,
-    conclusive: () => ({ lt: 1_000 }),
+    range: () => ({ lt: 1_000 }),
     missedByRun: () => ({
       add: async (ids) => {
         await turn();
@@ -262,7 +263,7 @@ async function list(
 ): Promise<void> {
   await listWindows(plan, {
     settleWithinMs: 0,
-    conclusive: () => ({ lt: 0 }),
+    range: () => ({}),
     onPage: () => undefined,
     missedByRun: () => ({ add: () => Promise.resolve(), settle: () => undefined }),
     onResults: () => undefined,

@@ -3,42 +3,61 @@ import { EarlyCatchUp } from '../../src/sync/scan/early-catch-up.js';
 
 const never = new AbortController().signal;
 
-function earlyCatchUp(list: (signal: AbortSignal) => Promise<void>, mayBegin = true, signal = never) {
-  return new EarlyCatchUp({ mayBegin: () => mayBegin, list }, signal);
+type List = (signal: AbortSignal, mayWrite: Promise<void>) => Promise<void>;
+
+const earlyCatchUp = (list: List, mayBegin = true, signal = never): EarlyCatchUp =>
+  new EarlyCatchUp({ mayBegin: () => mayBegin, list }, signal);
+
+/** Ends with the signal's reason, or when writing is allowed. */
+const untilAllowed: List = (signal, mayWrite) =>
+  new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error));
+    void mayWrite.then(resolve);
+  });
+
+/** Counts the listings that were begun and those that were allowed to write. */
+function counting() {
+  const seen = { begun: 0, written: 0 };
+  const early = earlyCatchUp(async (signal, mayWrite) => {
+    seen.begun += 1;
+    await untilAllowed(signal, mayWrite);
+    seen.written += 1;
+  });
+  return { seen, early };
 }
 
 describe('a catch-up that is begun beside the last pages', () => {
-  it('counts where no page was asked for after it', async () => {
-    let lists = 0;
-    const early = earlyCatchUp(async () => void (lists += 1));
+  it('is written after the windows, where no page was asked for after it', async () => {
+    const { seen, early } = counting();
 
-    const caughtUp = await early.beside(async () => {
+    const isDone = await early.beside(async () => {
       early.pageAsked();
       early.begin();
       early.begin();
+      expect(seen.written).toBe(0);
     });
 
-    expect(caughtUp).toBe('done');
-    expect(lists).toBe(1);
+    expect(isDone).toBe(true);
+    expect(seen).toEqual({ begun: 1, written: 1 });
   });
 
-  it('is in vain where a page followed', async () => {
-    const early = earlyCatchUp(async () => {});
+  it('is in vain where a page followed: it is given up, and nothing of it is written', async () => {
+    const { seen, early } = counting();
 
-    const caughtUp = await early.beside(async () => {
+    const isDone = await early.beside(async () => {
       early.begin();
       early.pageAsked();
     });
 
-    expect(caughtUp).toBe('in_vain');
+    expect(isDone).toBe(false);
+    expect(seen).toEqual({ begun: 1, written: 0 });
   });
 
   it('is begun again after a page that nobody had foreseen, and counts, at most three times', async () => {
     for (const pages of [1, 2, 3]) {
-      let lists = 0;
-      const early = earlyCatchUp(async () => void (lists += 1));
+      const { seen, early } = counting();
 
-      const caughtUp = await early.beside(async () => {
+      const isDone = await early.beside(async () => {
         early.begin();
         for (let page = 0; page < pages; page += 1) {
           early.pageAsked();
@@ -46,16 +65,16 @@ describe('a catch-up that is begun beside the last pages', () => {
         }
       });
 
-      expect({ caughtUp, lists }).toEqual(
-        pages < 3 ? { caughtUp: 'done', lists: pages + 1 } : { caughtUp: 'in_vain', lists: 3 },
+      expect({ isDone, ...seen }).toEqual(
+        pages < 3 ? { isDone: true, begun: pages + 1, written: 1 } : { isDone: false, begun: 3, written: 0 },
       );
     }
   });
 
-  it('does not begin while what it lists again is not in the mirror yet', async () => {
+  it('does not begin before T0 is known', async () => {
     const early = earlyCatchUp(() => Promise.reject(new Error('must not be listed')), false);
 
-    expect(await early.beside(async () => early.begin())).toBe('not_begun');
+    expect(await early.beside(async () => early.begin())).toBe(false);
   });
 
   it('ends the windows with its own fault, and waits for both', async () => {
@@ -77,18 +96,14 @@ describe('a catch-up that is begun beside the last pages', () => {
     expect(reason).toBe(fault);
   });
 
-  it("ends with the windows' fault, and with the reason of an abort", async () => {
+  it("ends with the windows' fault, and with the reason of an abort, unwritten", async () => {
     const fault = new Error('of a window');
-    const untilAborted = (signal: AbortSignal): Promise<void> =>
-      new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })));
-      });
-    const early = earlyCatchUp(untilAborted);
+    const failed = counting();
     const stop = new AbortController();
-    const stopped = earlyCatchUp(untilAborted, true, stop.signal);
+    const stopped = earlyCatchUp(untilAllowed, true, stop.signal);
 
-    const failing = early.beside(async () => {
-      early.begin();
+    const failing = failed.early.beside(async () => {
+      failed.early.begin();
       throw fault;
     });
     const stopping = stopped.beside(async (signal) => {
@@ -99,5 +114,6 @@ describe('a catch-up that is begun beside the last pages', () => {
 
     await expect(failing).rejects.toBe(fault);
     await expect(stopping).rejects.toThrow('stopped');
+    expect(failed.seen).toEqual({ begun: 1, written: 0 });
   });
 });

@@ -7,7 +7,10 @@ import { Checkpointer } from './progress.js';
 import { type ProveOptions, proveRemovals, RemovalsProgress } from './removals.js';
 import { type Approval, approvalOf, type HeldRemovals, isLeaseLost, type ScanState } from './state.js';
 
-export interface ApproveOptions extends Omit<ProveOptions, 'scanId' | 'progress' | 'onResult'> {
+export interface ApproveOptions extends Omit<
+  ProveOptions,
+  'scanId' | 'progress' | 'wasListed' | 'onResult' | 'onChunk'
+> {
   /** The scan's request, whose result says `removalsHeld`. */
   readonly heldFor: string;
   readonly onProgress?: (progress: Progress) => void;
@@ -28,6 +31,7 @@ export async function approveRemovals(options: ApproveOptions): Promise<SyncResu
   const approval = approvalOf(await state.beginApproval(runId, held));
   const progress = new RemovalsProgress(approval.removals);
   const tally = new Tally(approval.result);
+  const listed = new Set(held.elsewhere);
   const saver = new Checkpointer<Approval>({
     snapshot: () => ({ removals: progress.save(), result: tally.result() }),
     save: (snapshot) => state.saveApproval(runId, snapshot),
@@ -39,6 +43,8 @@ export async function approveRemovals(options: ApproveOptions): Promise<SyncResu
       ...options,
       scanId: held.scanId,
       progress,
+      wasListed: (id) => listed.has(id),
+      onChunk: () => saver.save(),
       onResult: async (result) => {
         tally.add(result);
         onProgress?.({

@@ -1,53 +1,66 @@
 // Starts the catch-up while the last pages of the windows are in flight, so that its answer takes no extra
 // time. It counts only if no page was requested after it. Then it has seen everything that a later catch-up
-// would have seen.
+// would have seen. Until that is known nothing of it is written, so a catch-up in vain leaves nothing behind.
 import { TaskGroup } from '../../base/task-group.js';
 
 export interface EarlyCatchUpOptions {
-  /** False while the mirror lacks objects that the catch-up would list again: they would be counted twice. */
   readonly mayBegin: () => boolean;
-  /** Lists it, until the signal aborts. */
-  readonly list: (signal: AbortSignal) => Promise<void>;
+  /** Lists it, until the signal aborts. Nothing is written before `mayWrite` resolves. */
+  readonly list: (signal: AbortSignal, mayWrite: Promise<void>) => Promise<void>;
 }
 
 /** A catch-up is wasted if a page is requested after it. */
 const maxBegun = 3;
 
-/** `in_vain`: list it again; what it found missing does not count. */
-export type CaughtUp = 'done' | 'in_vain' | 'not_begun';
+interface Listing {
+  readonly ended: Promise<void>;
+  readonly mayWrite: () => void;
+  readonly giveUp: () => void;
+}
 
 export class EarlyCatchUp {
   readonly #options: EarlyCatchUpOptions;
   readonly #group: TaskGroup;
-  readonly #listings: Promise<void>[] = [];
-  #wasLast = false;
+  readonly #begun: Promise<void>[] = [];
+  /** Undefined after a page that was requested since. */
+  #last: Listing | undefined;
 
   constructor(options: EarlyCatchUpOptions, signal: AbortSignal) {
     this.#options = options;
     this.#group = new TaskGroup(signal);
   }
 
-  /** A page of a window is requested. */
+  /** A page of a window is requested: what was begun before is in vain. */
   pageAsked(): void {
-    this.#wasLast = false;
+    this.#last?.giveUp();
+    this.#last = undefined;
+  }
+
+  /** Starts it, or restarts it if a page was requested since. */
+  begin(): void {
+    if (this.#last || this.#begun.length === maxBegun || !this.#options.mayBegin()) return;
+    const inVain = new AbortController();
+    let mayWrite = (): void => undefined;
+    const written = new Promise<void>((resolve) => (mayWrite = resolve));
+    const listing = this.#options.list(AbortSignal.any([this.#group.signal, inVain.signal]), written);
+    const ended = this.#group.guard(
+      listing.catch((error: unknown) => {
+        if (!inVain.signal.aborted) throw error;
+      }),
+    );
+    this.#last = { ended, mayWrite, giveUp: () => inVain.abort(new Error('A page was requested since')) };
+    this.#begun.push(ended);
   }
 
   /**
-   * Starts it, or restarts it if a page was requested since. Objects that an earlier one found missing still
-   * count, because they are only suspected.
+   * Lists the windows concurrently. A fault of either stops both, and is thrown when both have ended.
+   * @returns whether the catch-up is done; otherwise it is still to be listed
    */
-  begin(): void {
-    if (this.#wasLast || this.#listings.length === maxBegun || !this.#options.mayBegin()) return;
-    this.#wasLast = true;
-    this.#listings.push(this.#group.guard(this.#options.list(this.#group.signal)));
-  }
-
-  /** Lists the windows concurrently. A fault of either stops both, and is thrown when both have ended. */
-  async beside(windows: (signal: AbortSignal) => Promise<void>): Promise<CaughtUp> {
+  async beside(windows: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
     await this.#group.guard(windows(this.#group.signal));
-    await Promise.all(this.#listings);
+    this.#last?.mayWrite();
+    await Promise.all(this.#begun);
     this.#group.signal.throwIfAborted();
-    if (this.#listings.length === 0) return 'not_begun';
-    return this.#wasLast ? 'done' : 'in_vain';
+    return this.#last !== undefined;
   }
 }

@@ -4,7 +4,7 @@ import { EventEmitter, once } from 'node:events';
 import { TaskGroup } from '../../base/task-group.js';
 import { firstOf, orAborted } from '../../base/waiting.js';
 import type { ItemResult } from '../outcome.js';
-import type { CreatedRange, Mirror, Source } from '../ports.js';
+import type { CreatedRange, Mirror, Source, StripeId } from '../ports.js';
 import type { Plan, Window } from './plan.js';
 import { reconcile } from './reconcile.js';
 import type { MissedByRun } from './removals.js';
@@ -17,15 +17,18 @@ export interface ListOptions extends FetchHooks {
   readonly signal: AbortSignal;
   /** How long listed pages may still be written after an abort, in milliseconds. */
   readonly settleWithinMs: number;
-  /** Range in which absence is conclusive; evaluated for each run of pages. */
-  readonly conclusive: () => CreatedRange;
+  /** Only objects created in this range are settled; evaluated for each run of pages. */
+  readonly range: () => CreatedRange;
+  /** Nothing is written before it resolves; meanwhile the buffer bounds what is listed. */
+  readonly mayWrite?: Promise<void> | undefined;
   readonly onPage: (page: Page) => void;
   /**
    * Stores the ids that a run did not find, before the run counts as settled: after a crash the run is
    * repeated.
    */
   readonly missedByRun: () => MissedByRun;
-  readonly onResults: (results: readonly ItemResult[]) => void;
+  /** @param elsewhere those that the mirror had outside their interval of `created` */
+  readonly onResults: (results: readonly ItemResult[], elsewhere: readonly StripeId[]) => void;
   /** Called when a run is settled, that is, when the next checkpoint includes it. */
   readonly onSettled: () => Promise<void>;
 }
@@ -77,6 +80,8 @@ async function fetchInto(
 }
 
 async function write(buffer: PageBuffer, options: ListOptions, group: TaskGroup): Promise<void> {
+  // A stop ends this wait at once: what may not be written needs no time to be written.
+  if (options.mayWrite) await orAborted(options.mayWrite, options.signal);
   for (let isMore = true; isMore;) isMore = await writeNext(buffer, options, group);
 }
 
@@ -84,20 +89,20 @@ async function write(buffer: PageBuffer, options: ListOptions, group: TaskGroup)
  * A separate function: otherwise a writer that waits for its next run would keep the previous one in memory.
  */
 async function writeNext(buffer: PageBuffer, options: ListOptions, { signal }: TaskGroup): Promise<boolean> {
-  const { source, mirror, conclusive, missedByRun, onResults, onSettled } = options;
+  const { source, mirror, range, missedByRun, onResults, onSettled } = options;
   const run = await buffer.take(signal);
   if (!run) return false;
   const missed = missedByRun();
-  const { results, settle } = await reconcile(run.window, run.pages, {
+  const { results, elsewhere, settle } = await reconcile(run.window, run.pages, {
     source,
     mirror,
-    conclusive: conclusive(),
+    range: range(),
     onMissing: (ids) => missed.add(ids),
     signal,
   });
   settle();
   missed.settle();
-  onResults(results);
+  onResults(results, elsewhere);
   buffer.release(run);
   await onSettled();
   return true;

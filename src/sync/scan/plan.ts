@@ -135,11 +135,6 @@ export class Plan {
     return this.windows.every(({ isDone }) => isDone);
   }
 
-  /** True if every object created since this second is listed and in the mirror. */
-  isDoneFrom(second: number): boolean {
-    return this.windows.every(({ isDone, lt }) => isDone || (lt !== undefined && lt <= second));
-  }
-
   get estimatedLeft(): number {
     return this.windows.reduce((sum, window) => sum + (window.isFetched ? 0 : window.estimatedLeft), 0);
   }

@@ -1,6 +1,6 @@
 // How far a scan has come while it runs, and the saving of its checkpoint.
-import { Tally } from '../outcome.js';
 import type { Answer } from '../ports.js';
+import { ScanCounts } from './counts.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';
 import type { Checkpoint, Confirmed, ScanState } from './state.js';
@@ -11,7 +11,10 @@ export class ScanProgress {
   pages: number;
   /** Rows out of order that this run met. */
   disordered = 0;
-  /** T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
+  /**
+   * T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. It never
+   * changes: it divides what the windows count from what the catch-up counts.
+   */
   t0: number | undefined;
   /** MongoDB's clock when the first page was asked for, milliseconds; undefined where it is not known. */
   #from: number | undefined;
@@ -19,7 +22,7 @@ export class ScanProgress {
   plan: Plan | undefined;
   readonly candidates: CandidateLog;
   readonly removals: RemovalsProgress;
-  readonly tally: Tally;
+  readonly counts: ScanCounts;
   readonly #checkpoint: Checkpoint;
   /** `performance.now()`. */
   readonly #beganAtMs = performance.now();
@@ -37,29 +40,34 @@ export class ScanProgress {
     this.plan = windows.length > 0 ? new Plan(windows) : undefined;
     this.candidates = new CandidateLog(state, checkpoint.scanId, checkpoint.candidates);
     this.removals = new RemovalsProgress(checkpoint.removals);
-    this.tally = new Tally(checkpoint.result);
+    this.counts = new ScanCounts(checkpoint);
   }
 
-  /** Counts a page and takes T0 from it. */
+  /** Counts a page and takes T0 from the first one. */
   listed(page: Answer & { readonly stripeTime: number; readonly disordered?: number }): void {
     this.pages += 1;
     this.disordered += page.disordered ?? 0;
-    this.t0 = Math.min(this.t0 ?? Infinity, startBy(page, this.#beganAtMs));
+    this.t0 ??= startBy(page, this.#beganAtMs);
     if (this.#from !== undefined) this.#from = Math.min(this.#from, page.observed.from.getTime());
   }
 
   /** Undefined if it is not known: an earlier version began the scan, or too many objects were left out. */
   get confirmed(): Confirmed | undefined {
-    const { failed, items } = this.tally.result();
+    const { failed, items } = this.counts.result();
     const leftOut = items.filter(({ outcome, code }) => outcome === 'failed' || code === 'not_in_account');
     const isKnown = this.#from !== undefined && Number.isFinite(this.#from);
     if (!isKnown || leftOut.filter(({ outcome }) => outcome === 'failed').length < failed) return undefined;
     return { from: new Date(this.#from ?? 0), leftOut: leftOut.map(({ id }) => id) };
   }
 
+  /** Objects created from this second on are settled by the catch-up alone; undefined before T0 is known. */
+  get caughtUpFrom(): number | undefined {
+    return this.t0 === undefined ? undefined : Math.max(0, this.t0 - catchUpSeconds);
+  }
+
   /** A copy that does not change while it is saved. */
   snapshot(): Checkpoint {
-    const { phase, pages, t0, plan, candidates, removals, tally } = this;
+    const { phase, pages, t0, plan, candidates, removals, counts } = this;
     return {
       ...this.#checkpoint,
       phase,
@@ -69,10 +77,16 @@ export class ScanProgress {
       windows: plan?.windows.map((window) => window.save()) ?? [],
       candidates: candidates.save(),
       removals: removals.save(),
-      result: tally.result(),
+      ...counts.save(),
     };
   }
 }
+
+/**
+ * The list may lag behind creation by some seconds. What was created since this long before T0 is listed at
+ * the end, and only what is listed then counts.
+ */
+const catchUpSeconds = 60;
 
 /**
  * Stripe's clock when the scan began, in unix seconds, or slightly earlier: Stripe's time in an answer, minus

@@ -3,13 +3,15 @@
 import { nextTurn } from '../../base/waiting.js';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
-import { failedItem, type ItemResult } from '../outcome.js';
+import { failedItem, invalidId, type ItemResult } from '../outcome.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Source, StripeId } from '../ports.js';
 import type { Window } from './plan.js';
 import { createdOf, type Page } from './walk.js';
 
 export interface Reconciled {
   readonly results: readonly ItemResult[];
+  /** Objects that were stored outside the interval: with another `created`, or none. */
+  readonly elsewhere: readonly StripeId[];
   /** Advances the settled part of the window. */
   readonly settle: () => void;
 }
@@ -17,8 +19,8 @@ export interface Reconciled {
 export interface ReconcileContext {
   readonly source: Source;
   readonly mirror: Mirror;
-  /** Only objects created in this range may be found missing. */
-  readonly conclusive: CreatedRange;
+  /** Only objects created in this range are settled or found missing; all others are passed over. */
+  readonly range: CreatedRange;
   /**
    * Keeps ids that are stored and alive but not listed, at most `maxMissing` at once. Absence is no proof:
    * they are suspects.
@@ -40,10 +42,11 @@ export async function reconcile(
   pages: readonly Page[],
   context: ReconcileContext,
 ): Promise<Reconciled> {
-  const { source, mirror, signal } = context;
+  const { source, mirror, range, signal } = context;
   const reads = new Map<StripeId, WholeRead>();
   for (const page of pages) {
-    for (const read of toReads(page.objects, page, 'list')) reads.set(read.id, read);
+    const objects = page.objects.filter((object) => isWithin(range, createdOf(object)));
+    for (const read of toReads(objects, page, 'list')) reads.set(read.id, read);
     // Hashing a page takes a while. Yielding after each page makes other work of this process wait for one
     // page, not for a run.
     await nextTurn();
@@ -59,16 +62,17 @@ export async function reconcile(
   for (const { id, head } of applied.unsettled) {
     results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
   }
+  const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
   for (const { invalid } of pages) {
     for (let index = 0; index < invalid; index += 1) {
       const message = 'Stripe listed an entry without id or created';
-      results.push(failedItem('(invalid)', { code: 'invalid_object', message }));
+      results.push(failedItem(invalidId, { code: 'invalid_object', message }));
     }
   }
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
-  return { results, settle };
+  return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
 }
 
 /**
@@ -122,7 +126,7 @@ async function readHeads(
   window: Window,
   reads: ReadonlyMap<StripeId, WholeRead>,
   { isLast, lastCreated }: Reach,
-  { mirror, conclusive, onMissing, signal }: ReconcileContext,
+  { mirror, range, onMissing, signal }: ReconcileContext,
 ): Promise<ReadonlyMap<StripeId, ListedHead>> {
   const heads = new Map<StripeId, ListedHead>();
   const missing: StripeId[] = [];
@@ -134,10 +138,10 @@ async function readHeads(
   const gte = isLast ? window.gte : lastCreated;
   // A second is complete once the walk has left it.
   const knownFrom = isLast ? window.gte : (lastCreated ?? 0) + 1;
-  for await (const batch of mirror.heads({ gte, lt: window.settledFrom }, signal)) {
+  for await (const batch of mirror.heads({ gte, lt: lowest(window.settledFrom, range.lt) }, signal)) {
     for (const head of batch) {
       if (reads.has(head.id)) heads.set(head.id, head);
-      else if (window.isOrdered && isMissing(head, window, knownFrom, conclusive)) missing.push(head.id);
+      else if (window.isOrdered && isMissing(head, window, knownFrom, range)) missing.push(head.id);
       if (missing.length === maxMissing) await onMissing(missing.splice(0));
     }
   }
@@ -145,12 +149,18 @@ async function readHeads(
   return heads;
 }
 
-function isMissing(head: ListedHead, window: Window, knownFrom: number, conclusive: CreatedRange): boolean {
+function isMissing(head: ListedHead, window: Window, knownFrom: number, range: CreatedRange): boolean {
   const { created } = head;
   if (created === undefined || created < knownFrom || head.deletedBy === 'stripe') return false;
   if (created === window.openSecond && window.openIds.has(head.id)) return false;
-  return created >= (conclusive.gte ?? 0) && (conclusive.lt === undefined || created < conclusive.lt);
+  return isWithin(range, created);
 }
+
+const isWithin = ({ gte = 0, lt = Infinity }: CreatedRange, created: number | undefined): boolean =>
+  created !== undefined && created >= gte && created < lt;
+
+const lowest = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 
 function moveOn(window: Window, pages: readonly Page[], { isLast, lastCreated }: Reach): void {
   window.settledCursor = pages.at(-1)?.cursor ?? window.settledCursor;

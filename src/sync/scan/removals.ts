@@ -109,6 +109,8 @@ export interface SuspectOptions {
   readonly state: ScanState;
   readonly scanId: string;
   readonly progress: RemovalsProgress;
+  /** The scan has listed it elsewhere than the mirror has it: counted already, and not suspected. */
+  readonly wasListed: (id: StripeId) => boolean;
   readonly signal: AbortSignal;
 }
 
@@ -119,17 +121,27 @@ export async function countSuspects(options: SuspectOptions): Promise<number> {
   return count;
 }
 
+interface Suspects extends Candidates {
+  /** Candidates that are not suspected. */
+  readonly others: readonly StripeId[];
+}
+
 /**
  * The candidates that may have been deleted: not confirmed deleted, not of a test clock (which are never
  * listed), and not unknown to Stripe within the last 30 days.
  */
-async function* suspects(options: SuspectOptions): AsyncGenerator<Candidates, void, undefined> {
-  const { mirror, state, scanId, progress, signal } = options;
+async function* suspects(options: SuspectOptions): AsyncGenerator<Suspects, void, undefined> {
+  const { mirror, state, scanId, progress, wasListed, signal } = options;
   for await (const { ids, upTo } of state.candidates(scanId, progress.after)) {
     signal.throwIfAborted();
-    const absent = await state.recentlyAbsent(ids);
-    const suspected = await mirror.suspects(ids);
-    yield { ids: suspected.filter((id) => !absent.has(id) && !progress.isProven(id)), upTo };
+    const open = ids.filter((id) => !progress.isProven(id) && !wasListed(id));
+    const absent = await state.recentlyAbsent(open);
+    const suspected = new Set(await mirror.suspects(open));
+    yield {
+      ids: open.filter((id) => suspected.has(id) && !absent.has(id)),
+      others: open.filter((id) => !suspected.has(id)),
+      upTo,
+    };
   }
 }
 
@@ -162,27 +174,44 @@ export interface ProveOptions extends SuspectOptions {
   /** Retrievals at once. The source's own limits apply as well. */
   readonly retrievesAtOnce: number;
   readonly onResult: (result: ItemResult) => Promise<void> | void;
+  /** Saves the progress, before ids are remembered as absent: these are not retrieved again. */
+  readonly onChunk?: () => Promise<void>;
 }
 
 /**
  * Retrieves each suspect from Stripe. It is `deleted` only if Stripe says so. One that Stripe does not know
  * in this account is left alone, reported (`unchanged`, code `not_in_account`) and not retrieved again for 30
- * days. One that is alive after all is updated.
+ * days. One that is alive after all is updated. One whose deletion was confirmed since it was missed, by a run
+ * that was killed or by another request, is `deleted` without a call: it counts once in any case.
  */
 export async function proveRemovals(options: ProveOptions): Promise<void> {
-  const { source, mirror, state, progress, retrievesAtOnce, signal, onResult } = options;
+  const { source, mirror, state, progress, retrievesAtOnce, signal, onResult, onChunk } = options;
   const limit = pLimit(retrievesAtOnce);
-  for await (const { ids, upTo } of suspects(options)) {
+  for await (const { ids, others, upTo } of suspects(options)) {
+    const absent: StripeId[] = [];
+    for (const id of await confirmedOf(mirror, others)) {
+      progress.proved(id);
+      await onResult({ id, outcome: 'deleted' });
+    }
     const group = new TaskGroup(signal);
     const prove = async (id: StripeId): Promise<void> => {
       group.signal.throwIfAborted();
       const result = await retrieveAndApply(source, mirror, id, { priority: 'scan', signal: group.signal });
       const isAbsent = result.code === 'not_in_account';
-      if (isAbsent) await state.noteAbsent(id);
+      if (isAbsent) absent.push(id);
       progress.proved(id);
       await onResult(isAbsent ? { ...result, outcome: 'unchanged' } : result);
     };
     await group.finish(ids.map((id) => limit(prove, id)));
+    if (absent.length > 0) await onChunk?.();
+    for (const id of absent) await state.noteAbsent(id);
     progress.moveTo(upTo);
   }
+}
+
+/** Those whose deletion Stripe has confirmed. */
+async function confirmedOf(mirror: Mirror, ids: readonly StripeId[]): Promise<StripeId[]> {
+  if (ids.length === 0) return [];
+  const heads = await mirror.headsOf(ids);
+  return ids.filter((id) => heads.get(id)?.deletedBy === 'stripe');
 }

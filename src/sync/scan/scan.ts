@@ -1,10 +1,10 @@
 // syncAll: lists every object at Stripe in windows of `created` and updates the mirror, removals included.
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../base/errors.js';
-import { type ItemResult, type Progress, type SyncResult, type Tally, withResult } from '../outcome.js';
-import type { Mirror, Source } from '../ports.js';
+import { type Progress, type SyncResult, withResult } from '../outcome.js';
+import type { Mirror, Source, StripeId } from '../ports.js';
 import { EarlyCatchUp } from './early-catch-up.js';
-import { type FetchHooks, listWindows } from './list-windows.js';
+import { type FetchHooks, type ListOptions, listWindows } from './list-windows.js';
 import { firstWindows, Plan, Window } from './plan.js';
 import { Checkpointer, reached, ScanProgress } from './progress.js';
 import { areHeld, countSuspects, missWithoutCreated, proveRemovals, type RemovalLimits } from './removals.js';
@@ -43,11 +43,6 @@ export interface ScanReport {
   readonly disordered: number;
 }
 
-/**
- * The list may lag behind creation by some seconds. Objects created since this long before T0 are listed
- * again.
- */
-const catchUpSeconds = 60;
 const knownSamples = 1_000;
 
 interface Run extends ScanOptions {
@@ -75,7 +70,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     reached,
     onMoved: () => options.onCheckpoint?.(),
   });
-  const { scanId, tally } = scanned;
+  const { scanId, counts } = scanned;
   try {
     if (resumed) await scanned.candidates.dropUnsettled();
     const removalsHeld = await runPhases({ ...options, scanned, saver });
@@ -86,22 +81,23 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
       heldFor: isHeld ? requestId : undefined,
       heldCount: removalsHeld,
       confirmed: scanned.confirmed,
+      elsewhere: counts.elsewhere,
     });
-    options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
-    const result = tally.result(isHeld ? { removalsHeld } : {});
+    options.onProgress?.({ done: counts.done, estimated: counts.done, ratio: 1 });
+    const result = counts.result(isHeld ? { removalsHeld } : {});
     const { pages, disordered } = scanned;
     return { result, pages, disordered, isResumed: resumed !== undefined };
   } catch (error) {
     // The run has ended either way. Its own fault says more than a failure to save the last checkpoint.
     if (!isLeaseLost(error)) await saver.save().catch(() => undefined);
-    throw withResult(error, tally.result());
+    throw withResult(error, counts.result());
   }
 }
 
 /** Runs the remaining phases after the checkpoint. Returns how many candidates for removal are held. */
 async function runPhases(run: Run): Promise<number> {
   const { mirror, scanned, saver, signal } = run;
-  const { candidates, tally } = scanned;
+  const { candidates, counts } = scanned;
   const living = await mirror.countLive();
   let isCaughtUp = false;
   if (scanned.phase === 'list') {
@@ -113,18 +109,25 @@ async function runPhases(run: Run): Promise<number> {
     if (!isCaughtUp) await catchUp(run);
     await missWithoutCreated(mirror, candidates.begin(), signal);
     candidates.settleAll();
+    counts.endCatchUp();
     scanned.phase = 'removals';
     await saver.save();
   }
-  const suspects = { ...run, scanId: scanned.scanId, progress: scanned.removals };
+  const suspects = {
+    ...run,
+    scanId: scanned.scanId,
+    progress: scanned.removals,
+    wasListed: (id: StripeId) => counts.wasListedElsewhere(id),
+  };
   const count = await countSuspects(suspects);
   if (areHeld(count, living, run.removals)) return count;
   await proveRemovals({
     ...suspects,
     onResult: async (result) => {
-      countIn(tally, result);
+      counts.count(result);
       await saver.saveSometimes();
     },
+    onChunk: () => saver.save(),
   });
   return 0;
 }
@@ -141,16 +144,16 @@ async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
 /** Lists the windows and starts the catch-up near their end. Returns whether the catch-up is done as well. */
 async function listAll(run: Run, living: number): Promise<boolean> {
   const { scanned, signal } = run;
-  const { tally, candidates } = scanned;
+  const { counts } = scanned;
   const plan = (scanned.plan ??= await firstPlan(run));
   const early = new EarlyCatchUp(
     {
-      mayBegin: () => scanned.t0 !== undefined && plan.isDoneFrom(scanned.t0 - catchUpSeconds),
-      list: (ending) => catchUp({ ...run, signal: ending }),
+      mayBegin: () => scanned.t0 !== undefined,
+      list: (ending, mayWrite) => catchUp({ ...run, signal: ending }, mayWrite),
     },
     signal,
   );
-  const caughtUp = await early.beside((ending) =>
+  return early.beside((ending) =>
     list(
       plan,
       { ...run, signal: ending },
@@ -159,42 +162,44 @@ async function listAll(run: Run, living: number): Promise<boolean> {
         onEndNear: () => early.begin(),
         onProgress: (left) => {
           // The size of the mirror is the better estimate, once it has any objects.
-          reportProgress(run, living > 0 ? Math.max(living, tally.done) : tally.done + left);
+          reportProgress(run, living > 0 ? Math.max(living, counts.done) : counts.done + left);
         },
       },
     ),
   );
-  if (caughtUp === 'in_vain') await candidates.dropUnsettled();
-  return caughtUp === 'done';
 }
 
-/** The catch-up: lists again the objects created shortly before the scan and since. */
-async function catchUp(run: Run): Promise<void> {
-  const gte = Math.max(0, (run.scanned.t0 ?? 0) - catchUpSeconds);
-  await list(new Plan([new Window({ gte, lt: undefined })]), run);
+/** The catch-up: lists the objects created shortly before the scan and since. */
+async function catchUp(run: Run, mayWrite?: Promise<void>): Promise<void> {
+  const { counts, caughtUpFrom = 0 } = run.scanned;
+  counts.beginCatchUp();
+  await list(new Plan([new Window({ gte: caughtUpFrom, lt: undefined })]), run, { mayWrite });
 }
 
-interface ListHooks extends FetchHooks {
+interface ListHooks extends FetchHooks, Pick<ListOptions, 'mayWrite'> {
   readonly onProgress?: (estimatedLeft: number) => void;
 }
 
 /** Lists all windows of a plan and reconciles them. */
 async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = {}): Promise<void> {
   const { scanned, saver } = run;
-  const { candidates, tally } = scanned;
+  const { candidates, counts } = scanned;
   const isCatchUp = plan !== scanned.plan;
   await listWindows(plan, {
     ...run,
     ...hooks,
-    // The windows are conclusive below T0, the catch-up above it.
-    conclusive: () => (isCatchUp ? { gte: scanned.t0 } : { lt: scanned.t0 ?? 0 }),
+    // What the windows list of the catch-up's range is left to the catch-up: nobody is settled twice.
+    range: () => (isCatchUp ? { gte: scanned.caughtUpFrom } : { lt: scanned.caughtUpFrom ?? 0 }),
     onPage: (page) => scanned.listed(page),
     // The catch-up is short and starts again after an interruption. None of its runs is settled until all
     // are.
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
-    onResults: (results) => {
-      // The catch-up lists objects again that the windows have counted.
-      for (const result of results) if (!isCatchUp || result.outcome !== 'unchanged') countIn(tally, result);
+    onResults: (results, elsewhere) => {
+      for (const result of results) {
+        if (isCatchUp) counts.countCaughtUp(result);
+        else counts.count(result);
+      }
+      counts.addElsewhere(elsewhere);
       onProgress?.(plan.estimatedLeft);
     },
     onSettled: () => saver.saveSometimes(),
@@ -204,15 +209,8 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
   }
 }
 
-/** A scan lists only notable items: the ordinary outcomes are counted. */
-function countIn(tally: Tally, result: ItemResult): void {
-  const isOrdinary = result.code === undefined && result.outcome !== 'deleted' && result.outcome !== 'failed';
-  if (isOrdinary) tally.count(result.outcome);
-  else tally.add(result);
-}
-
 function reportProgress({ onProgress, scanned }: Run, estimated: number): void {
-  const { done } = scanned.tally;
+  const { done } = scanned.counts;
   onProgress?.({
     done,
     estimated: Math.round(estimated),

@@ -67,6 +67,7 @@ interface ScanEnd {
   readonly isComplete: boolean;
   readonly heldFor: string | undefined;
   readonly heldCount?: number;
+  readonly elsewhere?: readonly StripeId[];
   /** Undefined if it is not known. */
   readonly confirmed: Confirmed | undefined;
 }
@@ -96,6 +97,10 @@ export interface HeldRemovals {
   readonly scanId: string;
   readonly requestId: string;
   readonly count: number;
+  /** Candidates that the scan has listed all the same, so they are not suspected. */
+  readonly elsewhere: readonly StripeId[];
+  /** Progress of an interrupted approval, unparsed; undefined if there is none. */
+  readonly approval?: unknown;
 }
 
 const stripeId = z.custom<StripeId>(isStripeId);
@@ -141,7 +146,7 @@ const resultSchema = z.object({
 /**
  * Raised when its meaning changes: a checkpoint of another version is discarded, and the scan starts anew.
  */
-const checkpointVersion = 2;
+const checkpointVersion = 3;
 
 const checkpointSchema = z.object({
   version: z.literal(checkpointVersion),
@@ -162,7 +167,15 @@ const checkpointSchema = z.object({
   /** Settled runs of pages, whose candidates count. */
   candidates: z.object({ next: count, open: z.array(count).readonly() }),
   removals: removalsSchema,
+  /** Without what the catch-up has counted so far. */
   result: resultSchema,
+  /** What interrupted catch-ups have written. */
+  caughtUp: z.object({
+    created: z.array(stripeId).readonly(),
+    updated: z.array(stripeId).readonly(),
+  }),
+  /** Listed and counted, but stored with another `created` or none: missed there, they are not suspected. */
+  elsewhere: z.array(stripeId).readonly(),
 });
 
 export type Checkpoint = Readonly<z.infer<typeof checkpointSchema>>;
@@ -198,6 +211,8 @@ export const newCheckpoint = (
   pages: 0,
   windows: [],
   candidates: { next: 0, open: [] },
+  caughtUp: { created: [], updated: [] },
+  elsewhere: [],
   ...atTheBeginning,
 });
 

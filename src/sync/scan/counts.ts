@@ -1,0 +1,104 @@
+// Counts each object of a scan once, however often the scan meets it.
+import { type ItemResult, type SyncResult, Tally } from '../outcome.js';
+import type { StripeId } from '../ports.js';
+import type { Checkpoint } from './state.js';
+
+/** Maximum number of objects whose outcome in the catch-up is remembered for the case of an interruption. */
+const maxCaughtUp = 10_000;
+/** Maximum number of objects that are remembered as listed elsewhere than the mirror has them. */
+const maxElsewhere = 20_000;
+
+/**
+ * The windows count what was created before the catch-up's range, the catch-up counts the rest. An interrupted
+ * catch-up starts again, so it counts only when it is complete. Memory is bounded.
+ */
+export class ScanCounts {
+  readonly #settled: Tally;
+  #caughtUp = new Tally();
+  /** What the catch-up has written so far, interrupted ones included. */
+  readonly #written: Map<string, 'created' | 'updated'>;
+  readonly #elsewhere: Set<StripeId>;
+
+  constructor({ result, caughtUp, elsewhere }: Pick<Checkpoint, 'result' | 'caughtUp' | 'elsewhere'>) {
+    this.#settled = new Tally(result);
+    this.#written = new Map([
+      ...caughtUp.created.map((id) => [id, 'created'] as const),
+      ...caughtUp.updated.map((id) => [id, 'updated'] as const),
+    ]);
+    this.#elsewhere = new Set(elsewhere);
+  }
+
+  count(result: ItemResult): void {
+    countIn(this.#settled, result);
+  }
+
+  /** The catch-up begins, perhaps again. */
+  beginCatchUp(): void {
+    this.#caughtUp = new Tally();
+  }
+
+  countCaughtUp(result: ItemResult): void {
+    const counted = { ...result, outcome: sinceTheStart(this.#written.get(result.id), result.outcome) };
+    countIn(this.#caughtUp, counted);
+    const { id, outcome } = counted;
+    if (outcome !== 'created' && outcome !== 'updated') return;
+    if (this.#written.has(id) || this.#written.size < maxCaughtUp) this.#written.set(id, outcome);
+  }
+
+  /** The catch-up is complete and does not start again. */
+  endCatchUp(): void {
+    this.#settled.addAll(this.#caughtUp.result());
+    this.#caughtUp = new Tally();
+    this.#written.clear();
+  }
+
+  /** Notes objects that were listed and counted, but that the mirror had elsewhere: they may be missed there. */
+  addElsewhere(ids: readonly StripeId[]): void {
+    for (const id of ids) if (this.#elsewhere.size < maxElsewhere) this.#elsewhere.add(id);
+  }
+
+  wasListedElsewhere(id: StripeId): boolean {
+    return this.#elsewhere.has(id);
+  }
+
+  get elsewhere(): readonly StripeId[] {
+    return [...this.#elsewhere];
+  }
+
+  get done(): number {
+    return this.#settled.done + this.#caughtUp.done;
+  }
+
+  /** Everything counted so far. */
+  result(extra: { removalsHeld?: number } = {}): SyncResult {
+    const all = new Tally(this.#settled.result());
+    all.addAll(this.#caughtUp.result());
+    return all.result(extra);
+  }
+
+  save(): Pick<Checkpoint, 'result' | 'caughtUp' | 'elsewhere'> {
+    const written = [...this.#written];
+    const idsOf = (which: string) =>
+      written.filter(([, outcome]) => outcome === which).map(([id]) => id as StripeId); // results of listed objects
+    return {
+      result: this.#settled.result(),
+      caughtUp: { created: idsOf('created'), updated: idsOf('updated') },
+      elsewhere: this.elsewhere,
+    };
+  }
+}
+
+/** The outcome since the scan began, of an object that an interrupted catch-up has written before. */
+function sinceTheStart(
+  before: 'created' | 'updated' | undefined,
+  now: ItemResult['outcome'],
+): ItemResult['outcome'] {
+  return before !== undefined && (now === 'unchanged' || now === 'updated') ? before : now;
+}
+
+/** A scan lists only notable items: the ordinary outcomes are counted. */
+function countIn(tally: Tally, result: ItemResult): void {
+  const isOrdinary = result.code === undefined && result.outcome !== 'deleted' && result.outcome !== 'failed';
+  if (isOrdinary) tally.count(result.outcome);
+  else tally.add(result);
+}
