@@ -72,7 +72,7 @@ export function dryRunOf(mirror: Mirror, { remembers }: DryRunOptions): Mirror {
 function after(stored: Stored | undefined, write: MirrorWrite): Stored {
   const { id, writeId } = write;
   const { fields } = stored ?? { fields: {} };
-  const head: Head = { ...(stored?.head ?? { id, ...nothing }), writeId };
+  const head: Head = { ...(stored?.head ?? { id, ...nothing }), writeId, writtenAt: new Date() };
   switch (write.kind) {
     case 'put': {
       const { object, hash, observed, told } = write;
