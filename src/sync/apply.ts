@@ -167,6 +167,11 @@ async function applyAnswer(
   answer: RetrieveAnswer,
 ): Promise<ItemResult | undefined> {
   switch (answer.kind) {
+    case 'no_url':
+      return failedItem(id, {
+        code: 'invalid_id',
+        message: 'Stripe cannot be asked for this id, because no URL can name it; scans mirror the object',
+      });
     case 'not_in_account':
       return failedItem(id, {
         code: 'not_in_account',

@@ -20,7 +20,7 @@ export function prepare(received: StripeObject): { object: StripeObject; hash: s
     : received;
   const json = canonicalJson(object);
   if (!loneSurrogateEscape.test(json)) return { object, hash: digest(json) };
-  // The id pattern is ASCII, so making strings well-formed cannot change the id.
+  // An id is well-formed, so making strings well-formed cannot change it.
   const wellFormed = toWellFormed(object) as StripeObject;
   return { object: wellFormed, hash: digest(canonicalJson(wellFormed)) };
 }
