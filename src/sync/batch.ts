@@ -49,8 +49,8 @@ export async function syncBatch(
 ): Promise<SyncResult> {
   const tally = new Tally();
   const accepted: StripeObject[] = [];
-  for (const entry of batch) {
-    const refused = refusal(entry, context);
+  for (const [index, entry] of batch.entries()) {
+    const refused = refusal(entry, index + 1, context);
     if (refused) tally.add(refused);
     else accepted.push(entry as StripeObject); // refusal() has parsed it
   }
@@ -65,11 +65,12 @@ export async function syncBatch(
   }
 }
 
-function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {
+/** @param place 1 for the first: an entry without an id has no other name */
+function refusal(entry: unknown, place: number, { object, livemode }: BatchContext): ItemResult | undefined {
   const parsed = entrySchema.safeParse(entry);
   if (!parsed.success) {
     const fields = new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'entry'));
-    const message = `Not a ${object} of Stripe: ${[...fields].join(', ')}`;
+    const message = `Entry ${place} is not a ${object} of Stripe: ${[...fields].join(', ')}`;
     return failedItem(idOf(entry), { code: 'invalid_object', message });
   }
   const { id, object: kind, deleted, livemode: mode } = parsed.data;
