@@ -10,7 +10,7 @@ import { syncByIds } from './sync/by-ids.js';
 import { softDelete } from './sync/deletion.js';
 import { dryRunOf, readOnlyScanState, volatileScanState } from './sync/dry-run.js';
 import { type ItemResult, type Progress, type SyncResult, Tally } from './sync/outcome.js';
-import { type Head, isStripeId, type Mirror, type StripeId } from './sync/ports.js';
+import { type Head, isStripeId, type Mirror, type StripeId, stripeIdText } from './sync/ports.js';
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
 import { type InsertionOrder, toldOf } from './sync/telling.js';
@@ -178,7 +178,7 @@ const signalOf = ({ signal }: ActionOptions): AbortSignal => signal ?? new Abort
 
 function checkedId(id: unknown): StripeId {
   if (isStripeId(id)) return id;
-  throw new Fault('invalid_id', 'An id must be 1 to 255 letters, digits, _ or -, such as cus_123');
+  throw new Fault('invalid_id', `Each id must be ${stripeIdText}`);
 }
 
 function only({ items: [item] }: SyncResult): ItemResult {

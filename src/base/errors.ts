@@ -53,7 +53,12 @@ export const faultCodes = described({
   cancelled: { kind: 'terminal', at: 'history', meaning: 'the request was cancelled during an attempt' },
   shutdown: { kind: 'retryable', at: 'history', meaning: 'the replica stopped during an attempt' },
   // Customers
-  invalid_id: { kind: 'terminal', at: 'error', meaning: 'an id is not 1 to 255 letters, digits, `_` or `-`' },
+  invalid_id: {
+    kind: 'terminal',
+    at: 'error, item',
+    meaning:
+      'an id is not 1 to 255 characters without NUL. As an item: `.`, `..` and `search` cannot be retrieved, because no URL can name them; scans and batches mirror them',
+  },
   invalid_object: {
     kind: 'terminal',
     at: 'item',

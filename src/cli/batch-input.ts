@@ -1,6 +1,7 @@
 // Reads customers from text: a JSON array, one JSON object, a list as the Stripe API returns it, or one
 // object per line (NDJSON). Faults name the place and never the content, which is personal data.
 import { createReadStream } from 'node:fs';
+import { parseExactJson } from '../base/exact-json.js';
 import { hasNulKey } from '../mongo/bson.js';
 import { describeType, nulKeyFault } from '../requests/parse.js';
 import { isStripeId } from '../sync/ports.js';
@@ -75,7 +76,7 @@ function listData(value: unknown): readonly unknown[] | undefined {
 /** Undefined if the text is not JSON. */
 function parseJson(text: string): { readonly value: unknown } | undefined {
   try {
-    return { value: JSON.parse(text) as unknown };
+    return { value: parseExactJson(text) };
   } catch {
     return undefined;
   }

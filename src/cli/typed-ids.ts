@@ -3,7 +3,7 @@ import { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { describeValue } from '../requests/parse.js';
 import { maxTextLength, type RequestId } from '../requests/request.js';
-import { isStripeId } from '../sync/ports.js';
+import { isStripeId, stripeIdText } from '../sync/ports.js';
 import { limitedFaults, UsageFault } from './faults.js';
 import type { Session } from './session.js';
 
@@ -14,7 +14,7 @@ import type { Session } from './session.js';
 export function checkedIds(typed: readonly string[]): readonly string[] {
   const faults = typed
     .filter((id) => !isStripeId(id))
-    .map((id) => `An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got ${describeValue(id)}`);
+    .map((id) => `Each id must be ${stripeIdText}, got ${describeValue(id)}`);
   if (faults.length > 0) throw new UsageFault(limitedFaults(faults));
   return [...new Set(typed)];
 }

@@ -3,7 +3,13 @@
 import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { mainResource, objectNames } from '../resources/registry.js';
-import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
+import {
+  isStripeId,
+  type StripeId,
+  stripeIdPattern,
+  stripeIdText,
+  type StripeObject,
+} from '../sync/ports.js';
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
 /**
@@ -52,7 +58,6 @@ export const commandsOf = (lane: LaneName): readonly CommandName[] =>
 
 const upperFirst = (sentence: string): string => sentence.slice(0, 1).toUpperCase() + sentence.slice(1);
 
-const idText = 'an id such as cus_123 (1 to 255 letters, digits, _ or -)';
 const idsText = `a list of 1 to ${maxEntries} ids`;
 const batchText = `a list of 1 to ${maxEntries} objects`;
 const entryText = 'an object with an id';
@@ -62,7 +67,12 @@ const text = (max: number) =>
 const flag = z.boolean('true or false');
 // Types that JSON lacks carry both their JSON and their BSON form; see json-schema.ts and validator.ts.
 const date = z.date('a date').meta({ type: 'string', format: 'date-time', bsonType: 'date' });
-const id = z.string(idText).regex(stripeIdPattern, idText).describe(upperFirst(idText));
+// The pattern is what JSON Schema and MongoDB can check. A lone surrogate is no text in JSON, nor in BSON.
+const id = z
+  .string(stripeIdText)
+  .regex(stripeIdPattern, stripeIdText)
+  .refine(isStripeId, stripeIdText)
+  .describe(upperFirst(stripeIdText));
 
 // Drivers of some languages write null for unset fields.
 const options = {

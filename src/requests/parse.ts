@@ -20,9 +20,10 @@ import {
 export const readableBytes = {
   command: 1_024,
   object: 1_024,
-  ids: 512 * 1024,
+  /** An id has at most 255 characters of 4 bytes. */
+  ids: 1_024 * 1_024,
   batch: maxBatchBytes,
-  stripeId: 1_024,
+  stripeId: 2_048,
   request: 1_024,
   observedAt: 1_024,
   runAt: 1_024,

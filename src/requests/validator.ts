@@ -181,9 +181,9 @@ function orNull(alternatives: readonly JsonSchema[]): BsonSchema {
   };
 }
 
-/** In PCRE `$` matches before a line break at the end, too. */
+/** In PCRE `$` matches before a line break at the end, too. A `^` may only negate a class. */
 function anchored(pattern: string): string {
-  const inner = /^\^([^^$]*)\$$/.exec(pattern)?.[1];
+  const inner = /^\^((?:[^^$]|\[\^)*)\$$/.exec(pattern)?.[1];
   if (inner === undefined) throw new TypeError(`The pattern ${pattern} must begin with ^ and end with $`);
   return `\\A${inner}\\z`;
 }

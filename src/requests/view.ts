@@ -35,6 +35,8 @@ export const rowProjection = {
 
 const longestText = 256;
 const text = z.string().transform((value) => value.slice(0, longestText));
+/** 255 characters of two code units. */
+const longestStripeId = 510;
 const message = z.string().transform((value) => value.slice(0, 2_000));
 const number = z.number();
 /** Users choose the type of `_id`; these two can be typed. */
@@ -59,7 +61,7 @@ const entry = z.object({
   error: report.optional(),
 });
 const item = z.object({
-  id: text,
+  id: z.string().transform((value) => value.slice(0, longestStripeId)),
   outcome: z.enum(outcomes),
   code: text.optional(),
   message: message.optional(),

@@ -5,6 +5,7 @@ import type { ListParams, Resource } from '../resources/resource.js';
 import {
   type Answer,
   type CallOptions,
+  hasUrl,
   isStripeId,
   type ListAnswer,
   type ListQuery,
@@ -12,6 +13,7 @@ import {
   type Source,
   type StripeId,
   type StripeObject,
+  stripeIdText,
 } from '../sync/ports.js';
 import { type Call, InvalidAnswer, type Reply } from './caller.js';
 import { accountEndpoint } from './observer.js';
@@ -47,6 +49,7 @@ export function createStripeSource({ resource, call, ...told }: SourceOptions): 
 
     async retrieve(id, options) {
       requireId(id);
+      if (!hasUrl(id)) return { kind: 'no_url', id };
       return call<RetrieveAnswer>(
         {
           endpoint: resource.retrieve.endpoint,
@@ -62,7 +65,7 @@ export function createStripeSource({ resource, call, ...told }: SourceOptions): 
 
 function requireId(id: unknown): asserts id is StripeId {
   if (isStripeId(id)) return;
-  throw new Fault('invalid_id', 'A Stripe id has 1 to 255 letters, digits, _ and -');
+  throw new Fault('invalid_id', `The id of an object must be ${stripeIdText}`);
 }
 
 function listParams({ limit, startingAfter, gte, lt }: ListQuery): ListParams {

@@ -254,6 +254,11 @@ async function applyAnswer(
   askedAfter: Head | undefined,
 ): Promise<ItemResult | Unsettled> {
   switch (answer.kind) {
+    case 'no_url':
+      return failedItem(id, {
+        code: 'invalid_id',
+        message: 'Stripe cannot be asked for this id, because no URL can name it; scans mirror the object',
+      });
     case 'not_in_account':
       return failedItem(id, {
         code: 'not_in_account',

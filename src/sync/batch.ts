@@ -65,7 +65,7 @@ export async function syncBatch(
   const tally = new TallyById();
   const accepted: Entry[] = [];
   batch.forEach((entry, index) => {
-    const refused = refusal(entry, context);
+    const refused = refusal(entry, index + 1, context);
     if (refused) tally.add(refused);
     else accepted.push({ object: entry as StripeObject, telling: tellingOf(context.told, index) }); // refusal() has parsed it
   });
@@ -86,11 +86,12 @@ const tellingOf = (told: Telling, index: number): Telling =>
     ? told
     : { ...told, position: `${told.position}.${String(index).padStart(4, '0')}` };
 
-function refusal(entry: unknown, { object, livemode }: BatchContext): ItemResult | undefined {
+/** @param place 1 for the first: an entry without an id has no other name */
+function refusal(entry: unknown, place: number, { object, livemode }: BatchContext): ItemResult | undefined {
   const parsed = entrySchema.safeParse(entry);
   if (!parsed.success) {
     const fields = new Set(parsed.error.issues.map((issue) => issue.path.join('.') || 'entry'));
-    const message = `Not a ${object} of Stripe: ${[...fields].join(', ')}`;
+    const message = `Entry ${place} is not a ${object} of Stripe: ${[...fields].join(', ')}`;
     return failedItem(idOf(entry), { code: 'invalid_object', message });
   }
   const { id, object: kind, deleted, livemode: mode } = parsed.data;

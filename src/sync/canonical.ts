@@ -20,7 +20,7 @@ export function prepare(received: StripeObject): { object: StripeObject; hash: s
     : received;
   const json = canonicalJson(object);
   if (!loneSurrogateEscape.test(json)) return { object, hash: digest(json) };
-  // The id pattern is ASCII, so making strings well-formed cannot change the id.
+  // An id is well-formed, so making strings well-formed cannot change it.
   const wellFormed = toWellFormed(object) as StripeObject;
   return { object: wellFormed, hash: digest(canonicalJson(wellFormed)) };
 }
@@ -37,20 +37,84 @@ function withoutOwnFields(object: StripeObject): StripeObject {
   return fromEntries(entries) as StripeObject; // `id` is still there
 }
 
-/** JSON with sorted keys. The input is what JSON.parse returns: no cycles, no undefined, no dates. */
+/**
+ * JSON with sorted keys. A value that JSON lacks (a batch may hold any that BSON has) has a text that no JSON
+ * equals. The text of a value is that of what MongoDB returns for it. The input has no cycles.
+ */
 export function canonicalJson(value: unknown): string {
   if (typeof value === 'string') return quoted(value);
-  if (typeof value !== 'object' || value === null) return String(value); // JSON and JavaScript write these alike
+  if (typeof value !== 'object' || value === null) return textOfScalar(value);
   let json = '';
   if (Array.isArray(value)) {
     for (const item of value) json += `${json === '' ? '' : ','}${canonicalJson(item)}`;
     return `[${json}]`;
+  }
+  if (!isPlain(value)) {
+    const text = textOfBson(value);
+    if (text !== undefined) return text;
   }
   const record = value as Record<string, unknown>; // neither null nor an array: a JSON object
   const { sorted } = keyOrderOf(Object.keys(record));
   for (const { key, before } of sorted) json += `${before}${canonicalJson(record[key])}`;
   return `{${json}}`;
 }
+
+/** JSON and JavaScript write these alike. Like the driver, undefined counts as null. */
+const textOfScalar = (value: unknown): string => `${(value ?? null) as number | bigint | boolean | null}`; // no data is a function or a symbol
+
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+};
+
+/** The classes of BSON, as far as they are used here; this folder does not know MongoDB. */
+interface BsonValue {
+  readonly _bsontype: string;
+  readonly pattern?: string;
+  readonly options?: string;
+  readonly collection?: string;
+  readonly oid?: unknown;
+  readonly db?: string | null;
+  readonly fields?: object;
+  toString(): string;
+  toExtendedJSON(options: object): unknown;
+}
+
+/** Undefined for an object that is stored by its keys, like a plain one. */
+function textOfBson(value: object): string | undefined {
+  if (value instanceof Date) return `@date:${value.getTime() || 0}`; // BSON has no invalid date
+  if (value instanceof RegExp)
+    return textOfRegExp(value.source, value.flags.replace('s', '').replace('g', 's'));
+  if (value instanceof Uint8Array) return textOfBinary(value);
+  if (value instanceof Map) return canonicalJson(fromEntries(value as Map<string, unknown>)); // keys are texts in BSON
+  if ('toBSON' in value && typeof value.toBSON === 'function')
+    return canonicalJson(Reflect.apply(value.toBSON, value, []));
+  if (!('_bsontype' in value) || Object.hasOwn(value, '_bsontype')) return undefined;
+  const bson = value as BsonValue; // its class has the mark
+  switch (bson._bsontype) {
+    case 'Int32':
+    case 'Double':
+    case 'BSONSymbol':
+      return canonicalJson(bson.valueOf()); // read as numbers and strings
+    case 'Long':
+      return bson.toString();
+    case 'BSONRegExp':
+      return textOfRegExp(bson.pattern ?? '', bson.options ?? '');
+    case 'DBRef': {
+      const { collection, oid, db, fields } = bson;
+      return canonicalJson({ $ref: collection, $id: oid, ...(db != null && { $db: db }), ...fields });
+    }
+    default:
+      return `@${canonicalJson(bson.toExtendedJSON({ relaxed: false }))}`;
+  }
+}
+
+/** The driver stores and returns no other flags than these; `s` is its name for `g`. */
+const textOfRegExp = (source: string, flags: string): string =>
+  `@regex:${quoted(source)}:${['i', 'm', 's'].filter((flag) => flags.includes(flag)).join('')}`;
+
+const textOfBinary = (bytes: Uint8Array): string =>
+  `@${canonicalJson({ $binary: { base64: Buffer.from(bytes).toString('base64'), subType: '00' } })}`;
 
 const needsNoEscape = /^[ !#-[\]-~]*$/;
 
@@ -61,6 +125,7 @@ function toWellFormed(value: unknown): unknown {
   if (typeof value === 'string') return wellFormed(value);
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) return value.map(toWellFormed);
+  if (!isPlain(value)) return value;
   return fromEntries(Object.entries(value).map(([key, field]) => [wellFormed(key), toWellFormed(field)]));
 }
 

@@ -4,17 +4,34 @@
 
 import type { Telling, ToldFields } from './telling.js';
 
-/** Id of an object at Stripe, checked against `stripeIdPattern`. */
+/** Id of an object at Stripe, checked by `isStripeId`. May be an email address: personal data. */
 export type StripeId = string & { readonly __brand: 'StripeId' };
 
 /**
- * The ids that may be part of a Stripe URL. Any other value never leaves the process (`..`, `''`, line
- * breaks, objects).
+ * The form of an id, for every dialect of regular expressions that knows code points. Since 2018-05-21 Stripe
+ * takes only letters, digits, `_` and `-` where a caller chooses an id; before, and by older API versions,
+ * anything was allowed: email addresses, `user:42`, `a/b`, spaces, umlauts
+ * (https://docs.stripe.com/changelog/2018-05-21/valid-characters-ids-coupons-skus-customers-products-plans).
+ * Stripe promises at most 255 characters (https://docs.stripe.com/upgrades).
  */
-export const stripeIdPattern = /^[A-Za-z0-9_-]{1,255}$/;
+// eslint-disable-next-line no-control-regex -- NUL is what it is about
+export const stripeIdPattern = /^[^\x00]{1,255}$/u;
+
+/** As above, without lone surrogates: neither a URL nor BSON can carry one. */
+// eslint-disable-next-line no-control-regex -- as above
+const wellFormedId = /^[^\x00\ud800-\udfff]{1,255}$/u;
 
 export const isStripeId = (value: unknown): value is StripeId =>
-  typeof value === 'string' && stripeIdPattern.test(value);
+  typeof value === 'string' && wellFormedId.test(value);
+
+/** What an id must be, as faults say it. */
+export const stripeIdText = 'an id such as cus_123 (1 to 255 characters, none of them NUL)';
+
+/**
+ * Whether a URL can name the object, where every character is percent-encoded that may be. URLs resolve `.`
+ * and `..` (https://url.spec.whatwg.org/#dot-path-segment, `%2e` too), and `search` is an endpoint of its own.
+ */
+export const hasUrl = (id: StripeId): boolean => !['.', '..', 'search'].includes(id);
 
 /** An object as Stripe's API returned it: every field under Stripe's name, uninterpreted. */
 export interface StripeObject {
@@ -73,7 +90,9 @@ export type ListAnswer =
 export type RetrieveAnswer =
   | (Answer & { readonly kind: 'found'; readonly object: StripeObject })
   | (Answer & { readonly kind: 'deleted'; readonly id: StripeId })
-  | (Answer & { readonly kind: 'not_in_account'; readonly id: StripeId });
+  | (Answer & { readonly kind: 'not_in_account'; readonly id: StripeId })
+  /** No URL can name it (see `hasUrl`): Stripe was not called. */
+  | { readonly kind: 'no_url'; readonly id: StripeId };
 
 /**
  * One kind of object at Stripe. Every call goes through the rate limiter and is retried inside. Errors are

@@ -103,8 +103,10 @@ describe('an entry', () => {
     ['was created at no whole second', (id) => ({ id, created: 1.5 }), 'invalid_object'],
     ['was created before time', (id) => ({ id, created: -1 }), 'invalid_object'],
     ['was created at a date', (id) => ({ id, created: new Date() }), 'invalid_object'],
-    ['has an id that is a path', () => whole('../charges'), 'invalid_object'],
-    ['has an id that ends a line', (id) => whole(`${id}\n`), 'invalid_object'],
+    ['has an empty id', () => whole(''), 'invalid_object'],
+    ['has an id with NUL', (id) => whole(`${id}\0`), 'invalid_object'],
+    ['has an id of 256 characters', () => whole('x'.repeat(256)), 'invalid_object'],
+    ['has an id that is no text', () => whole('a\ud800'), 'invalid_object'],
     ['has an id that is an operator', () => ({ id: { $gt: '' } }), 'invalid_object'],
     ['has no id', () => ({ object: 'customer', name: 'Jane' }), 'invalid_object'],
     ['is null', () => null, 'invalid_object'],
@@ -136,12 +138,16 @@ describe('an entry', () => {
 
   test('is refused without a word of what is in it', async () => {
     const items = await take([
-      { id: 'jane@example.com', name: 'Jane Doe' },
+      { id: 'jane@example.com\0', name: 'Jane Doe' },
       whole(newId(), { created: 'Jane Doe', object: 'Jane Doe' }),
     ]);
 
     expect(outcomesOf(items)).toEqual(['failed', 'failed']);
     expect(JSON.stringify(items)).not.toMatch(/jane/i);
+    expect(items.map(({ message }) => message)).toEqual([
+      'Entry 1 is not a customer of Stripe: id',
+      expect.stringMatching(/^Entry 2 is not a customer of Stripe: created/),
+    ]);
   });
 
   test('that is whole replaces what is stored, but for the fields of the application and a mark of deletion', async () => {

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { mongo } from 'mongoose';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson, prepare } from '../../src/sync/canonical.js';
 import type { StripeObject } from '../../src/sync/ports.js';
@@ -111,4 +112,111 @@ function sorted(value: unknown): unknown {
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
   // Under a key of its own: as a bare list of pairs, {} would be the same as [].
   return { entries: entries.map(([key, field]) => [key, sorted(field)]) };
+}
+
+const { BSON } = mongo;
+
+/** As the driver returns what it has stored. */
+const throughMongoDB = (value: unknown): unknown =>
+  BSON.deserialize(BSON.serialize({ value }, { ignoreUndefined: false }))['value'];
+
+const anyScalar = fc.oneof(
+  fc.date({ noInvalidDate: true }),
+  fc
+    .tuple(fc.constantFrom('a', 'a+', '[/"]'), fc.constantFrom('', 'i', 'g', 'm', 's', 'gim', 'gs'))
+    .map(([source, flags]) => new RegExp(source, flags)),
+  fc.constantFrom('', 'i', 's', 'ims', 'x').map((options) => new mongo.BSONRegExp('a"b', options)),
+  fc.uint8Array({ minLength: 12, maxLength: 12 }).map((bytes) => new mongo.ObjectId(bytes)),
+  fc.uint8Array({ maxLength: 3 }).map((bytes) => Buffer.from(bytes)),
+  fc
+    .tuple(fc.uint8Array({ maxLength: 3 }), fc.constantFrom(0, 5, 128))
+    .map(([b, kind]) => new mongo.Binary(b, kind)),
+  fc.uuid().map((uuid) => new mongo.UUID(uuid)),
+  fc.constantFrom('0', '1.10', '1.1', 'NaN', '-0', '1E+3').map((text) => mongo.Decimal128.fromString(text)),
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => mongo.Long.fromBigInt(value)),
+  fc.integer().map((value) => new mongo.Int32(value)),
+  fc.double().map((value) => new mongo.Double(value)),
+  fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map((value) => new mongo.Timestamp(value)),
+  fc.constantFrom(new mongo.MinKey(), new mongo.MaxKey(), undefined, NaN, Infinity, -0),
+  fc.constantFrom(
+    new mongo.Code('x'),
+    new mongo.Code('x', { a: 1 }),
+    new mongo.Code('x', { a: new Date(1) }),
+  ),
+  fc.constantFrom(
+    new mongo.DBRef('c', new mongo.ObjectId('0'.repeat(24))),
+    new mongo.DBRef('c', new mongo.ObjectId('0'.repeat(24)), 'd', { e: 1 }),
+  ),
+  fc.constantFrom(new mongo.BSONSymbol('s')),
+  fc.jsonValue({ stringUnit: 'grapheme' }),
+);
+const anyBson = fc.oneof(
+  anyScalar,
+  fc.dictionary(fc.constantFrom('a', '$date', '$oid', 'b.c', '__proto__'), anyScalar),
+  fc.array(anyScalar, { maxLength: 3 }),
+  fc.dictionary(fc.constantFrom('a', 'b'), anyScalar).map((fields) => new Map(Object.entries(fields))),
+);
+
+describe('the text of a value that JSON lacks', () => {
+  it('is that of what MongoDB returns for it', () => {
+    fc.assert(
+      fc.property(anyBson, (value) => {
+        expect(canonicalJson(throughMongoDB(value))).toBe(canonicalJson(value));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('is another one for every other value', () => {
+    // As MongoDB compares: numbers by their value, whatever their type.
+    const bytesOf = (value: unknown): string =>
+      Buffer.from(BSON.serialize({ value: throughMongoDB(value) })).toString('hex');
+    fc.assert(
+      fc.property(anyBson, anyBson, (a, b) => {
+        if (canonicalJson(a) !== canonicalJson(b)) return;
+        const sorted = (value: unknown): unknown => sortedKeys(throughMongoDB(value));
+        expect(bytesOf(sorted(a))).toBe(bytesOf(sorted(b)));
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it.each([
+    [new Date(1), new Date(2)],
+    [new Date(1), { $date: '1970-01-01T00:00:00.001Z' }],
+    [new Date(1), {}],
+    [/a/, /a/i],
+    [/a/, '/a/'],
+    [new mongo.ObjectId('0'.repeat(24)), '0'.repeat(24)],
+    [mongo.Decimal128.fromString('1.0'), mongo.Decimal128.fromString('1.00')],
+    [mongo.Decimal128.fromString('1'), 1],
+    [9_007_199_254_740_993n, 9_007_199_254_740_992],
+    [new mongo.Binary(Buffer.from('a'), 0), new mongo.Binary(Buffer.from('a'), 5)],
+    [new mongo.MinKey(), new mongo.MaxKey()],
+  ])('is not the same for %o and %o', (a, b) => {
+    expect(canonicalJson(a)).not.toBe(canonicalJson(b));
+    expect(prepare({ id: 'cus_1', a } as unknown as StripeObject).hash).not.toBe(
+      prepare({ id: 'cus_1', a: b } as unknown as StripeObject).hash,
+    );
+  });
+
+  it('stays what it is beside a text that has to be mended', () => {
+    const at = new Date(1);
+
+    const { object } = prepare({ id: 'cus_1', name: '\ud800', at } as unknown as StripeObject);
+
+    expect(object).toEqual({ id: 'cus_1', name: '\ufffd', at });
+  });
+});
+
+function sortedKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortedKeys);
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype)
+    return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, field]) => [key, sortedKeys(field)]),
+  );
 }

@@ -52,7 +52,7 @@ describe('a batch of customers', () => {
     ],
     ['7', ['customers.json: the text must be a customer object with an id such as cus_123, got a number']],
     [
-      '[{"id": "cus_1"}, null, ["cus_2"], {"name": "x"}, {"id": "a b"}]',
+      '[{"id": "cus_1"}, null, ["cus_2"], {"name": "x"}, {"id": ""}]',
       [
         'customers.json: entry 2 must be a customer object with an id such as cus_123, got null',
         'customers.json: entry 3 must be a customer object with an id such as cus_123, got a list of 1',
@@ -76,7 +76,7 @@ describe('a batch of customers', () => {
 
     const faults = [
       ...faultsOf(`[{"id": "cus_1", "email": "${canary}" "name": 1}]`),
-      ...faultsOf(`[{"id": "${canary}"}, "${canary}", {"${canary}": 1}]`),
+      ...faultsOf(`[{"id": "${canary}\\u0000"}, "${canary}", {"${canary}": 1}]`),
       ...faultsOf(`${canary}\n{}`),
     ];
 

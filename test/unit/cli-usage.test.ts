@@ -80,12 +80,12 @@ describe('a command line that cannot be used', () => {
   });
 
   it('has every id named that cannot be one, and no address repeated', async () => {
-    const { code, err } = await run(['sync-by-ids', 'cus_1', '..', 'jane@example.com']);
+    const { code, err } = await run(['sync-by-ids', 'cus_1', '', `jane@example.com${'x'.repeat(255)}`]);
 
     expect(code).toBe(2);
     expect(err).toEqual([
-      'error: An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got ".."',
-      'error: An id must be 1 to 255 letters, digits, _ or -, such as cus_123, got a string of 16 characters with "@"',
+      'error: Each id must be an id such as cus_123 (1 to 255 characters, none of them NUL), got ""',
+      'error: Each id must be an id such as cus_123 (1 to 255 characters, none of them NUL), got a string of 271 characters with "@"',
     ]);
   });
 

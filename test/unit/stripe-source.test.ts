@@ -81,7 +81,7 @@ describe('a page', () => {
           null,
           7,
           { id: 'in_1', object: 'invoice' },
-          { id: '../x', object: 'customer' },
+          { id: 'x\0', object: 'customer' },
           { object: 'customer' },
         );
         return { status: 200, body: page };
@@ -100,7 +100,7 @@ describe('a page', () => {
     simulator.fault({
       kind: 'status',
       status: 200,
-      body: bad([null, 7, { id: '../x', object: 'customer' }]),
+      body: bad([null, 7, { id: '', object: 'customer' }]),
     });
     simulator.fault({ kind: 'status', status: 200, body: bad([]) });
     const { customers, observed } = startGateway(simulator);
@@ -199,19 +199,7 @@ describe('one customer', () => {
 
 test('ids that are none never reach a URL', async () => {
   const { customers } = startGateway(simulator);
-  const none = [
-    '',
-    '.',
-    '..',
-    '../account',
-    'cus_1/sources',
-    'cus 1',
-    'cus_1\n',
-    'cus_1?x=1',
-    '%2e%2e',
-    'ключ',
-    'a'.repeat(256),
-  ];
+  const none = ['', 'cus_1\0', '\ud800', 'a\udc00', 'a'.repeat(256), '😀'.repeat(256)];
 
   for (const value of [...none, null, undefined, 7, {}, ['cus_1'], { toString: () => 'cus_1' }]) {
     await expect(customers.retrieve(id(value), calm)).rejects.toMatchObject({
@@ -224,6 +212,54 @@ test('ids that are none never reach a URL', async () => {
     await expect(customers.list(query, calm)).rejects.toMatchObject({ code: 'invalid_id' });
   }
   expect(simulator.requests).toEqual([]);
+});
+
+const everAllowed = [
+  'jane.doe@example.com',
+  'user:42',
+  'auth0|abc',
+  'a/b',
+  '../account',
+  '...',
+  'cus_1/sources',
+  'cus_1?x=1#y&limit=3',
+  '%2e%2e',
+  'a%2Fb',
+  ' a b ',
+  'a\tb\nc',
+  'ключ',
+  'a+b[c]{d}',
+  '$where',
+  '__proto__',
+  '"\'`\\',
+  '\u202e\u0085\u2028',
+  '😀'.repeat(255),
+];
+
+test.each(everAllowed)('the id %j reaches Stripe as it is, in a path and as a cursor', async (value) => {
+  simulator.create({ id: value, created: 20 });
+  simulator.create({ id: 'cus_older', created: 10 });
+  const { customers } = startGateway(simulator);
+
+  const found = await customers.retrieve(id(value), calm);
+  const page = await customers.list({ limit: 1, startingAfter: id(value) }, calm);
+
+  expect(found).toMatchObject({ kind: 'found', object: { id: value } });
+  expect(page).toMatchObject({ objects: [{ id: 'cus_older' }] });
+});
+
+test.each(['.', '..', 'search'])('the id %j is listed, but Stripe is not asked for it', async (value) => {
+  simulator.create({ id: value, created: 20 });
+  simulator.create({ id: 'cus_older', created: 10 });
+  const { customers } = startGateway(simulator);
+
+  const page = await customers.list({ limit: 1 }, calm);
+  const next = await customers.list({ limit: 1, startingAfter: id(value) }, calm);
+
+  expect(page).toMatchObject({ objects: [{ id: value }], invalid: 0 });
+  expect(next).toMatchObject({ objects: [{ id: 'cus_older' }] });
+  expect(await customers.retrieve(id(value), calm)).toEqual({ kind: 'no_url', id: value });
+  expect(simulator.requests).toHaveLength(2);
 });
 
 test('a key learns its account where it may', async () => {
