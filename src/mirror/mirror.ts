@@ -32,9 +32,7 @@ export interface MirrorOptions {
 const tellEveryMs = 60_000;
 
 /** MongoDB compares its own times with its own clock. */
-const isAhead = {
-  $gt: [{ $max: ['$_sync.observed.from', { $max: '$_sync.told.observed.from' }] }, '$$NOW'],
-} as const;
+const isAhead = { $gt: ['$_sync.observed.from', '$$NOW'] } as const;
 
 const headProjection = { _id: 1, created: 1, _sync: 1, isAhead } as const;
 
@@ -201,12 +199,14 @@ const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
 /** @param isAhead its time lies ahead of MongoDB's clock */
 function toHead(document: MirrorDocument, isAhead: boolean): Head {
   const { _sync } = document;
+  const { told = [], writtenAt } = _sync ?? {};
+  const whole = told.length > 0 ? _sync?.whole : _sync;
   return {
     ...toListedHead(document),
     writeId: _sync?.writeId,
-    writtenAt: _sync?.writtenAt,
-    observed: _sync && tellingOf(_sync, { isAhead, writtenAt: _sync.writtenAt }),
-    told: (_sync?.told ?? []).flatMap(({ fields, ...stamp }) => {
+    writtenAt,
+    observed: whole && tellingOf(whole, { isAhead, writtenAt }),
+    told: told.flatMap(({ fields, ...stamp }) => {
       const telling = tellingOf(stamp, { isAhead });
       return telling ? [{ fields, telling }] : [];
     }),

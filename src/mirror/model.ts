@@ -5,7 +5,7 @@ import { customer } from '../resources/customer.js';
 
 /** When something was told: for the daemon's own comparisons. */
 export interface ToldStamp {
-  /** On MongoDB's clock. */
+  /** For an answer of Stripe: when the read was sent and when it was answered. On MongoDB's clock. */
   observed: { from: Date; to: Date };
   /** Place of a batch in the order of insertions; absent for an answer of Stripe. */
   position?: string;
@@ -14,18 +14,15 @@ export interface ToldStamp {
 }
 
 /** The sync's own data on a mirrored document. Everything else in it is Stripe's, except `app`. */
-export interface SyncStamp extends Partial<ToldStamp> {
+export interface SyncStamp extends ToldStamp {
   /** Names the last write alone. */
   writeId?: string;
-  /**
-   * When the whole customer was last told: for an answer of Stripe, when the read was sent and when it was
-   * answered. Absent while only parts are known.
-   */
-  observed?: { from: Date; to: Date };
   /** Hash of the canonical JSON; absent after a partial batch that changed fields. */
   hash?: string;
-  /** Fields that parts told since, and when. */
+  /** Fields that parts told since the whole customer was, and when. */
   told?: ({ fields: string[] } & ToldStamp)[];
+  /** Where parts have told fields: when the whole customer was told; absent if only parts are known. */
+  whole?: ToldStamp;
   /** The Stripe API version that defines the shape of the fields. */
   apiVersion: string;
   livemode: boolean;

@@ -24,13 +24,6 @@ export type MirrorOperation = mongo.AnyBulkWriteOperation<MirrorDocument>;
 /** No write of fields clears a mark of deletion. Absent marks stay absent. */
 const marks = { deletedAt: '$_sync.deletedAt', deletedBy: '$_sync.deletedBy' } as const;
 
-/** When the whole object was last told. A merge keeps it. */
-const whole = {
-  observed: '$_sync.observed',
-  position: '$_sync.position',
-  isDated: '$_sync.isDated',
-} as const;
-
 /**
  * Matches the document that the decision was made on. Earlier versions name no write; then the times of the
  * document tell. They may also keep the name of a write when they mark a deletion, so the mark counts, too.
@@ -60,7 +53,7 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
   const stamp = { writeId, ...rest, source };
   switch (write.kind) {
     case 'put': {
-      const sync = { ...stamp, ...observedOf(write.observed), ...hashAndTold(write) };
+      const sync = { ...stamp, ...hashOf(write.hash), ...timesOf(write.observed, write.told) };
       // Whoever waited for a read by id may insert a batch right after it. MongoDB's time of the write is a
       // better bound of the answer than the clock's uncertainty, and worth an update.
       if (!basis && source === 'retrieve')
@@ -74,9 +67,9 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
       return { insertOne: { document } };
     }
     case 'merge': {
-      const sync = { ...stamp, ...hashAndTold({ hash: undefined, told: write.told }) };
-      const kept = basis && { ...whole, ...(write.keepsHash && { hash: '$_sync.hash' }) };
-      const stage = mergeStage(write.fields, [kept ?? {}, { $literal: sync }, { writtenAt: '$$NOW' }, marks]);
+      const hash = hashOf(write.keepsHash ? basis?.hash : undefined);
+      const sync = { ...stamp, ...hash, ...timesOf(basis?.observed, write.told) };
+      const stage = mergeStage(write.fields, [{ $literal: sync }, { writtenAt: '$$NOW' }, marks]);
       return basis ? update(stillStored(basis), stage) : update(notWrittenBy(write), stage, true);
     }
     case 'confirm_deleted': {
@@ -109,12 +102,22 @@ const observedOf = ({ from, to, position, isDated }: Telling) => ({
   ...(isDated === true && { isDated }),
 });
 
-const hashAndTold = ({ hash, told }: { hash: string | undefined; told: readonly ToldFields[] }) => ({
-  ...(hash !== undefined && { hash }),
-  ...(told.length > 0 && {
+const hashOf = (hash: string | undefined) => hash !== undefined && { hash };
+
+/**
+ * `observed` is the latest time of anything told: replicas of earlier versions know no other, and refuse what
+ * is older. Where parts have told fields, `whole` has the time of the whole object.
+ */
+function timesOf(whole: Telling | undefined, told: readonly ToldFields[]) {
+  if (told.length === 0) return whole && observedOf(whole);
+  const all = [...(whole ? [whole] : []), ...told.map(({ telling }) => telling)];
+  const { from, to } = all.reduce((latest, each) => (each.to > latest.to ? each : latest));
+  return {
+    observed: { from, to },
+    ...(whole && { whole: observedOf(whole) }),
     told: told.map(({ fields, telling }) => ({ fields: [...fields], ...observedOf(telling) })),
-  }),
-});
+  };
+}
 
 const replaceStage = ({ id, object }: { id: StripeId; object: object }, sync: object): mongo.Document => ({
   $replaceWith: {
