@@ -21,6 +21,15 @@ export interface FollowedStream {
  */
 export type StreamPosition = { readonly resumeAfter: unknown } | { readonly startAfter: unknown };
 
+/**
+ * The text of a resume token. Texts sort in the order of the stream:
+ * https://www.mongodb.com/docs/manual/changeStreams/#resume-tokens
+ */
+export function textOfToken(resumeToken: unknown): string | undefined {
+  if (typeof resumeToken !== 'object' || resumeToken === null || !('_data' in resumeToken)) return undefined;
+  return typeof resumeToken._data === 'string' ? resumeToken._data : undefined;
+}
+
 /** Why a stream ended that nobody closed. */
 export interface StreamEnd {
   /** Undefined where the server ended it, as it does when the collection is dropped. */
@@ -52,10 +61,10 @@ export interface ChangeStreamOptions<Event> {
    */
   readonly onEvent: (event: Event, resumeToken: unknown) => void | Promise<void>;
   /**
-   * Called at the server's first response. Without `resume`, earlier changes are in no stream, so the caller
-   * must read them.
+   * Called at the server's first response, with the place where the stream begins. Without `resume`, earlier
+   * changes are in no stream, so the caller must read them.
    */
-  readonly onOpened?: () => void;
+  readonly onOpened?: (resumeToken: unknown) => void;
   readonly onEnded?: (end: StreamEnd) => void;
   /**
    * Errors that end it for good; by default a server without change streams, and a user without the right.
@@ -153,10 +162,10 @@ export class ChangeStreamFollower<Event extends object = object> {
     const stream = collection().watch([...pipeline], { ...streamOptions, ...position });
     // Without a listener an error event would end the process; the loop below gets the same error.
     stream.on('error', () => undefined);
-    stream.once('resumeTokenChanged', () => {
+    stream.once('resumeTokenChanged', (resumeToken: unknown) => {
       if (this.#isClosed()) return;
       this.#isOpen = true;
-      this.#options.onOpened?.();
+      this.#options.onOpened?.(resumeToken);
     });
     try {
       await this.#readAll(stream);

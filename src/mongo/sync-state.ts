@@ -36,6 +36,8 @@ export const stateIds = {
   absent: (object: string, id: string) => `absent:${object}:${id}`,
   /** The last slot of a cron schedule: src/schedule/slot-state.ts */
   schedule: (name: string) => `schedule:${name}`,
+  /** How far insertions of batches have been stamped, and by whom: src/requests/upkeep/insertion-state.ts */
+  insertionOrder: 'insertion-order',
   /** The version of the validator on sync_requests: src/requests/validator.ts */
   requestsValidator: 'requests-validator',
   /** A replica that runs or ran lately; all begin with this: src/status/replicas.ts */

@@ -4,8 +4,10 @@ import { Fault, isFault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { endWaits, pause } from '../base/waiting.js';
 import type { Progress, SyncResult } from '../sync/outcome.js';
-import type { Claimed } from './claims.js';
+import type { InsertionOrder } from '../sync/telling.js';
+import type { Claim, Claimed } from './claims.js';
 import { laneOf, type SyncCommand } from './commands.js';
+import { orderOf } from './insertion.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import type { RequestId, StoredProgress } from './request.js';
 import type { Holding, RequestSteps } from './steps.js';
@@ -24,6 +26,7 @@ export interface SecondLease {
 export interface AttemptDependencies {
   readonly steps: RequestSteps;
   readonly runner: CommandRunner;
+  readonly insertions: { orderOf(claim: Claim, signal: AbortSignal): Promise<InsertionOrder> };
   readonly logger: Logger;
   readonly observer: RequestsObserver;
   readonly random: () => number;
@@ -94,7 +97,7 @@ export class Attempt {
     const startedMs = performance.now();
     let outcome: AttemptOutcome;
     try {
-      outcome = { result: await runner.run(this.claimed.command, this.#context()) };
+      outcome = { result: await runner.run(this.claimed.command, await this.#context()) };
     } catch (error) {
       outcome = { error };
     }
@@ -105,13 +108,17 @@ export class Attempt {
     return end;
   }
 
-  #context(): CommandContext {
+  async #context(): Promise<CommandContext> {
     const { claim, command, dryRun } = this.claimed;
+    const isBatch = command.command === 'syncBatch';
+    const { insertions } = this.dependencies;
     return {
       requestId: claim.id,
       attempt: claim.attempt,
       claimedAt: claim.claimedAt,
-      insertedAt: claim.insertedAt,
+      insertionOrder: isBatch
+        ? await insertions.orderOf(claim, this.#abort.signal)
+        : orderOf(claim, undefined),
       dryRun,
       logger: this.#logger,
       signal: this.#abort.signal,
@@ -266,8 +273,8 @@ export interface CommandContext {
   readonly attempt: number;
   /** By MongoDB's clock. */
   readonly claimedAt: Date;
-  /** When the request was inserted, by its ObjectId (whole seconds); never later than the claim. */
-  readonly insertedAt: Date;
+  /** Where its insertion stands; never later than the claim. Only batches need it: others have no event. */
+  readonly insertionOrder: InsertionOrder;
   readonly dryRun: boolean;
   /** Its lines name the request. */
   readonly logger: Logger;

@@ -3,10 +3,12 @@
 import { type Connection, mongo } from 'mongoose';
 import { GroupCommit } from '../base/group-commit.js';
 import { isTooLarge, persistently } from '../mongo/faults.js';
+import type { Insertion } from '../sync/telling.js';
 import type { SyncCommand } from './commands.js';
 import {
   attemptsSoFar,
   createdAt,
+  type Expression,
   isClaimable,
   knownDueAt,
   leaseEnd,
@@ -21,6 +23,7 @@ import {
   soundHistory,
   withoutEnd,
 } from './expressions.js';
+import type { Known, Seals, Stamp } from './insertion.js';
 import { type FieldSizes, oversizeOf, parseRequest, statusFault } from './parse.js';
 import { type RequestId, requestsOf, type StoredRequest } from './request.js';
 import { keyOf } from './upkeep/guarded-updates.js';
@@ -36,6 +39,8 @@ export interface Claim {
   readonly claimedAt: Date;
   /** When it was inserted, by its ObjectId; never after the claim. */
   readonly insertedAt: Date;
+  /** Where the insertion of a batch stands, if an event or a stamp of a daemon tells it. */
+  readonly known: Known | undefined;
   /**
    * When it first could have been claimed: insertion, `runAt`, or the end of its last attempt. Undefined if a
    * user requeued it by hand.
@@ -63,15 +68,54 @@ interface ClaimedDocument {
   readonly attempts: number;
   readonly createdAt: Date;
   readonly startedAt: Date;
+  /** Of a batch; anybody may have written it. */
+  readonly inserted?: unknown;
   readonly lease: { readonly fence: number; readonly oddStatus?: true; readonly dueAt?: Date };
 }
 
-const claimProjection = { ...quickProjection, attempts: 1, createdAt: 1, startedAt: 1, lease: 1 };
+const claimProjection = {
+  ...quickProjection,
+  attempts: 1,
+  createdAt: 1,
+  startedAt: 1,
+  lease: 1,
+  inserted: { $cond: [{ $eq: ['$command', 'syncBatch'] }, '$inserted', '$$REMOVE'] },
+};
+
+/** What the event of an insertion told, and the stamp to store. */
+export interface ToldInsertion {
+  readonly insertion: Insertion;
+  /** Undefined while this process cannot seal one; the follower stores it then. */
+  readonly stamp: Stamp | undefined;
+}
 
 /** A request to be claimed, and the commands that it may have. */
 interface ClaimCall {
   readonly id: RequestId;
   readonly commands: readonly string[];
+  readonly told: ToldInsertion | undefined;
+}
+
+/** Where insertions are read from: see worker/insertions.ts. */
+export interface InsertionSource {
+  readonly seals: Pick<Seals, 'read'>;
+  of(id: RequestId): ToldInsertion | undefined;
+  /** Its stamp is stored now. */
+  forget(id: RequestId): void;
+}
+
+/** For processes without change stream and stamps. */
+const noInsertions: InsertionSource = {
+  seals: { read: () => Promise.resolve(undefined) },
+  of: () => undefined,
+  forget: () => undefined,
+};
+
+export interface SearchOptions {
+  /** Requests to leave out. */
+  readonly except?: readonly RequestId[];
+  /** Leaves out batches without a stamp, of whatever origin it is. */
+  readonly onlyStamped?: boolean;
 }
 
 export class Claims {
@@ -82,6 +126,7 @@ export class Claims {
     /** Name of this process, different for each. */
     private readonly owner: string,
     private readonly settings: { readonly leaseMs: number; readonly maxAttempts: number },
+    private readonly insertions: InsertionSource = noInsertions,
   ) {}
 
   /**
@@ -89,7 +134,7 @@ export class Claims {
    * repeated: if its response is lost, the request is recovered when the lease has expired.
    */
   async claim(id: RequestId, commands: readonly string[]): Promise<Claimed | undefined> {
-    return this.#group.run({ id, commands });
+    return this.#group.run({ id, commands, told: this.insertions.of(id) });
   }
 
   /**
@@ -100,10 +145,14 @@ export class Claims {
   async claimable(
     commands: readonly string[],
     limit: number,
-    except: readonly RequestId[] = [],
+    { except = [], onlyStamped = false }: SearchOptions = {},
   ): Promise<readonly RequestId[]> {
     const options = { projection: { _id: 1 }, limit, singleBatch: true };
-    const filter = { ...isClaimable(commands), ...(except.length > 0 && { _id: { $nin: [...except] } }) };
+    const filter = {
+      ...isClaimable(commands),
+      ...(except.length > 0 && { _id: { $nin: [...except] } }),
+      ...(onlyStamped && { $nor: [unstampedBatch] }),
+    };
     const dueLater = { $and: [{ $gt: ['$runAt', null] }, { $lte: ['$runAt', '$$NOW'] }] };
     const [prompt, delayed] = await Promise.all([
       this.#requests.find({ ...filter, runAt: null }, { ...options, sort: { _id: 1 } }).toArray(),
@@ -122,17 +171,18 @@ export class Claims {
     return this.#claimMany(calls, first.commands);
   }
 
-  async #claimOne({ id, commands }: ClaimCall): Promise<Claimed | undefined> {
+  async #claimOne({ id, commands, told }: ClaimCall): Promise<Claimed | undefined> {
     const sentAtMs = performance.now();
     const filter = { _id: { $eq: id }, ...isClaimable(commands) };
     const options = { returnDocument: 'after', projection: claimProjection } as const;
     const update = (pipeline: Pipeline) => this.#requests.findOneAndUpdate(filter, pipeline, options);
-    const found = await update(this.#claiming()).catch((error: unknown) => {
+    const claiming = this.#claiming(told?.stamp && literal(told.stamp));
+    const found = await update(claiming).catch((error: unknown) => {
       if (!isTooLarge(error)) throw error;
-      return update([makeUpdatable, ...this.#claiming()]);
+      return update([makeUpdatable, ...claiming]);
     });
     // The projection above, computed by the pipeline below.
-    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs) : undefined;
+    return found ? this.#parse(found as unknown as ClaimedDocument, sentAtMs, told) : undefined;
   }
 
   /**
@@ -148,7 +198,9 @@ export class Claims {
     const mark = new mongo.ObjectId();
     const areCalled = { _id: { $in: calls.map(({ id }) => id) } };
     const failed = await this.#requests
-      .updateMany({ ...areCalled, ...isClaimable(commands) }, this.#claiming(mark), { hint: { _id: 1 } })
+      .updateMany({ ...areCalled, ...isClaimable(commands) }, this.#claiming(stampById(calls), mark), {
+        hint: { _id: 1 },
+      })
       .then(
         () => false,
         () => true,
@@ -168,13 +220,16 @@ export class Claims {
       const mine = claimed.get(key);
       // A wake-up and a search may both ask for the same request: it is claimed once.
       claimed.delete(key);
-      if (mine) return this.#parse(mine, sentAtMs);
+      if (mine) return this.#parse(mine, sentAtMs, each.told);
       return failed ? this.#claimOne(each) : undefined;
     });
   }
 
-  /** @param mark of the command that claims several */
-  #claiming(mark?: mongo.ObjectId): Pipeline {
+  /**
+   * @param stamp to store on it, if any
+   * @param mark of the command that claims several
+   */
+  #claiming(stamp: Expression | undefined, mark?: mongo.ObjectId): Pipeline {
     return [
       replaceFields({
         status: 'running',
@@ -191,12 +246,19 @@ export class Claims {
         history: soundHistory,
         createdAt,
         startedAt: '$$NOW',
+        ...(stamp !== undefined && { inserted: stamp }),
       }),
       withoutEnd,
     ];
   }
 
-  async #parse(found: ClaimedDocument, sentAtMs: number): Promise<Claimed | undefined> {
+  async #parse(
+    found: ClaimedDocument,
+    sentAtMs: number,
+    told: ToldInsertion | undefined,
+  ): Promise<Claimed | undefined> {
+    if (told?.stamp) this.insertions.forget(found._id);
+    const known = told?.insertion ?? (await this.insertions.seals.read(found._id, found.inserted));
     const { body, sizes } = found.body ? { body: found.body, sizes: {} } : await this.#readLarge(found);
     if (!body) return undefined;
     const claim: Claim = {
@@ -206,6 +268,7 @@ export class Claims {
       attempt: found.attempts,
       claimedAt: found.startedAt,
       insertedAt: found.createdAt,
+      known,
       dueAt: found.lease.dueAt,
       leaseUntilMs: sentAtMs + this.settings.leaseMs,
     };
@@ -240,4 +303,18 @@ export class Claims {
   get #requests(): mongo.Collection<StoredRequest> {
     return requestsOf(this.connection);
   }
+}
+
+const unstampedBatch = { command: 'syncBatch', 'inserted.seal': { $exists: false } };
+
+/** The stamp of each call for its own request; undefined if no call has one. */
+function stampById(calls: readonly ClaimCall[]): Expression | undefined {
+  const stamps = calls.flatMap(({ id, told }) => (told?.stamp ? [{ id, stamp: told.stamp }] : []));
+  if (stamps.length === 0) return undefined;
+  const branches = stamps.map(({ id, stamp }) => ({
+    case: { $eq: ['$_id', literal(id)] },
+    then: literal(stamp),
+  }));
+  // A field that is missing stays so.
+  return { $switch: { branches, default: '$inserted' } };
 }

@@ -4,6 +4,7 @@ import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { mainResource, objectNames } from '../resources/registry.js';
 import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
+import type { InsertionOrder } from '../sync/telling.js';
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
 /**
@@ -177,8 +178,9 @@ function nameOf(request: mongo.ObjectId | string): string {
  */
 export function observedAtOf(
   { observedAt }: { readonly observedAt: Date | undefined },
-  { insertedAt, claimedAt }: { readonly insertedAt: Date; readonly claimedAt: Date },
+  { insertionOrder, claimedAt }: { readonly insertionOrder: InsertionOrder; readonly claimedAt: Date },
 ): Date {
-  const given = observedAt ?? insertedAt;
+  const inserted = insertionOrder.kind === 'known' ? insertionOrder.insertion.at : insertionOrder.from;
+  const given = observedAt ?? inserted;
   return new Date(Math.min(given.getTime(), claimedAt.getTime()));
 }

@@ -66,6 +66,18 @@ interface Lease {
   readonly expiresAt?: Date;
 }
 
+/**
+ * The change event of an insertion: its resume token, which sorts in the order of the insertions, and its
+ * time. `before`: it was inserted before that time, and no event tells more. `seal` proves that a daemon wrote
+ * it.
+ */
+interface StoredInsertion {
+  readonly token?: string;
+  readonly at?: Date;
+  readonly before?: Date;
+  readonly seal: string;
+}
+
 /** An attempt that has ended. */
 interface HistoryEntry {
   readonly attempt: number;
@@ -113,6 +125,8 @@ interface DaemonFields {
   readonly coalescedInto?: RequestId;
   /** When a daemon that does not know its command first saw it waiting. */
   readonly unknownSince?: Date;
+  /** Of a batch: where its insertion stands among all others. */
+  readonly inserted?: StoredInsertion;
   readonly createdAt?: Date;
   readonly startedAt?: Date;
   readonly finishedAt?: Date;

@@ -77,6 +77,12 @@ const progress = z.object({
   etaSeconds: number.optional(),
   updatedAt: z.date(),
 });
+const inserted = z.object({
+  token: z.string().max(4_096).optional(),
+  at: z.date().optional(),
+  before: z.date().optional(),
+  seal: text,
+});
 const lease = z.object({ owner: text, fence: number, expiresAt: z.date().optional() });
 
 const ifSound = <S extends z.ZodType>(schema: S) => schema.optional().catch(undefined);
@@ -93,6 +99,7 @@ const viewSchema = z.object({
   cancel: ifSound(z.boolean()),
   stripeId: ifSound(text),
   observedAt: ifSound(z.date()),
+  inserted: ifSound(inserted),
   createdAt: ifSound(z.date()),
   startedAt: ifSound(z.date()),
   finishedAt: ifSound(z.date()),

@@ -10,6 +10,7 @@ import { freshDatabase } from '../support/database.js';
 import {
   heldRunner,
   Holder,
+  noInsertions,
   quickRunner,
   quickSettings,
   requestsLab,
@@ -79,6 +80,7 @@ describe('a lease', () => {
     const ending = new Attempt(aged, {
       steps: slow,
       runner,
+      insertions: noInsertions,
       logger: lab.logger,
       observer: silentRequestsObserver,
       random: () => 0,

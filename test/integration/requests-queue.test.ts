@@ -33,7 +33,11 @@ test('a search finds the oldest first, of those with a time of their own and of 
 
   expect(found).toEqual([early, first, late, second, third]);
   expect(await claims.claimable(commandsOf('small'), 1)).toEqual([early, first]);
-  expect(await claims.claimable(commandsOf('small'), 10, [early!, first!])).toEqual([late, second, third]);
+  expect(await claims.claimable(commandsOf('small'), 10, { except: [early!, first!] })).toEqual([
+    late,
+    second,
+    third,
+  ]);
 });
 
 test('a search costs no more for what has ended, is put off, or waits behind', async () => {

@@ -13,6 +13,7 @@ import { withResult } from '../../src/sync/outcome.js';
 import { freshDatabase } from '../support/database.js';
 import {
   heldRunner,
+  noInsertions,
   quickRunner,
   quickSettings,
   requestsLab,
@@ -95,6 +96,7 @@ describe('cancel', () => {
     });
     const runs = new Runs({
       claims: new SlowClaims(connection, 'me', settings),
+      insertions: noInsertions,
       steps: new RequestSteps(connection, 'me', settings),
       equalScans: new EqualScans(connection, settings, lab.logger, observer),
       scanLease: new ScanLease(connection, 'me', 60_000),

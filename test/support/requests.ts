@@ -1,13 +1,14 @@
 // A queue with real workers on a real MongoDB, whose runs the test decides: each waits until the test ends it, or succeeds at once.
 import mongoose, { mongo } from 'mongoose';
 import { createLogger } from '../../src/base/logger.js';
-import { Claims } from '../../src/requests/claims.js';
+import { type Claim, Claims } from '../../src/requests/claims.js';
 import type { SyncCommand } from '../../src/requests/commands.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
 import { isEndStatus } from '../../src/requests/request.js';
 import { RequestSteps, type RequestsSettings } from '../../src/requests/steps.js';
 import { type CommandRunner, RequestWorker, type CommandContext } from '../../src/requests/worker/worker.js';
+import type { InsertionOrder } from '../../src/sync/telling.js';
 import { type SyncResult, Tally } from '../../src/sync/outcome.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
@@ -46,6 +47,13 @@ export const resultOf = (counts: Partial<Omit<SyncResult, 'items'>> = {}): SyncR
   ...new Tally().result(),
   ...counts,
 });
+
+/** For attempts by hand: no event tells of an insertion. */
+export const noInsertions = {
+  isCatchingUp: false,
+  orderOf: ({ insertedAt }: Claim): Promise<InsertionOrder> =>
+    Promise.resolve({ kind: 'within', from: insertedAt, to: insertedAt }),
+};
 
 /** One run that a worker has begun. */
 export interface Run {

@@ -206,7 +206,8 @@ describe('a batch is taken as observed', () => {
     ['at the claim, when it tells a later time', at(50), 10, 20, 20],
     ['at the claim, when its id is from the future', undefined, 30, 20, 20],
   ])('%s', (_name, observedAt, insertedAt, claimedAt, expected) => {
-    const context = { insertedAt: at(insertedAt), claimedAt: at(claimedAt) };
+    const insertionOrder = { kind: 'within', from: at(insertedAt), to: at(insertedAt + 999) } as const;
+    const context = { insertionOrder, claimedAt: at(claimedAt) };
 
     expect(observedAtOf({ observedAt }, context)).toEqual(at(expected));
   });

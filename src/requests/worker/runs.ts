@@ -10,10 +10,12 @@ import type { HeldScanLease, ScanLease } from '../scan-lease.js';
 import type { RequestSteps } from '../steps.js';
 import type { EqualScans } from '../upkeep/equal-scans.js';
 import { keyOf, Refusals } from '../upkeep/guarded-updates.js';
+import type { Insertions } from './insertions.js';
 import type { OutageLog } from './outage.js';
 
 export interface RunsOptions {
   readonly claims: Claims;
+  readonly insertions: Pick<Insertions, 'isCatchingUp' | 'orderOf'>;
   readonly steps: RequestSteps;
   readonly scanLease: ScanLease;
   readonly equalScans: EqualScans;
@@ -61,7 +63,11 @@ export class Runs {
 
   /** The oldest that wait for a lane; at least `limit`, if there are so many. */
   async find(lane: LaneName, limit: number): Promise<readonly Candidate[]> {
-    const ids = await this.#options.claims.claimable(commandsIn[lane], limit, this.#refusals.ids());
+    const { claims, insertions } = this.#options;
+    const ids = await claims.claimable(commandsIn[lane], limit, {
+      except: this.#refusals.ids(),
+      onlyStamped: lane === 'small' && insertions.isCatchingUp,
+    });
     return ids.map((id) => ({ id, wokenAt: undefined }));
   }
 

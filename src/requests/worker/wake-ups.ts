@@ -3,14 +3,23 @@
 // after each opening the worker searches for anything.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
-import { ChangeStreamFollower, needsReplicaSet, type StreamEnd } from '../../mongo/change-stream.js';
+import {
+  ChangeStreamFollower,
+  needsReplicaSet,
+  type StreamEnd,
+  textOfToken,
+} from '../../mongo/change-stream.js';
 import { isPassing } from '../../mongo/faults.js';
+import type { Insertion } from '../../sync/telling.js';
 import { commandsOf, type LaneName } from '../commands.js';
+import { isInsertionOfBatch } from '../insertion.js';
 import { type RequestId, requestsOf, requestStatuses } from '../request.js';
 
 export type WakeUp =
-  /** Search for anything: the stream has just been opened and does not contain earlier events. */
-  | { readonly kind: 'opened' }
+  /** Search for anything: the stream has just been opened at `token` and does not contain earlier events. */
+  | { readonly kind: 'opened'; readonly token: string | undefined }
+  /** Events may be missed until it is opened again; `isFinal`: it is not. */
+  | { readonly kind: 'ended'; readonly isFinal: boolean }
   | {
       readonly kind: 'pending';
       readonly id: RequestId;
@@ -18,6 +27,8 @@ export type WakeUp =
       readonly lane: LaneName | 'unusable' | undefined;
       /** When it began to wait, by the database's clock. */
       readonly wokenAt: Date | undefined;
+      /** Of a batch that has just been inserted. */
+      readonly insertion: Insertion | undefined;
     }
   | { readonly kind: 'cancel'; readonly id: RequestId };
 
@@ -29,10 +40,13 @@ export interface WakeUpsOptions {
 
 /** What the pipeline below projects. */
 interface RequestEvent {
+  readonly _id?: unknown;
   readonly documentKey: { readonly _id: RequestId };
   readonly lane?: LaneName | 'unusable';
   readonly cancel?: unknown;
   readonly wallTime?: Date;
+  /** Of the insertion of a batch. */
+  readonly insertedAt?: Date;
 }
 
 const updated = (field: string): string => `updateDescription.updatedFields.${field}`;
@@ -80,6 +94,7 @@ const pipeline: mongo.BSON.Document[] = [
       wallTime: 1,
       cancel: `$${updated('cancel')}`,
       lane: { $cond: [{ $eq: ['$operationType', 'update'] }, '$$REMOVE', lane] },
+      insertedAt: { $cond: [isInsertionOfBatch, '$wallTime', '$$REMOVE'] },
     },
   },
 ];
@@ -98,7 +113,7 @@ export class WakeUps {
       pipeline,
       gatherMs,
       isFinal: needsReplicaSet,
-      onOpened: () => this.options.onWakeUp({ kind: 'opened' }),
+      onOpened: (token) => this.options.onWakeUp({ kind: 'opened', token: textOfToken(token) }),
       onEvent: (event) => this.#wake(event),
       onEnded: (end) => this.#tell(end),
     });
@@ -109,13 +124,19 @@ export class WakeUps {
     this.#follower?.close();
   }
 
-  #wake({ documentKey: { _id: id }, cancel, lane, wallTime }: RequestEvent): void {
-    if (cancel === true) this.options.onWakeUp({ kind: 'cancel', id });
-    else this.options.onWakeUp({ kind: 'pending', id, lane, wokenAt: wallTime });
+  #wake({ _id, documentKey: { _id: id }, cancel, lane, wallTime, insertedAt }: RequestEvent): void {
+    if (cancel === true) {
+      this.options.onWakeUp({ kind: 'cancel', id });
+      return;
+    }
+    const token = insertedAt && textOfToken(_id);
+    const insertion = insertedAt && token !== undefined ? { token, at: insertedAt } : undefined;
+    this.options.onWakeUp({ kind: 'pending', id, lane, wokenAt: wallTime, insertion });
   }
 
   #tell({ error, isFinal, failures }: StreamEnd): void {
-    const { logger } = this.options;
+    const { logger, onWakeUp } = this.options;
+    onWakeUp({ kind: 'ended', isFinal });
     if (isFinal) {
       logger.warn(
         'MongoDB is not a replica set and has no change streams; polling finds requests every requests.pollIntervalMs',

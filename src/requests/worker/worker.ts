@@ -12,7 +12,10 @@ import type { RequestId, SyncRequestDocument } from '../request.js';
 import { ScanLease } from '../scan-lease.js';
 import { RequestSteps, type RequestsSettings } from '../steps.js';
 import { EqualScans } from '../upkeep/equal-scans.js';
+import { InsertionFollower } from '../upkeep/insertion-follower.js';
+import { InsertionState } from '../upkeep/insertion-state.js';
 import { Sweeper } from '../upkeep/sweep.js';
+import { Insertions } from './insertions.js';
 import { Lane } from './lane.js';
 import { runOnce } from './one-request.js';
 import { OutageLog } from './outage.js';
@@ -48,6 +51,8 @@ export class RequestWorker {
   readonly #steps: RequestSteps;
   readonly #sweeper: Sweeper;
   readonly #equalScans: EqualScans;
+  readonly #insertions: Insertions;
+  readonly #follower: InsertionFollower;
   readonly #runs: Runs;
   readonly #wakeUps: WakeUps | undefined;
   readonly #lanes: { readonly small: Lane<Candidate>; readonly scan: Lane<Candidate> };
@@ -67,8 +72,19 @@ export class RequestWorker {
     this.#steps = new RequestSteps(connection, owner, settings);
     this.#sweeper = new Sweeper(connection, settings, logger, observer);
     this.#equalScans = new EqualScans(connection, settings, logger, observer);
+    const state = new InsertionState(connection, owner);
+    const onCaughtUp = (): void => this.#look();
+    this.#insertions = new Insertions({ connection, state, logger, onCaughtUp });
+    this.#follower = new InsertionFollower({
+      connection,
+      state,
+      logger,
+      seals: this.#insertions.seals,
+      onHandled: (token) => this.#insertions.handledUpTo(token),
+    });
     this.#runs = new Runs({
-      claims: new Claims(connection, owner, settings),
+      claims: new Claims(connection, owner, settings, this.#insertions),
+      insertions: this.#insertions,
       scanLease: new ScanLease(connection, owner, settings.leaseMs),
       equalScans: this.#equalScans,
       steps: this.#steps,
@@ -103,6 +119,10 @@ export class RequestWorker {
   /** Begins to poll, to follow the change stream and to work. Returns at once. */
   start(): void {
     if (this.#polling || this.#stopping.signal.aborted) return;
+    if (this.#wakeUps) {
+      this.#insertions.begin();
+      this.#follower.start();
+    }
     this.#polling = this.#poll();
     this.#wakeUps?.start();
   }
@@ -123,12 +143,18 @@ export class RequestWorker {
   // From a wake-up or the poll to a claim
 
   #onWakeUp(wakeUp: WakeUp): void {
-    if (wakeUp.kind === 'opened') this.#look();
-    else if (wakeUp.kind === 'cancel') this.#cancel(wakeUp.id);
+    if (wakeUp.kind === 'opened') {
+      this.#insertions.opened(wakeUp.token);
+      this.#look();
+    } else if (wakeUp.kind === 'ended') {
+      if (wakeUp.isFinal) this.#insertions.giveUp();
+      else this.#insertions.begin();
+    } else if (wakeUp.kind === 'cancel') this.#cancel(wakeUp.id);
     else this.#onPending(wakeUp);
   }
 
-  #onPending({ id, lane, wokenAt }: Extract<WakeUp, { kind: 'pending' }>): void {
+  #onPending({ id, lane, wokenAt, insertion }: Extract<WakeUp, { kind: 'pending' }>): void {
+    if (insertion) this.#insertions.remember(id, insertion);
     if (lane === 'unusable') {
       this.#sweepOne(() => this.#sweeper.failUnusable(this.#stopping.signal, { _id: { $eq: id } }));
     }
@@ -245,7 +271,8 @@ export class RequestWorker {
   async #settle(): Promise<void> {
     const { small, scan } = this.#lanes;
     this.#wakeUps?.close();
-    await Promise.all([this.#polling, small.close(), scan.close()]);
+    this.#insertions.close();
+    await Promise.all([this.#polling, this.#follower.stop(), small.close(), scan.close()]);
     this.#runs.releaseAll('scan');
     await Promise.all([this.#sweeping, small.idle(), scan.idle(), ...this.#singleSweeps]);
   }
