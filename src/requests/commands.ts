@@ -4,7 +4,7 @@ import { mongo } from 'mongoose';
 import { z } from 'zod';
 import { mainResource, objectNames } from '../resources/registry.js';
 import { type StripeId, stripeIdPattern, type StripeObject } from '../sync/ports.js';
-import type { InsertionOrder } from '../sync/telling.js';
+import { earliestOf, type InsertionOrder } from '../sync/telling.js';
 import { type CommandInput, maxAttemptsLimit, maxEntries, maxTextLength } from './request.js';
 
 /**
@@ -180,7 +180,6 @@ export function observedAtOf(
   { observedAt }: { readonly observedAt: Date | undefined },
   { insertionOrder, claimedAt }: { readonly insertionOrder: InsertionOrder; readonly claimedAt: Date },
 ): Date {
-  const inserted = insertionOrder.kind === 'known' ? insertionOrder.insertion.at : insertionOrder.from;
-  const given = observedAt ?? inserted;
+  const given = observedAt ?? earliestOf(insertionOrder);
   return new Date(Math.min(given.getTime(), claimedAt.getTime()));
 }

@@ -106,8 +106,9 @@ function stampIn(stored: unknown): Stamp | undefined {
 }
 
 /**
- * The order of a claimed batch. Without an event an ObjectId tells the second of its client's clock. Any other
- * `_id` tells nothing: then the batch counts as inserted when a daemon first saw it. Never after the claim.
+ * The order of a claimed batch. Without an event an ObjectId tells the second of its client's clock. Any
+ * other `_id` tells nothing: then the batch counts as inserted when a daemon first saw it. Never after the
+ * claim.
  */
 export function orderOf(
   claim: { readonly id: RequestId; readonly insertedAt: Date; readonly claimedAt: Date },

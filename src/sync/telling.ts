@@ -1,4 +1,5 @@
 // Where a batch stands among all insertions of requests. It orders batches, as customers carry no version.
+// Times alone do not: several insertions share a millisecond.
 
 /** The change event of an insertion, as MongoDB tells it. */
 export interface Insertion {
@@ -12,3 +13,13 @@ export type InsertionOrder =
   | { readonly kind: 'known'; readonly insertion: Insertion }
   /** No event tells it: it was inserted at some time from `from` to `to`, both included. */
   | { readonly kind: 'within'; readonly from: Date; readonly to: Date };
+
+/** The earliest time at which it may have been inserted. */
+export function earliestOf(order: InsertionOrder): Date {
+  switch (order.kind) {
+    case 'known':
+      return order.insertion.at;
+    case 'within':
+      return order.from;
+  }
+}

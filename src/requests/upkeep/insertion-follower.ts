@@ -1,6 +1,6 @@
-// Stamps every batch with its change event. One replica at a time follows the stream of insertions, by a lease
-// in sync_state, and the place that it has come to is stored there only after its stamps are acknowledged. A
-// restart or a takeover therefore loses none, also of those that were inserted while no daemon ran.
+// Stamps every batch with its change event. One replica at a time follows the stream of insertions, by a
+// lease in sync_state. The place that it has come to is stored there only after its stamps are acknowledged.
+// A restart or a takeover therefore loses none, also of those that were inserted while no daemon ran.
 import { pause } from '../../base/waiting.js';
 import { secondOfToken } from '../../mongo/change-stream.js';
 import { clusterSecond } from '../../mongo/clock.js';

@@ -1,5 +1,5 @@
-// One stream of insertions under one lease: gathers the events, has them stamped, and stores the place that it
-// has come to only after its stamps are acknowledged.
+// One stream of insertions under one lease: gathers the events, has them stamped, and stores the place that
+// it has come to only after its stamps are acknowledged.
 import type { Connection, mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { pause } from '../../base/waiting.js';
@@ -165,8 +165,8 @@ export class InsertionStream {
   }
 
   /**
-   * Marks what was inserted before the stream began: that of the noted which has no stamp when all events up to
-   * the note have been handled. A mark never replaces a stamp.
+   * Marks what was inserted before the stream began: that of the noted which has no stamp when all events up
+   * to the note have been handled. A mark never replaces a stamp.
    */
   async #markOld(): Promise<void> {
     const noted = this.#unmarked;

@@ -165,7 +165,7 @@ export class Insertions {
     const told = this.of(id);
     try {
       if (told?.stamp) {
-        // The event came after the claim, which could not store it. The next attempt may be another replica's.
+        // The event came after the claim, which could not store it. The next attempt may be elsewhere.
         const held = { _id: { $eq: id }, 'lease.fence': fence };
         await requests.updateOne(held, { $set: { inserted: told.stamp } });
         this.forget(id);
