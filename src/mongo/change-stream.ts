@@ -30,6 +30,15 @@ export function textOfToken(resumeToken: unknown): string | undefined {
   return typeof resumeToken._data === 'string' ? resumeToken._data : undefined;
 }
 
+/**
+ * The second of the cluster's time in a resume token: its text begins with the type of a timestamp and eight
+ * digits. Undefined for any other form.
+ */
+export function secondOfToken(resumeToken: unknown): number | undefined {
+  const digits = /^82([0-9A-Fa-f]{8})/.exec(textOfToken(resumeToken) ?? '')?.[1];
+  return digits === undefined ? undefined : Number.parseInt(digits, 16);
+}
+
 /** Why a stream ended that nobody closed. */
 export interface StreamEnd {
   /** Undefined where the server ended it, as it does when the collection is dropped. */

@@ -25,6 +25,16 @@ export async function mongoTime(db: mongo.Db): Promise<Date> {
   throw new Fault('mongodb_unavailable', 'MongoDB returned no time');
 }
 
+/**
+ * The second of the cluster's time, in which resume tokens count too. Undefined outside a replica set.
+ * @throws what the driver throws
+ */
+export async function clusterSecond(db: mongo.Db): Promise<number | undefined> {
+  const { operationTime } = await db.command({ ping: 1 });
+  const second = (operationTime as { readonly high?: unknown } | undefined)?.high; // a Timestamp of the driver
+  return typeof second === 'number' ? second : undefined;
+}
+
 interface Reading {
   /** MongoDB's time in the answer, milliseconds since 1970. */
   readonly time: number;

@@ -106,8 +106,9 @@ function stampIn(stored: unknown): Stamp | undefined {
 }
 
 /**
- * The order of a claimed batch. Without an event an ObjectId tells the second of its client's clock. Any other
- * `_id` tells nothing: then the batch counts as inserted when a daemon first saw it. Never after the claim.
+ * The order of a claimed batch. Without an event an ObjectId tells the second of its client's clock. Any
+ * other `_id` tells nothing: then the batch counts as inserted when a daemon first saw it. Never after the
+ * claim.
  */
 export function orderOf(
   claim: { readonly id: RequestId; readonly insertedAt: Date; readonly claimedAt: Date },
@@ -116,12 +117,11 @@ export function orderOf(
   if (known && 'token' in known) return { kind: 'known', insertion: known };
   const latest = Math.min(claim.claimedAt.getTime(), known?.before.getTime() ?? Infinity);
   const [from, to] = secondOf(claim.id) ?? [claim.insertedAt.getTime(), claim.insertedAt.getTime()];
-  const position = positionOf(claim.id);
   return {
     kind: 'within',
     from: new Date(Math.min(from, latest)),
     to: new Date(Math.min(to, latest)),
-    position,
+    position: positionOf(claim.id),
   };
 }
 

@@ -68,8 +68,8 @@ interface Lease {
 
 /**
  * The change event of an insertion: its resume token, which sorts in the order of the insertions, and its
- * time. `before`: it was inserted before that time, and no event tells more. `seal` proves that a daemon wrote
- * it.
+ * time. `before`: it was inserted before that time, and no event tells more. `seal` proves that a daemon
+ * wrote it.
  */
 interface StoredInsertion {
   readonly token?: string;

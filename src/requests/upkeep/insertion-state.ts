@@ -1,5 +1,5 @@
-// The document of sync_state on which the order of batches rests: the secret of the stamps, how far the stream
-// of insertions has been handled, and which replica handles it. The lease goes by MongoDB's clock.
+// The document of sync_state on which the order of batches rests: the secret of the stamps, how far the
+// stream of insertions has been handled, and which replica handles it. The lease goes by MongoDB's clock.
 import { randomBytes } from 'node:crypto';
 import type { Connection, mongo } from 'mongoose';
 import { isDuplicateKey } from '../../mongo/faults.js';

@@ -95,7 +95,7 @@ export class Insertions {
   }
 
   handledUpTo(token: string | undefined): void {
-    this.#handled = token ?? this.#handled;
+    if (token !== undefined && token > this.#handled) this.#handled = token;
   }
 
   /** @param token undefined: the time alone ends the wait */
@@ -139,7 +139,7 @@ export class Insertions {
     const untilMs = performance.now() + stampWithinMs;
     if (await this.#isFollowed()) {
       do {
-        const known = await this.#stampOf(claim.id);
+        const known = await this.#stampOf(claim);
         if (known) return orderOf(claim, known);
       } while (performance.now() < untilMs && (await pause(stampEveryMs, signal)));
       const { logger } = this.#options;
@@ -160,15 +160,21 @@ export class Insertions {
     );
   }
 
-  async #stampOf(id: RequestId): Promise<Known | undefined> {
-    const remembered = this.of(id)?.insertion;
-    if (remembered) return remembered;
+  async #stampOf({ id, fence }: Claim): Promise<Known | undefined> {
+    const requests = requestsOf(this.#options.connection);
+    const told = this.of(id);
     try {
-      const requests = requestsOf(this.#options.connection);
+      if (told?.stamp) {
+        // The event came after the claim, which could not store it. The next attempt may be elsewhere.
+        const held = { _id: { $eq: id }, 'lease.fence': fence };
+        await requests.updateOne(held, { $set: { inserted: told.stamp } });
+        this.forget(id);
+      }
+      if (told) return told.insertion;
       const found = await requests.findOne({ _id: { $eq: id } }, { projection: { inserted: 1 } });
       return await this.seals.read(id, found?.['inserted']);
     } catch {
-      return undefined; // the next try reads it
+      return told?.insertion; // the follower stores it, and the next try reads it
     }
   }
 }
