@@ -4,7 +4,7 @@ import type { ItemResult } from '../../src/sync/outcome.js';
 import type { Mirror } from '../../src/sync/ports.js';
 import type { Telling } from '../../src/sync/telling.js';
 import { freshDatabase } from '../support/database.js';
-import { datedAs, insertedAs, openMirror, takeBatch, type TestMirror } from '../support/mirror.js';
+import { datedAs, insertedAs, openMirror, stripeId, takeBatch, type TestMirror } from '../support/mirror.js';
 
 const database = freshDatabase();
 let m: TestMirror;
@@ -197,3 +197,25 @@ describe('parts of one customer, of different fields,', () => {
     expect(await fieldsOf(id)).toMatchObject({ $set: 'later', 'a.b': 'later', '': 'later' });
   });
 });
+
+test.each<[string, (id: string) => object]>([
+  ['whole', (id) => whole(id, { name: 'known' })],
+  ['a part', (id) => ({ id, name: 'known' })],
+])(
+  'a batch of unknown order, %s, is applied where its caller knew what is stored',
+  async (_what, entryOf) => {
+    const id = newId();
+    await m.read(whole(id, { name: 'before' }), 1_000);
+    const { writeId: stored } = (await m.mirror.headsOf([stripeId(id)])).get(stripeId(id))!;
+    const told = { from: new Date(900), to: new Date(2_000) };
+
+    const unknown = await takeBatch(m.mirror, [entryOf(id)], told);
+    const known = await takeBatch(m.mirror, [entryOf(id)], told, {
+      isLaterThan: ({ writeId }) => writeId === stored,
+    });
+
+    expect(unknown.items).toEqual([{ id, outcome: 'stale', code: 'order_unknown' }]);
+    expect(known.items).toEqual([{ id, outcome: 'updated' }]);
+    expect(await fieldsOf(id)).toMatchObject({ name: 'known' });
+  },
+);

@@ -81,13 +81,13 @@ const former = {
     const fields = { $cond: [isUnknown, { $mergeObjects: [tombstone, '$$ROOT'] }, '$$ROOT'] };
     const _sync = { $mergeObjects: ['$_sync', stamp, deletion] };
     return documents().updateOne(
-      { _id: id, '_sync.deletedBy': { $ne: 'stripe' } } as object,
+      { _id: id, '_sync.deletedBy': { $ne: 'stripe' } },
       [{ $replaceWith: { $mergeObjects: [fields, { _sync }] } }],
       { upsert: true },
     );
   },
   mark: (id: string) =>
-    documents().updateOne({ _id: id, '_sync.deletedAt': { $exists: false } } as object, [
+    documents().updateOne({ _id: id, '_sync.deletedAt': { $exists: false } }, [
       {
         $set: { '_sync.deletedAt': '$$NOW', '_sync.deletedBy': 'request', '_sync.writtenAt': '$$NOW' },
       },

@@ -143,8 +143,7 @@ interface Named {
 
 /** The name of the write that a change tells of; undefined where the name has not changed. */
 function nameOfWrite(change: mongo.ChangeStreamDocument): string | undefined {
-  if ('fullDocument' in change && change.fullDocument)
-    return (change.fullDocument as unknown as Named)._sync.writeId;
+  if ('fullDocument' in change) return (change.fullDocument as unknown as Named)._sync.writeId;
   const updated = 'updateDescription' in change ? change.updateDescription.updatedFields : undefined;
   const { _sync: sync, '_sync.writeId': name } = (updated ?? {}) as Partial<Named> & {
     '_sync.writeId'?: string;
