@@ -1,10 +1,19 @@
 // The order of batches of one customer: of two, the one that was inserted later wins, on any replica and in any order of work; parts add up.
 import { beforeAll, describe, expect, test } from 'vitest';
+import { applyReads, toReads } from '../../src/sync/apply.js';
 import type { ItemResult } from '../../src/sync/outcome.js';
-import type { Mirror } from '../../src/sync/ports.js';
+import type { Mirror, StripeObject } from '../../src/sync/ports.js';
 import type { Telling } from '../../src/sync/telling.js';
 import { freshDatabase } from '../support/database.js';
-import { datedAs, insertedAs, openMirror, takeBatch, type TestMirror } from '../support/mirror.js';
+import {
+  answered,
+  datedAs,
+  insertedAs,
+  openMirror,
+  stripeId,
+  takeBatch,
+  type TestMirror,
+} from '../support/mirror.js';
 
 const database = freshDatabase();
 let m: TestMirror;
@@ -19,8 +28,8 @@ beforeAll(async () => {
 let next = 0;
 const newId = (): string => `cus_${(next += 1)}`;
 const newIds = (count: number): string[] => Array.from({ length: count }, newId);
-const whole = (id: string, fields: object = {}): object => ({
-  id,
+const whole = (id: string, fields: object = {}): StripeObject => ({
+  id: stripeId(id),
   object: 'customer',
   created: 1_700_000_000,
   livemode: false,
@@ -196,4 +205,41 @@ describe('parts of one customer, of different fields,', () => {
     expect(items).toEqual([{ id, outcome: 'stale', code: 'older_than_batch' }]);
     expect(await fieldsOf(id)).toMatchObject({ $set: 'later', 'a.b': 'later', '': 'later' });
   });
+});
+
+test.each<[string, (id: string) => object]>([
+  ['whole', (id) => whole(id, { name: 'known' })],
+  ['a part', (id) => ({ id, name: 'known' })],
+])(
+  'a batch of unknown order, %s, is applied where its caller knew what is stored',
+  async (_what, entryOf) => {
+    const id = newId();
+    await m.read(whole(id, { name: 'before' }), 1_000);
+    const { writeId: stored } = (await m.mirror.headsOf([stripeId(id)])).get(stripeId(id))!;
+    const told = { from: new Date(900), to: new Date(2_000) };
+
+    const unknown = await takeBatch(m.mirror, [entryOf(id)], told);
+    const known = await takeBatch(m.mirror, [entryOf(id)], told, {
+      isLaterThan: ({ writeId }) => writeId === stored,
+    });
+
+    expect(unknown.items).toEqual([{ id, outcome: 'stale', code: 'order_unknown' }]);
+    expect(known.items).toEqual([{ id, outcome: 'updated' }]);
+    expect(await fieldsOf(id)).toMatchObject({ name: 'known' });
+  },
+);
+
+test('a batch inserted after an answer was written is later, however badly the clock was known at the answer', async () => {
+  for (const isKnown of [false, true]) {
+    const id = newId();
+    const now = Date.now();
+    if (isKnown) await m.read(whole(id, { name: 'before' }), 1_000);
+    const reads = toReads([whole(id, { name: 'read' })], answered(now - 1_000, now + 60_000), 'retrieve');
+    await applyReads(m.mirror, reads, await m.mirror.headsOf([stripeId(id)]));
+
+    const told = insertedAs(1, Date.now() + 1_000);
+    expect(await take({ entries: [whole(id, { name: 'batch' })], told })).toEqual([
+      { id, outcome: 'updated' },
+    ]);
+  }
 });

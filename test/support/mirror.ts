@@ -76,9 +76,9 @@ export const takeBatch = (
   mirror: Mirror,
   entries: readonly unknown[],
   told: Telling,
-  { scans = neverScanned, signal = new AbortController().signal }: Partial<BatchContext> = {},
+  { scans = neverScanned, signal = new AbortController().signal, ...rest }: Partial<BatchContext> = {},
 ): Promise<SyncResult> =>
-  syncBatch(mirror, entries, { object: 'customer', livemode: false, told, scans, signal });
+  syncBatch(mirror, entries, { object: 'customer', livemode: false, told, scans, signal, ...rest });
 
 /** An answer that has just come in. */
 export const answered = (from: number, to: number): Answer => ({
