@@ -222,6 +222,13 @@ export const catalog = {
     labels: {},
     buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
   },
+  mongodb_clock_moves_total: {
+    type: 'counter',
+    help: "Moves of MongoDB's clock by 100 ms or more, as this replica noticed them: NTP, a failover, a suspended machine.",
+    unit: 'moves',
+    scope: 'process',
+    labels: { direction: ['forward', 'back'] },
+  },
   schedule_slots_total: {
     type: 'counter',
     help: 'Slots of a cron schedule that this replica decided, by what became of them.',
