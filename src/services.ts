@@ -78,6 +78,7 @@ interface Opened {
 const ignore = (): void => undefined;
 const silentObserver: MirrorObserver & StripeObserver = {
   callFinished: ignore,
+  clockMoved: ignore,
   rateLimited: ignore,
   slotWaited: ignore,
   writeFinished: ignore,
@@ -141,7 +142,15 @@ async function prepareDatabase({ config, connection, logger }: ServicesOptions):
 function openStripeAndMirror(options: ServicesOptions): Opened {
   const { config, connection, readKey, logger, observer = silentObserver } = options;
   const db = databaseOf(connection);
-  const clock = createMongoClock(db);
+  const clock = createMongoClock(db, {
+    clockMoved: (seconds) => {
+      logger.warn(
+        { seconds },
+        "MongoDB's clock moved; reads of Stripe that this leaves without order are repeated",
+      );
+      observer.clockMoved(seconds);
+    },
+  });
   const state = stateOf(db);
   const gateway = createStripeGateway({
     config: config.stripe,

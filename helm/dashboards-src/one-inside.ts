@@ -99,7 +99,21 @@ export const process = [
       },
     ],
     unit: 'short',
-    width: 24,
+    width: 18,
+    height: 3,
+  }),
+  stat({
+    title: "Moves of MongoDB's clock",
+    description:
+      'By 100 ms or more in the last day, as the replicas noticed them: NTP, a failover, a suspended machine.',
+    queries: [
+      {
+        expr: q.countIn('1d', 'mongodb_clock_moves_total', ['direction']),
+        legend: `${jobLegend} {{direction}}`,
+      },
+    ],
+    unit: 'short',
+    width: 6,
     height: 3,
   }),
 ];

@@ -229,6 +229,13 @@ export const catalog = {
     scope: 'process',
     labels: {},
   },
+  mongodb_clock_moves_total: {
+    type: 'counter',
+    help: "Moves of MongoDB's clock by 100 ms or more, as this replica noticed them: NTP, a failover, a suspended machine.",
+    unit: 'moves',
+    scope: 'process',
+    labels: { direction: ['forward', 'back'] },
+  },
   schedule_slots_total: {
     type: 'counter',
     help: 'Slots of a cron schedule that this replica decided, by what became of them.',

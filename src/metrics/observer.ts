@@ -53,6 +53,11 @@ export function createObserver(to: Instruments): MetricsObserver {
       to.stripe_rate_limited_total.inc(seriesOf('stripe_rate_limited_total', { reason })),
     slotWaited: (seconds) => to.rate_limiter_wait_seconds.observe(seconds),
 
+    clockMoved: (seconds) =>
+      to.mongodb_clock_moves_total.inc(
+        seriesOf('mongodb_clock_moves_total', { direction: seconds < 0 ? 'back' : 'forward' }),
+      ),
+
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
     timesAhead: (count) => to.stored_times_ahead_total.inc(count),
 

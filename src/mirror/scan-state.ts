@@ -141,8 +141,8 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       await persistently('ending held removals', async () => {
         const found = await state.findOne(whereHeld(held));
         if (!found) return;
-        // Complete as of its listing, not of its approval.
-        const at = { $max: ['$at', { $literal: found['at'] }] };
+        // Complete as of its listing, not of its approval. A clock that was ahead then is not believed now.
+        const at = { $min: ['$$NOW', { $max: ['$at', { $literal: found['at'] }] }] };
         const { from, leftOut } = found;
         const known = from instanceof Date && { from, leftOut: { $literal: leftOut } };
         const unset = known ? [] : ['from', 'leftOut'];
@@ -153,7 +153,12 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
     },
 
     async recentlyAbsent(ids) {
-      const since = { $expr: { $gt: ['$at', { $subtract: ['$$NOW', absentForMs] }] } };
+      // A time that is still to come was stored while the clock was ahead: nobody knows how long ago.
+      const since = {
+        $expr: {
+          $and: [{ $gt: ['$at', { $subtract: ['$$NOW', absentForMs] }] }, { $lte: ['$at', '$$NOW'] }],
+        },
+      };
       const found = await persistently('reading absent ids', () =>
         state.find({ _id: { $in: ids.map(absentId) }, ...since }, { projection: { id: 1 } }).toArray(),
       );

@@ -1,18 +1,49 @@
 // MongoDB's clock as bounds: the time in a response was true at some moment between question and response.
-// Read at most once per second.
+// Read at most once per second. Each reading is compared with the one before, so a clock that moved is
+// noticed with the next reading.
 import type { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
-import { orAborted } from '../base/waiting.js';
+import { orAborted, withDeadline } from '../base/waiting.js';
 import { persistently } from './faults.js';
 
 /** How long a reading is used. */
 const freshMs = 1_000;
 /** Most drift between two clocks that NTP adjusts (its maximum slew rate, RFC 5905). */
 const drift = 500e-6;
+/** A smaller move is not told: clocks of two members differ by some milliseconds. */
+const toldMs = 100;
+/** An answer of Stripe does not wait longer for MongoDB's time. */
+const checkTimeoutMs = 1_000;
+
+/** Bounds of MongoDB's time, in milliseconds since 1970, at `at` of `performance.now()`. */
+export interface ClockReading {
+  readonly earliest: number;
+  readonly latest: number;
+  readonly at: number;
+}
+
+/** The interval of MongoDB's clock in which something happened. */
+export interface Dated {
+  readonly observed: { readonly from: Date; readonly to: Date };
+  /** False if the clock moved meanwhile: the interval includes what it said before and after. */
+  readonly isCertain: boolean;
+}
 
 /** MongoDB's time as bounds. Implements the port `SharedClock` of src/sync. */
 export interface MongoClock {
   interval(signal?: AbortSignal): Promise<{ readonly earliest: Date; readonly latest: Date }>;
+  /** Takes a time that came in another answer of MongoDB; it is as good as a reading. */
+  learn(reading: ClockReading): void;
+  /**
+   * Dates what happened from `from` to `to` (`performance.now()`, not before the reading, `to` just now).
+   * MongoDB is asked again if its last answer is older than a second.
+   */
+  dated(reading: ClockReading, from: number, to: number): Promise<Dated>;
+}
+
+export interface ClockObserver {
+  /** MongoDB's clock moved by so many seconds against this process's monotonic one; below 0: back. */
+  clockMoved(seconds: number): void;
 }
 
 /**
@@ -35,57 +66,68 @@ export async function clusterSecond(db: mongo.Db): Promise<number | undefined> {
   return typeof second === 'number' ? second : undefined;
 }
 
-interface Reading {
-  /** MongoDB's time in the answer, milliseconds since 1970. */
-  readonly time: number;
-  /** `performance.now()` before asking and after the answer. */
-  readonly askedAt: number;
-  readonly answeredAt: number;
-}
-
 /**
  * Creates the clock of the database's primary. Needs no privilege.
  * `interval` throws Fault `mongodb_unavailable` if MongoDB does not answer, and the signal's reason on abort.
  */
-export function createMongoClock(db: mongo.Db): MongoClock {
-  let latest: Reading | undefined;
-  let running: Promise<Reading> | undefined;
+export function createMongoClock(
+  db: mongo.Db,
+  observer: ClockObserver = { clockMoved: () => undefined },
+): MongoClock {
+  /** The newest reading, and what this process's time of day was then. */
+  let latest: (ClockReading & { readonly localTime: number }) | undefined;
+  let running: Promise<ClockReading> | undefined;
 
-  const read = (): Promise<Reading> =>
+  const learn = (reading: ClockReading): void => {
+    // Answers may overtake each other. The newest one tells what the clock says now.
+    if (latest && reading.at < latest.at) return;
+    const movedMs = latest ? movedBetween(latest, reading) : 0;
+    latest = { ...reading, localTime: Date.now() - (performance.now() - reading.at) };
+    if (Math.abs(movedMs) >= toldMs) observer.clockMoved(movedMs / 1_000);
+  };
+
+  const read = (): Promise<ClockReading> =>
     persistently('telling its time', async () => {
       const askedAt = performance.now();
       const time = await mongoTime(db);
-      const answeredAt = performance.now();
-      latest = { time: time.getTime(), askedAt, answeredAt };
-      return latest;
+      const reading = readingOf(time.getTime(), askedAt, performance.now());
+      learn(reading);
+      return reading;
     });
 
   /** Only one reading at a time; all callers share it. */
-  const readOnce = (): Promise<Reading> =>
+  const readOnce = (): Promise<ClockReading> =>
     (running ??= read().finally(() => {
       running = undefined;
     }));
 
+  const freshReading = (): ClockReading | undefined => {
+    if (!latest) return undefined;
+    const ageMs = performance.now() - latest.at;
+    // The monotonic clock stands still while the machine sleeps, and the time of day does not.
+    const sleptMs = Math.abs(Date.now() - latest.localTime - ageMs);
+    return ageMs <= freshMs && sleptMs < toldMs ? latest : undefined;
+  };
+
   return {
     async interval(signal) {
       signal?.throwIfAborted();
-      const isFresh = latest !== undefined && performance.now() - latest.answeredAt <= freshMs;
-      const { time, askedAt, answeredAt } = isFresh && latest ? latest : await orAborted(readOnce(), signal);
+      const reading = freshReading() ?? (await orAborted(readOnce(), signal));
       const now = performance.now();
-      return {
-        earliest: new Date(Math.floor(time + (now - answeredAt) * (1 - drift))),
-        // The server truncates its time to milliseconds: the true one may be up to one later.
-        latest: new Date(Math.ceil(time + 1 + (now - askedAt) * (1 + drift))),
-      };
+      const { from, to } = observedBetween(reading, now, now);
+      return { earliest: from, latest: to };
+    },
+
+    learn,
+
+    async dated(reading, from, to) {
+      const now =
+        freshReading() ??
+        (await withDeadline(checkTimeoutMs, readOnce, () => undefined).catch(() => undefined)) ??
+        reading; // MongoDB does not answer: what it said last is all that is known
+      return datedBy(reading, now, from, to);
     },
   };
-}
-
-/** Bounds of MongoDB's time, in milliseconds since 1970, at `at` of `performance.now()`. */
-export interface ClockReading {
-  readonly earliest: number;
-  readonly latest: number;
-  readonly at: number;
 }
 
 /**
@@ -99,15 +141,39 @@ export const readingOf = (time: number, askedAt: number, answeredAt: number): Cl
   at: answeredAt,
 });
 
+/** What a reading says of another moment, before or after it. */
+const extrapolated = ({ earliest, latest, at }: ClockReading, to: number): ClockReading => {
+  const elapsed = to - at;
+  const uncertain = Math.abs(elapsed) * drift;
+  return { earliest: earliest + elapsed - uncertain, latest: latest + elapsed + uncertain, at: to };
+};
+
+/** Least move of the clock that explains both readings, in milliseconds; 0 if none is needed. */
+function movedBetween(before: ClockReading, after: ClockReading): number {
+  const expected = extrapolated(before, after.at);
+  if (after.earliest > expected.latest) return after.earliest - expected.latest;
+  if (after.latest < expected.earliest) return after.latest - expected.earliest;
+  return 0;
+}
+
 /**
  * The interval of MongoDB's clock that certainly includes `from` to `to` (`performance.now()`, not before the
  * reading).
  */
-export const observedBetween = (
-  reading: ClockReading,
-  from: number,
-  to: number,
-): { readonly from: Date; readonly to: Date } => ({
-  from: new Date(Math.floor(reading.earliest + (from - reading.at) * (1 - drift))),
-  to: new Date(Math.ceil(reading.latest + (to - reading.at) * (1 + drift))),
+export const observedBetween = (reading: ClockReading, from: number, to: number): Dated['observed'] => ({
+  from: new Date(Math.floor(extrapolated(reading, from).earliest)),
+  to: new Date(Math.ceil(extrapolated(reading, to).latest)),
 });
+
+/** Dates by two readings, which differ if the clock moved between them. */
+function datedBy(before: ClockReading, after: ClockReading, from: number, to: number): Dated {
+  const first = observedBetween(before, from, to);
+  const movedMs = movedBetween(before, after);
+  if (movedMs === 0) return { observed: first, isCertain: true };
+  const second = observedBetween(after, from, to);
+  const observed = {
+    from: second.from < first.from ? second.from : first.from,
+    to: second.to > first.to ? second.to : first.to,
+  };
+  return { observed, isCertain: Math.abs(movedMs) < toldMs };
+}

@@ -3,8 +3,8 @@
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { backoffMs, withDeadline } from '../base/waiting.js';
-import { type ClockReading, readingOf } from '../mongo/clock.js';
-import type { CallPriority, SharedClock } from '../sync/ports.js';
+import { type ClockReading, type MongoClock, readingOf } from '../mongo/clock.js';
+import type { CallPriority } from '../sync/ports.js';
 import { AnswerDelay, AskTimes } from './ask-times.js';
 import type { Budget } from './budget.js';
 import { horizonMs } from './budget-pipeline.js';
@@ -23,7 +23,7 @@ export interface RateLimiterOptions {
   /** Calls in a calendar month before scans are held; 0, the default: any number. */
   readonly monthlyReadAllowance?: number | undefined;
   readonly budget: Budget;
-  readonly clock: SharedClock;
+  readonly clock: Pick<MongoClock, 'interval' | 'learn'>;
   readonly observer: LimiterObserver;
   readonly logger: Logger;
   /** 0 to 1, as Math.random. */
@@ -258,6 +258,7 @@ export class RateLimiter {
     this.#askTimes.learn(answeredAt - askedAt);
     const lateMs = this.#answerDelay.learn(now, askedAt, answeredAt);
     const reading = readingOf(now, askedAt, answeredAt);
+    this.#options.clock.learn(reading);
     const toOurs = (time: number): number => answeredAt - lateMs + time - now;
     calls.forEach((call, index) => {
       const slot = slots[index];

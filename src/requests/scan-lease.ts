@@ -48,7 +48,10 @@ export class ScanLease {
 
   async #take(): Promise<HeldScanLease | undefined> {
     const sentAtMs = performance.now();
-    const isFree: Filter = { $expr: { $not: [{ $gt: ['$expiresAt', '$$NOW'] }] } };
+    // Released, or expired. MongoDB's clock may be behind the time of the release.
+    const isFree: Filter = {
+      $or: [{ owner: null }, { $expr: { $not: [{ $gt: ['$expiresAt', '$$NOW'] }] } }],
+    };
     const found = await this.#state.findOneAndUpdate(
       { _id: this.#id, ...isFree },
       [

@@ -6,7 +6,7 @@ import { Fault, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { type Backoff, backoffMs, pause } from '../base/waiting.js';
 import type { Config } from '../config/schema.js';
-import { type ClockReading, observedBetween } from '../mongo/clock.js';
+import type { ClockReading, MongoClock } from '../mongo/clock.js';
 import type { RateLimiter } from '../rate/rate-limiter.js';
 import type { SendOptions } from '../resources/resource.js';
 import type { Answer, CallOptions } from '../sync/ports.js';
@@ -41,6 +41,7 @@ export class InvalidAnswer extends Error {
 export interface CallerOptions {
   readonly client: StripeClient;
   readonly limiter: RateLimiter;
+  readonly clock: Pick<MongoClock, 'dated'>;
   readonly settings: Pick<Config['stripe'], 'attemptTimeoutMs' | 'callDeadlineMs'>;
   readonly observer: Pick<StripeObserver, 'callFinished' | 'rateLimited'>;
   readonly logger: Logger;
@@ -126,7 +127,7 @@ export class Caller {
     { signal, isTrial = false }: CallOptions,
     { reading, deadlineAt }: { readonly reading: ClockReading; readonly deadlineAt: number },
   ): Promise<Tried<T>> {
-    const { client, settings, observer } = this.#options;
+    const { client, clock, settings, observer } = this.#options;
     const { endpoint } = call;
     // Checked again: the key may have been refused while this call waited.
     const heldBack = key.gate.enter(endpoint);
@@ -139,8 +140,9 @@ export class Caller {
       signal,
     });
     const receivedAtMs = performance.now();
-    const observed = observedBetween(reading, startedAt, receivedAtMs);
-    const tried = readExchange(call, exchange, { observed, receivedAtMs });
+    const { observed, isCertain } = await clock.dated(reading, startedAt, receivedAtMs);
+    const answer = { observed, receivedAtMs: isCertain ? receivedAtMs : -Infinity };
+    const tried = readExchange(call, exchange, answer);
     const { outcome } = tried.kind === 'done' ? tried : tried.verdict;
     observer.callFinished({ endpoint, outcome, seconds: (receivedAtMs - startedAt) / 1_000 });
     if (tried.kind === 'done') key.gate.succeeded(endpoint);

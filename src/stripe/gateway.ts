@@ -2,12 +2,13 @@
 // them.
 import type { Logger } from '../base/logger.js';
 import type { Config } from '../config/schema.js';
+import type { MongoClock } from '../mongo/clock.js';
 import { limitsFor } from '../rate/limits.js';
 import { ListPaces } from '../rate/list-pace.js';
 import { RateLimiter } from '../rate/rate-limiter.js';
 import type { Budget } from '../rate/budget.js';
 import type { Resource } from '../resources/resource.js';
-import type { CallOptions, SharedClock, Source } from '../sync/ports.js';
+import type { CallOptions, Source } from '../sync/ports.js';
 import { type Call, Caller } from './caller.js';
 import { StripeClient } from './exchange.js';
 import { ApiKey, type KeyRefusal, KeyRing, refusalsOf } from './key.js';
@@ -43,7 +44,7 @@ export interface GatewayOptions {
   /** Checks account and mode of a new key before it is used; rejects to refuse it. */
   readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;
   readonly budget: Budget;
-  readonly clock: SharedClock;
+  readonly clock: MongoClock;
   readonly observer: StripeObserver;
   readonly logger: Logger;
   /** 0 to 1; Math.random by default. */
@@ -66,6 +67,7 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
   const caller = new Caller({
     client,
     limiter,
+    clock,
     settings: config,
     observer: {
       callFinished: (call) => {

@@ -1,4 +1,5 @@
 // The events of calls to Stripe that metrics are made of. All labels are closed lists.
+import type { ClockObserver } from '../mongo/clock.js';
 import type { RateLimitReason } from '../rate/limits.js';
 import type { LimiterObserver } from '../rate/rate-limiter.js';
 
@@ -24,7 +25,7 @@ export const callOutcomes = [
 ] as const;
 export type CallOutcome = (typeof callOutcomes)[number];
 
-export interface StripeObserver extends LimiterObserver {
+export interface StripeObserver extends LimiterObserver, ClockObserver {
   /**
    * One attempt ended, this many seconds after it started. `endpoint` is a label such as `GET
    * /v1/customers/{id}`.

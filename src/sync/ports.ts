@@ -48,7 +48,10 @@ export interface Observed {
 /** An answer of Stripe with the interval it was computed in. */
 export interface Answer {
   readonly observed: Observed;
-  /** `performance.now()` at the answer. Data older than `maxAnswerAgeMs` is read again instead of written. */
+  /**
+   * `performance.now()` at the answer; `-Infinity` if MongoDB's clock moved meanwhile. Data older than
+   * `maxAnswerAgeMs` is read again instead of written.
+   */
   readonly receivedAtMs: number;
 }
 

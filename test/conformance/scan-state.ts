@@ -16,7 +16,7 @@ export interface ScanStateBench {
   readonly state: ScanState;
   /** The last complete scan, and how many days ago it was complete; undefined before the first. */
   readonly completed: () => Promise<{ readonly scanId: string; readonly daysAgo: number } | undefined>;
-  /** Lets so many days pass for everything that is stored. */
+  /** Lets so many days pass for everything that is stored; below 0: it was stored while the clock was ahead. */
   readonly daysPass: (days: number) => Promise<void>;
 }
 
@@ -371,6 +371,16 @@ function describeApprovals(open: () => Promise<ScanStateBench>): void {
     expect(await bench.state.lastComplete()).toBeUndefined();
   });
 
+  test('is not complete as of a time that is still to come', async () => {
+    const bench = await open();
+    const held = await holding(bench);
+    await bench.daysPass(-2);
+
+    await bench.state.endHeld(held);
+
+    expect(await bench.completed()).toEqual({ scanId: 'scan', daysAgo: expect.closeTo(0, 2) as number });
+  });
+
   test('ends nothing where a later scan has superseded what was held', async () => {
     const bench = await open();
     const first = await holding(bench, 'first', 'one', confirmedAt(1_000));
@@ -400,5 +410,15 @@ function describeAbsent(open: () => Promise<ScanStateBench>): void {
     await state.noteAbsent(two);
     await daysPass(1.01);
     expect(await state.recentlyAbsent([one, two])).toEqual(new Set([two]));
+  });
+
+  test('is asked for again if it was noted while the clock was ahead', async () => {
+    const { state, daysPass } = await open();
+    const [one] = idsOf(0, 1) as [StripeId];
+    await state.noteAbsent(one);
+
+    await daysPass(-1);
+
+    expect(await state.recentlyAbsent([one])).toEqual(new Set());
   });
 }

@@ -1,6 +1,6 @@
 // The budget in MongoDB: shared, paced by the server's clock, and slowed down for all by one.
 import { mongo } from 'mongoose';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget, type TakenSlots } from '../../src/rate/budget.js';
@@ -207,6 +207,18 @@ describe("MongoDB's clock", () => {
     await clock.interval();
 
     expect(asked()).toBe(1);
+  });
+
+  test('is asked again when the machine has slept, as its time of day shows', async () => {
+    const { clock, asked } = await clockOfClient();
+    await clock.interval();
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
+    atEnd(() => void vi.useRealTimers());
+
+    await clock.interval();
+    await clock.interval();
+
+    expect(asked()).toBe(2);
   });
 
   test('is not waited for after an abort', async () => {

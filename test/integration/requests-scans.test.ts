@@ -138,6 +138,18 @@ describe('scans of several replicas', () => {
     await lease.release(right);
     expect(await lease.renew(right, failing!)).toBe(false);
   });
+
+  test('may begin once the right was given back, also while its time is still to come, as a clock that was ahead leaves it', async () => {
+    const lab = requestsLab(freshDatabase());
+    const lease = new ScanLease(await lab.connect(), 'one', 1_000);
+    await lease.release((await lease.acquire())!);
+
+    await lab.state.updateOne({ _id: 'scan-lease:customer' }, [
+      { $set: { expiresAt: { $add: ['$expiresAt', 3_600_000] } } },
+    ]);
+
+    expect(await lease.acquire()).toMatchObject({ fence: 2 });
+  });
 });
 
 describe('a request that is worked on by itself', () => {

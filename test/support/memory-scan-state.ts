@@ -126,7 +126,8 @@ export class MemoryScanState implements ScanState {
     await turn();
     const own = this.#sameHeld(held);
     if (!own) return;
-    this.#completed = { scanId: own.scanId, atMs: own.atMs, confirmed: own.confirmed };
+    const atMs = Math.min(own.atMs, this.#nowMs);
+    this.#completed = { scanId: own.scanId, atMs, confirmed: own.confirmed };
     this.#candidates = this.#candidates.filter(({ scanId }) => scanId !== own.scanId);
     this.#held = undefined;
   }
@@ -134,7 +135,12 @@ export class MemoryScanState implements ScanState {
   async recentlyAbsent(ids: readonly StripeId[]): Promise<ReadonlySet<StripeId>> {
     await turn();
     const since = this.#nowMs - absentForDays * dayMs;
-    return new Set(ids.filter((id) => (this.#absent.get(id) ?? -Infinity) > since));
+    return new Set(
+      ids.filter((id) => {
+        const noted = this.#absent.get(id) ?? -Infinity;
+        return noted > since && noted <= this.#nowMs;
+      }),
+    );
   }
 
   async noteAbsent(id: StripeId): Promise<void> {

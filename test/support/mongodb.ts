@@ -39,11 +39,15 @@ export interface ServerOptions {
   args?: string[];
 }
 
+/** More environment of a member, by its number from 0. */
+type EnvironmentOf = (member: number) => Record<string, string>;
+
 export interface ReplicaSetOptions extends ServerOptions {
   /** How many servers; 1 by default. */
   members?: number;
   /** Milliseconds without a word from the primary until the others elect a new one; 2,000 by default. */
   electionTimeoutMillis?: number;
+  environmentOf?: EnvironmentOf;
 }
 
 /** One running (or killed) mongod. */
@@ -136,14 +140,33 @@ export interface ReplicaSet {
   stop: () => Promise<void>;
 }
 
+/** mongodb-memory-server starts all members of a set with the same options. */
+class SetWithEnvironments extends MongoMemoryReplSet {
+  constructor(
+    private readonly environmentOf: EnvironmentOf,
+    options: ConstructorParameters<typeof MongoMemoryReplSet>[0],
+  ) {
+    super(options);
+  }
+
+  protected override _initServer(
+    ...options: Parameters<MongoMemoryReplSet['_initServer']>
+  ): MongoMemoryServer {
+    const server = super._initServer(...options);
+    const env = { ...process.env, ...this.environmentOf(this.servers.length) };
+    server.opts = { ...server.opts, spawn: { ...server.opts.spawn, env } };
+    return server;
+  }
+}
+
 /**
  * Starts a replica set; it takes writes and all members have caught up when this returns. About 1 s for one member, 3 s
  * for three, and once for each machine the time to fetch a mongod.
  */
 export async function startReplicaSet(options: ReplicaSetOptions = {}): Promise<ReplicaSet> {
-  const { members: count = 1, electionTimeoutMillis = 2_000, auth } = options;
+  const { members: count = 1, electionTimeoutMillis = 2_000, auth, environmentOf = () => ({}) } = options;
   const { path, version } = await mongodOfThisProcess();
-  const set = new MongoMemoryReplSet({
+  const set = new SetWithEnvironments(environmentOf, {
     binary: { systemBinary: path, version },
     instanceOpts: Array.from({ length: count }, () => ({ port: somePort(), launchTimeout: 60_000 })),
     replSet: {

@@ -18,6 +18,7 @@ import type { ScanState } from '../../src/sync/scan/state.js';
 import { atEnd } from './cleanup.js';
 import type { FreshDatabase } from './database.js';
 import { openMirror, type TestMirror } from './mirror.js';
+import { silentStripeObserver } from './stripe-gateway.js';
 
 interface BenchScanOptions extends Partial<ScanOptions> {
   /** How many windows are walked side by side, instead of what the gateway finds worth having. */
@@ -104,7 +105,7 @@ export async function openScanBench(
     verifyKey: () => Promise.resolve(),
     budget: createBudget(stateOf(opened.db)),
     clock,
-    observer: { callFinished: () => undefined, rateLimited: () => undefined, slotWaited: () => undefined },
+    observer: silentStripeObserver,
     logger: pino({ level: 'silent' }),
   });
   atEnd(() => gateway.close());

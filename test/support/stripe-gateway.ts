@@ -4,10 +4,11 @@ import type { Logger } from '../../src/base/logger.js';
 import type { Config } from '../../src/config/schema.js';
 import type { RateLimitReason } from '../../src/rate/limits.js';
 import type { Budget } from '../../src/rate/budget.js';
+import { type MongoClock, observedBetween } from '../../src/mongo/clock.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway, type GatewayOptions, type StripeGateway } from '../../src/stripe/gateway.js';
 import type { CallOutcome, StripeObserver } from '../../src/stripe/observer.js';
-import type { SharedClock, Source } from '../../src/sync/ports.js';
+import type { Source } from '../../src/sync/ports.js';
 import { atEnd } from './cleanup.js';
 
 export type StripeConfig = Config['stripe'];
@@ -31,8 +32,10 @@ const stripeConfig = (
 });
 
 /** The clock of this machine. */
-export const localClock: SharedClock = {
+export const localClock: MongoClock = {
   interval: async () => ({ earliest: new Date(), latest: new Date() }),
+  learn: () => {},
+  dated: async (reading, from, to) => ({ observed: observedBetween(reading, from, to), isCertain: true }),
 };
 
 /** What a budget answers besides the slots where nothing was refused and the month has no allowance. */
@@ -53,6 +56,13 @@ export const freeBudget: Budget = {
   count: async () => {},
 };
 
+export const silentStripeObserver: StripeObserver = {
+  callFinished: () => {},
+  rateLimited: () => {},
+  slotWaited: () => {},
+  clockMoved: () => {},
+};
+
 export interface Observed {
   calls: { endpoint: string; outcome: CallOutcome; seconds: number }[];
   limited: RateLimitReason[];
@@ -64,6 +74,7 @@ export function recordingObserver(): StripeObserver & Observed {
   const limited: RateLimitReason[] = [];
   const waits: number[] = [];
   return {
+    ...silentStripeObserver,
     calls,
     limited,
     waits,

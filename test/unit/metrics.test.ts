@@ -237,6 +237,15 @@ describe('events', () => {
     expect(await valueOf(metrics, 'rate_limiter_calls_per_second')).toBe(Infinity);
   });
 
+  it("of moves of MongoDB's clock count by direction", async () => {
+    const metrics = metricsOf();
+
+    for (const seconds of [-3_600, -2, 0.5]) metrics.observer.clockMoved(seconds);
+
+    expect(await valueOf(metrics, 'mongodb_clock_moves_total', { direction: 'back' })).toBe(2);
+    expect(await valueOf(metrics, 'mongodb_clock_moves_total', { direction: 'forward' })).toBe(1);
+  });
+
   it('make no new series of what users and Stripe write', async () => {
     const metrics = metricsOf();
     const before = (await metrics.render()).split('\n').length;

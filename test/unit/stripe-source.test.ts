@@ -1,9 +1,10 @@
 // What the sync is given of Stripe's answers, through the real SDK.
 import { beforeEach, describe, expect, test } from 'vitest';
 import { startSimulator, type StripeSimulator } from 'stripe-simulator';
+import type { MongoClock } from '../../src/mongo/clock.js';
 import type { StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
-import { startGateway } from '../support/stripe-gateway.js';
+import { localClock, startGateway } from '../support/stripe-gateway.js';
 
 const id = (value: unknown): StripeId => value as StripeId; // tests give ids that the type would not let through
 const calm = { priority: 'small', signal: new AbortController().signal } as const;
@@ -31,6 +32,20 @@ describe('a page', () => {
     expect(page.observed.from.getTime()).toBeGreaterThanOrEqual(before - 1);
     expect(page.observed.to.getTime()).toBeLessThanOrEqual(Date.now() + 5);
     expect(page.receivedAtMs).toBeLessThanOrEqual(performance.now());
+  });
+
+  test("is too old to be written if MongoDB's clock moved meanwhile", async () => {
+    simulator.seed({ count: 1 });
+    const clock = {
+      ...localClock,
+      dated: async (...call: Parameters<MongoClock['dated']>) => ({
+        ...(await localClock.dated(...call)),
+        isCertain: false,
+      }),
+    };
+    const { customers } = startGateway(simulator, {}, { clock });
+
+    expect(await customers.list({ limit: 3 }, calm)).toMatchObject({ receivedAtMs: -Infinity });
   });
 
   test('is asked for by cursor and by interval of creation, with the pinned version and without telemetry', async () => {
