@@ -6,6 +6,7 @@ import { durable } from '../mongo/sync-state.js';
 import type { CreatedRange, Head, ListedHead, Mirror, StripeId } from '../sync/ports.js';
 import { bulkWrite } from './bulk.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
+import { readSamples } from './samples.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
 
 /** What metrics learn of writes. */
@@ -98,13 +99,7 @@ export function createMirror({ db, collection: name, stamp, observer }: MirrorOp
       return persistently('counting the mirror', async () => (await countObjects(collection)).live);
     },
 
-    sampleIds: (count) =>
-      idsWhere(
-        'sampling the mirror',
-        // Batches and marks may name customers that never existed at Stripe.
-        { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
-        { sort: { created: -1 }, limit: count },
-      ),
+    samples: (count, after) => readSamples(collection, count, after),
 
     async sampleCreated(count: number) {
       return persistently('sampling the mirror', async () => {

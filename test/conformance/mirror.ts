@@ -523,23 +523,35 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     expect(await (await oneOfEach()).mirror.countLive()).toBe(2);
   });
 
-  test('prove an account where they live and were last written by a read, the newest first', async () => {
+  test('prove an account by what a read wrote last, else by what a batch told, both ends in turn', async () => {
     const { mirror, ids } = await oneOfEach();
-    const [older, newer, claimed] = [newId(), newId(), newId()];
-    const batch = { ...insertOf(objectOf(claimed, { created: 400 })), source: 'batch' } as const;
+    const at = (created: number, told = false): { readonly id: StripeId; readonly created: number } => {
+      const id = newId();
+      const insert = insertOf(objectOf(id, { created }));
+      writes.push(told ? { ...insert, source: 'batch' } : insert);
+      return { id, created };
+    };
+    const writes: MirrorWrite[] = [];
+    const [oldest, newest, next, claimed] = [at(-5), at(300), at(200), at(400, true)];
+    await prepare({ mirror } as MirrorBench, writes);
+    const merged = at(350);
     await prepare({ mirror } as MirrorBench, [
-      insertOf(objectOf(older, { created: 200 })),
-      insertOf(objectOf(newer, { created: 300 })),
-      batch,
+      insertOf(objectOf(merged.id, { created: 350 })),
+      mergeOf(merged.id, { name: 'of a batch' }, 2_000),
     ]);
-    const merged = newId();
-    await prepare({ mirror } as MirrorBench, [
-      insertOf(objectOf(merged, { created: 350 })),
-      mergeOf(merged, { name: 'of a batch' }, 2_000),
-    ]);
+    const [whole, marked] = [
+      { id: ids.whole, created: 102 },
+      { id: ids.marked, created: 104 },
+    ];
 
-    expect(await mirror.sampleIds(10)).toEqual([newer, older, ids.whole]);
-    expect(await mirror.sampleIds(2)).toEqual([newer, older]);
+    expect(await mirror.samples(10)).toEqual({
+      isEmpty: false,
+      read: [newest, oldest, next, whole, marked],
+      told: [claimed, merged],
+    });
+    expect((await mirror.samples(2)).read).toEqual([newest, oldest]);
+    expect(await mirror.samples(10, new Date(1_999))).toEqual({ isEmpty: false, read: [], told: [merged] });
+    expect(await (await open()).mirror.samples(10)).toEqual({ isEmpty: true, read: [], told: [] });
   });
 
   test('show how they are spread over time, deleted ones too', async () => {

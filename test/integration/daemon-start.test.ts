@@ -93,7 +93,7 @@ describe('a key', () => {
       [
         other.restrictedTest,
         'account_mismatch',
-        /with this key, Stripe knows none of 5 customers of the mirror/,
+        /with this key, Stripe knows none of that account's customers that were asked for \(1 unknown/,
       ],
       [
         simulator.account().keys.restrictedLive,
