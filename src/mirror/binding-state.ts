@@ -1,7 +1,7 @@
 // Implements the port BindingStore: the document account-binding of sync_state.
 import type { mongo } from 'mongoose';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
-import { type StateDocument, stateIds } from '../mongo/sync-state.js';
+import { clearedAtReset, type StateDocument, stateIds } from '../mongo/sync-state.js';
 import type { Binding, BindingStore, StoredBinding } from '../sync/binding.js';
 import type { Sample } from '../sync/ports.js';
 
@@ -35,6 +35,23 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
       });
     },
   };
+}
+
+/**
+ * Takes the binding away, with everything in `sync_state` that belongs to the former account. The next key
+ * binds the database without proof. Idempotent. Returns the time of the reset.
+ * @throws Fault `mongodb_unavailable`, `mongodb_rejected`
+ */
+export async function resetBinding(states: mongo.Collection<StateDocument>): Promise<Date> {
+  return persistently('resetting the binding', async () => {
+    await states.deleteMany(clearedAtReset());
+    const marked = await states.findOneAndUpdate(
+      { _id: stateIds.binding },
+      [{ $replaceWith: { _id: '$_id', resetAt: '$$NOW' } }],
+      { upsert: true, returnDocument: 'after' },
+    );
+    return marked?.['resetAt'] as Date; // as written above
+  });
 }
 
 /** Matches the document while no other process has changed what a decision depends on. */
@@ -72,13 +89,14 @@ const unsetBy = ({ accountId, witness }: Binding): readonly string[] => [
 
 /** Only this file writes the document. */
 function bindingOf(document: Partial<StateDocument>): StoredBinding {
-  const { livemode, accountId, salt, keys, witness, provesAfter, resetAt } = document;
+  const { livemode, accountId, salt, keys, boundAt, witness, provesAfter, resetAt } = document;
   return {
     ...(typeof livemode === 'boolean' && { livemode }),
     ...(typeof accountId === 'string' && { accountId }),
     ...(typeof salt === 'string' && { salt }),
     keys: Array.isArray(keys) ? (keys as string[]) : [], // as written above
     ...(witness !== undefined && { witness: witness as Sample }), // as written above
+    ...(boundAt instanceof Date && { boundAt }),
     ...(provesAfter instanceof Date && { provesAfter }),
     ...(resetAt instanceof Date && { resetAt }),
   };

@@ -24,6 +24,7 @@ export interface Binding {
 /** The stored binding: empty before the first use; of an earlier version without salt and keys. */
 export interface StoredBinding extends Partial<Omit<Binding, 'keys'>> {
   readonly keys: readonly string[];
+  readonly boundAt?: Date | undefined;
   /** When `bind --reset` took the binding away: the next key binds the database without proof. */
   readonly resetAt?: Date | undefined;
 }
@@ -57,6 +58,9 @@ export interface BindingCheck {
 /** Old and new keys of several deployments, during a rotation. */
 const maxKeys = 10;
 
+/** Each try is lost to another process that has stored its own. */
+const maxTries = 20;
+
 /** How long a key that is known already may take to tell its account. */
 const accountWithinMs = 5_000;
 
@@ -69,13 +73,32 @@ const accountWithinMs = 5_000;
  */
 export async function checkBinding(check: BindingCheck): Promise<Binding> {
   const { store, signal } = check;
-  for (;;) {
+  for (let tries = 0; tries < maxTries; tries += 1) {
     const seen = await store.read();
     const { next, isNew } = await fatalIfRefused(() => judge(check, seen));
-    if (await store.replace(seen, next, isNew)) return next;
+    if (isStored(seen, next) || (await store.replace(seen, next, isNew))) return next;
     // Another process has bound the database meanwhile, perhaps with another account's key.
     signal.throwIfAborted();
   }
+  throw new Fault(
+    'mongodb_rejected',
+    'The account binding in sync_state cannot be replaced: it changes all the time, or somebody has edited it; "stripe-mongo-sync bind --reset" makes it anew',
+    { kind: 'fatal' },
+  );
+}
+
+/** Of many replicas that start at once with a new key, the first one stores it for all. */
+function isStored(seen: StoredBinding, next: Binding): boolean {
+  const fields = ({ livemode, accountId, salt, keys, witness, provesAfter }: Partial<Binding>): unknown[] => [
+    livemode,
+    accountId,
+    salt,
+    keys,
+    witness?.id,
+    witness?.created,
+    provesAfter?.getTime(),
+  ];
+  return seen.resetAt === undefined && JSON.stringify(fields(seen)) === JSON.stringify(fields(next));
 }
 
 async function judge(

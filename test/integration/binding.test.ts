@@ -205,6 +205,17 @@ describe('a key that was proven before', () => {
     expect(await written()).toMatchObject([{ keys: { length: 10 } }]);
   });
 
+  test('costs one list call and no write', async () => {
+    simulator.create();
+    await check(simulator.key);
+    simulator.reset();
+    const store = createBindingStore(states);
+
+    await check(simulator.key, { store: { ...store, replace: () => Promise.reject(new Error('a write')) } });
+
+    expect(calls()).toEqual({ 'GET /v1/customers': 1 });
+  });
+
   test('with another setting of the account is refused', async () => {
     await check(simulator.key);
 
@@ -344,6 +355,13 @@ describe('a key of another account that may not tell its account', () => {
         mirrored([simulator.account(other).test.create()], { source: 'batch' }),
       ),
     ],
+    [
+      'of which a batch told, among those of other batches',
+      unproven,
+      inMirror({ source: 'batch' }, () =>
+        mirrored([simulator.account(other).test.create()], { source: 'batch' }),
+      ),
+    ],
     ['against an empty mirror, when the former key has listed a customer', mismatch, () => undefined],
   ])('%s is refused as %s, with and without the setting', async (what, code, arrange) => {
     const own = create(20);
@@ -415,6 +433,16 @@ describe('after a reset', () => {
       const bound = results.filter(({ status }) => status === 'fulfilled').length;
       expect(bound).toBe(new Set(accountIds).size === 1 ? 2 : 1);
     }
+  });
+});
+
+test('a binding that somebody has edited ends the start, and says what to do', async () => {
+  await states.insertOne({ _id: 'account-binding', livemode: false, accountId: 7 });
+
+  await expect(check(simulator.restrictedKey)).rejects.toMatchObject({
+    code: 'mongodb_rejected',
+    kind: 'fatal',
+    message: expect.stringContaining('bind --reset') as string,
   });
 });
 
