@@ -43,8 +43,8 @@ export const stateIds = {
 } as const;
 
 /**
- * What `bind --reset` does with the documents of each id: what belongs to the former Stripe account is cleared,
- * what belongs to the deployment is kept. A new id has its line here, or nothing compiles.
+ * What `bind --reset` does with the documents of each id: what belongs to the former Stripe account is
+ * cleared, what belongs to the deployment is kept. A new id has its line here, or nothing compiles.
  */
 export const atReset: Readonly<Record<keyof typeof stateIds, 'cleared' | 'kept'>> = {
   binding: 'cleared',

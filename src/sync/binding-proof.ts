@@ -1,11 +1,11 @@
-// Proof that a key which cannot tell its account belongs to the mirrored one. Objects that were read from that
-// account are retrieved with the key and compared by `created`, which never changes. An id proves nothing: an
-// account whose data was copied has the same ids.
+// Proof that a key which cannot tell its account belongs to the mirrored one. Objects that were read from
+// that account are retrieved with the key and compared by `created`, which never changes. An id proves
+// nothing: an account whose data was copied has the same ids.
 import { Fault } from '../base/errors.js';
 import type { CallOptions, Mirror, Sample, Source } from './ports.js';
 
 /** At most so many retrieves of each group of samples. */
-export const sampleSize = 10;
+const sampleSize = 10;
 /** So many equal objects end the search for one that differs. */
 const enoughMatches = 3;
 

@@ -160,7 +160,10 @@ export type MirrorWriteResult =
       readonly message: string;
     };
 
-/** What cannot change about an object at Stripe. A copy in another account has the same id, not the same `created`. */
+/**
+ * What cannot change about an object at Stripe. A copy in another account has the same id, not the same
+ * `created`.
+ */
 export interface Sample {
   readonly id: StripeId;
   /** Unix seconds. */
@@ -209,8 +212,8 @@ export interface Mirror {
   countLive(): Promise<number>;
   /**
    * Objects that can prove whether a key belongs to this mirror: those with a `created` whose deletion Stripe
-   * has not confirmed. At most `count` (1 or more) of each group, the newest and the oldest in turn. Of a very
-   * large mirror, only its ends are looked at.
+   * has not confirmed. At most `count` (1 or more) of each group, the newest and the oldest in turn. Of a
+   * very large mirror, only its ends are looked at.
    * @param after only objects whose last applied write was observed after it
    */
   samples(count: number, after?: Date): Promise<ProofSamples>;
