@@ -48,7 +48,8 @@ export class StripeCustomerAction {
    * Connects to MongoDB and Stripe and checks that the key is of the account that the database is bound to.
    * Opens no port.
    * @throws a fatal Fault that says what to do: `invalid_config`, `mongodb_unavailable`, `mongodb_rejected`,
-   *   `stripe_key_refused`, `account_mismatch`, `wrong_mode`; the signal's reason on abort
+   *   `stripe_key_refused`, `stripe_permission_denied`, `account_mismatch`, `account_unproven`, `wrong_mode`;
+   *   the signal's reason on abort
    */
   static async connect(options: ConnectOptions = {}): Promise<StripeCustomerAction> {
     const connection = options.connection ?? mongoose.connection;

@@ -97,7 +97,8 @@ const startRetryMs = 5_000;
  * Opens everything, creates collections and indexes (or checks that they exist), and checks that the Stripe
  * key belongs to the database. After a fault, what was opened is closed again.
  * @throws a fatal Fault that says what to do: `mongodb_unavailable`, `mongodb_rejected`,
- *   `stripe_key_refused`, `account_mismatch`, `wrong_mode`; the signal's reason on abort
+ *   `stripe_key_refused`, `stripe_permission_denied`, `account_mismatch`, `account_unproven`, `wrong_mode`;
+ *   the signal's reason on abort
  */
 export async function openServices(options: ServicesOptions): Promise<Services> {
   const closers: (() => Promise<void>)[] = [];
@@ -226,6 +227,7 @@ async function bind(
   await checkBinding({
     source: reader.source(mainResource),
     account: (how) => reader.account(how),
+    keyHash: (salt) => reader.keyHash(salt),
     store: createBindingStore(stateOf(db)),
     mirror: of(mainResource.object).mirror,
     expectedAccountId: config.stripe.accountId,

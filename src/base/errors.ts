@@ -156,6 +156,12 @@ export const faultCodes = described({
     at: 'error',
     meaning: 'the key belongs to another account than the mirror',
   },
+  account_unproven: {
+    kind: 'fatal',
+    at: 'error',
+    meaning:
+      'nothing proves that the key belongs to the mirrored account: it may not read its account, and no mirrored customer can be compared',
+  },
   // MongoDB
   mongodb_unavailable: { kind: 'retryable', at: 'error', meaning: 'MongoDB did not answer' },
   mongodb_rejected: { kind: 'terminal', at: 'error', meaning: 'MongoDB refused a command' },

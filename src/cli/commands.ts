@@ -54,6 +54,18 @@ function addDaemon(program: Command, action: Action): void {
     )
     .option('--json', 'print JSON, one object per line')
     .action(action(async () => (await import('./migrate.js')).runMigrate));
+  program
+    .command('bind')
+    .summary('show or reset the Stripe account that the database is bound to')
+    .description(
+      'Show which Stripe account and mode the database is bound to. With --reset, take that binding away: the next key ' +
+        'that starts binds the database without proof. Its customers stay. Times, checkpoints and candidates of scans, ' +
+        'the hashes of known keys and the count of calls are cleared. Needs only MONGODB_URI.',
+    )
+    .option('--reset', 'take the binding away, after a question; no daemon may run')
+    .option('--yes', 'with --reset: do not ask')
+    .option('--json', 'print one JSON document')
+    .action(action(async () => (await import('./bind.js')).bind));
 }
 
 function addSyncs(program: Command, action: Action): void {

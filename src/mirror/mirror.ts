@@ -10,6 +10,7 @@ import type { Telling } from '../sync/telling.js';
 import { bulkWrite, refusalOf } from './bulk.js';
 import type { ToldStamp } from './model.js';
 import { type MirrorDocument, toOperation, type WriteStamp } from './operations.js';
+import { readSamples } from './samples.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
 
 /** What metrics learn of writes. */
@@ -132,13 +133,7 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
       return persistently('counting the mirror', async () => (await countObjects(collection)).live);
     },
 
-    sampleIds: (count) =>
-      idsWhere(
-        'sampling the mirror',
-        // Batches and marks may name customers that never existed at Stripe.
-        { '_sync.deletedAt': { $exists: false }, '_sync.source': { $in: ['list', 'retrieve'] } },
-        { sort: { created: -1 }, limit: count },
-      ),
+    samples: (count, after) => readSamples(collection, count, after),
 
     async sampleCreated(count: number) {
       return persistently('sampling the mirror', async () => {

@@ -45,6 +45,39 @@ export const stateIds = {
 } as const;
 
 /**
+ * What `bind --reset` does with the documents of each id: what belongs to the former Stripe account is
+ * cleared, what belongs to the deployment is kept. A new id has its line here, or nothing compiles.
+ */
+export const atReset: Readonly<Record<keyof typeof stateIds, 'cleared' | 'kept'>> = {
+  binding: 'cleared',
+  rateLimiter: 'cleared',
+  scanLease: 'kept',
+  scan: 'cleared',
+  scanCompleted: 'cleared',
+  scanHeld: 'cleared',
+  scanCandidates: 'cleared',
+  absent: 'cleared',
+  schedule: 'kept',
+  insertionOrder: 'kept',
+  requestsValidator: 'kept',
+  replica: 'kept',
+};
+
+/** Matches the documents that a reset clears, of every kind of object. */
+export function clearedAtReset(): mongo.Filter<StateDocument> {
+  const ids: Readonly<Record<string, string | ((...parts: string[]) => string)>> = stateIds;
+  const cleared = Object.entries(ids).filter(
+    ([name]) => atReset[name as keyof typeof stateIds] === 'cleared',
+  );
+  return {
+    $or: cleared.map(([, id]) => ({
+      // All ids of a family begin with the same word and a colon.
+      _id: typeof id === 'string' ? id : new RegExp(`^${id('', '').split(':', 1)[0]}:`),
+    })),
+  };
+}
+
+/**
  * Every acknowledgement and decision relies on these, whatever the connection string says. If the majority
  * does not acknowledge a write in time, that counts as a transient error, because every step can be retried.
  */

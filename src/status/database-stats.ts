@@ -1,6 +1,7 @@
 // Numbers that are the same on every replica. Each read uses an index or one document of sync_state, so that
 // a scrape stays cheap.
 import type { mongo } from 'mongoose';
+import { createBindingStore } from '../mirror/binding-state.js';
 import { countObjects, type ObjectCounts } from '../mirror/mirror.js';
 import { persistently } from '../mongo/faults.js';
 import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
@@ -67,14 +68,8 @@ export const readCompleteScans = (states: mongo.Collection<StateDocument>): Prom
 
 /** The Stripe account and mode of this database; undefined before it is bound. */
 export async function readBinding(states: mongo.Collection<StateDocument>) {
-  const found = await states.findOne({ _id: stateIds.binding });
-  if (!found) return undefined;
-  const { accountId, livemode, boundAt } = found;
-  return {
-    accountId: typeof accountId === 'string' ? accountId : null,
-    livemode: livemode === true,
-    boundAt: boundAt instanceof Date ? boundAt : undefined,
-  };
+  const { livemode, accountId = null, boundAt, keys } = await createBindingStore(states).read();
+  return livemode === undefined ? undefined : { livemode, accountId, boundAt, knownKeys: keys.length };
 }
 
 async function forEachObject<T>(

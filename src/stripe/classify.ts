@@ -212,13 +212,17 @@ function meaningOf({ status, type, code, rateLimitReason }: Refusal, endpoint: s
     return means('key_refused', 'stripe_key_refused', 'retryable', message);
   }
   if (status === 403) {
-    const message = `STRIPE_API_KEY may not call ${endpoint}; give the restricted key read access to it in the Stripe Dashboard`;
+    const message = `STRIPE_API_KEY may not call ${endpoint}; in the Stripe Dashboard under Developers, API keys, give the restricted key the permission to read ${nounOf(endpoint)}`;
     return means('permission_denied', 'stripe_permission_denied', 'terminal', message);
   }
   const outcome = code === 'resource_missing' ? 'not_found' : 'rejected';
   const message = `Stripe rejected ${endpoint} with status ${status}${code === undefined ? '' : ` (${code})`}`;
   return means(outcome, 'stripe_rejected', 'terminal', message);
 }
+
+/** `customers` of `GET /v1/customers/{id}`, as the Dashboard calls the permission. */
+const nounOf = (endpoint: string): string =>
+  /\/v1\/(\w+)/.exec(endpoint)?.[1]?.replaceAll('_', ' ') ?? endpoint;
 
 /** Holds the name of the SDK's error, for developers, and no other part of it. */
 class StripeRefusal extends Error {

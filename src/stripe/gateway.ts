@@ -8,19 +8,22 @@ import { ListPaces } from '../rate/list-pace.js';
 import { RateLimiter } from '../rate/rate-limiter.js';
 import type { Budget } from '../rate/budget.js';
 import type { Resource } from '../resources/resource.js';
+import type { KeyAccount } from '../sync/binding.js';
 import type { CallOptions, Source } from '../sync/ports.js';
 import { type Call, Caller } from './caller.js';
 import { StripeClient } from './exchange.js';
 import { ApiKey, type KeyRefusal, KeyRing, refusalsOf } from './key.js';
 import type { StripeObserver } from './observer.js';
-import { type AccountAnswer, createStripeSource, readAccount } from './source.js';
+import { createStripeSource, readAccount } from './source.js';
 
 /** Reads Stripe with one key: the one in use, or a new one on trial. */
 export interface StripeReader {
   readonly livemode: boolean;
   source(resource: Resource): Source;
   /** The key's account. Throws Fault `stripe_key_refused` where Stripe does not know the key. */
-  account(options: CallOptions): Promise<AccountAnswer>;
+  account(options: CallOptions): Promise<KeyAccount>;
+  /** A salted hash of the key. */
+  keyHash(salt: string): string;
 }
 
 export interface StripeGateway extends StripeReader {
@@ -94,6 +97,7 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
         return createStripeSource({ resource, livemode: mode, apiVersion, call, listsAtOnce });
       },
       account: (how) => call(readAccount, how),
+      keyHash: (salt) => keyInUse().hash(salt),
     };
   };
 

@@ -1,5 +1,6 @@
 // The API key in use. A key file is reread periodically, so that key rotation needs no restart. A new key is
 // used only after the given check has confirmed the same account and mode.
+import { createHmac } from 'node:crypto';
 import { Fault, type FaultCode, isFault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
@@ -23,6 +24,11 @@ export class ApiKey {
 
   get value(): string {
     return this.#value;
+  }
+
+  /** By which a database knows the key again; the key cannot be found from it. */
+  hash(salt: string): string {
+    return createHmac('sha256', salt).update(this.#value).digest('base64');
   }
 }
 
@@ -234,6 +240,7 @@ export function refusalsOf(inUse: readonly FaultCode[], ofNew: FaultCode | undef
     case undefined:
       return ofKey;
     case 'account_mismatch':
+    case 'account_unproven':
       return [...ofKey, 'new_key_account_mismatch'];
     case 'wrong_mode':
       return [...ofKey, 'new_key_wrong_mode'];

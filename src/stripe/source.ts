@@ -2,6 +2,7 @@
 // they are used.
 import { Fault } from '../base/errors.js';
 import type { ListParams, Resource } from '../resources/resource.js';
+import type { KeyAccount } from '../sync/binding.js';
 import {
   type Answer,
   type CallOptions,
@@ -155,12 +156,8 @@ function requireMode(object: StripeObject, livemode: boolean): void {
   throw new Fault('wrong_mode', `Stripe returned ${object.id} of ${got} mode to a ${expected}-mode key`);
 }
 
-/** The account of a key. `not_permitted`: restricted keys usually may not read the account. */
-export type AccountAnswer =
-  { readonly kind: 'account'; readonly id: string } | { readonly kind: 'not_permitted' };
-
 /** https://docs.stripe.com/api/accounts/retrieve; of the account only its id is kept. */
-export const readAccount: Call<AccountAnswer> = {
+export const readAccount: Call<KeyAccount> = {
   endpoint: accountEndpoint,
   send: (stripe, options) => stripe.accounts.retrieveCurrent({}, options),
   read: ({ body }) => {
@@ -168,6 +165,7 @@ export const readAccount: Call<AccountAnswer> = {
     if (typeof id !== 'string' || !/^acct_[A-Za-z0-9]+$/.test(id)) throw new InvalidAnswer('no account id');
     return { kind: 'account', id };
   },
+  // Restricted keys usually get 403. Servers that imitate Stripe may not know the endpoint.
   readRefusal: ({ status, type }) =>
-    status === 403 && type === 'StripePermissionError' ? { kind: 'not_permitted' } : undefined,
+    status === 404 || (status === 403 && type === 'StripePermissionError') ? { kind: 'unknown' } : undefined,
 };

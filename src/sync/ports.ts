@@ -211,6 +211,25 @@ export interface Rejected {
 }
 
 /**
+ * What cannot change about an object at Stripe. A copy in another account has the same id, not the same
+ * `created`.
+ */
+export interface Sample {
+  readonly id: StripeId;
+  /** Unix seconds. */
+  readonly created: number;
+}
+
+export interface ProofSamples {
+  /** Nothing is stored, not even a deleted object. */
+  readonly isEmpty: boolean;
+  /** Last written by a read of Stripe. */
+  readonly read: readonly Sample[];
+  /** Last written by a batch, which may have told anything. */
+  readonly told: readonly Sample[];
+}
+
+/**
  * The mirrored objects of one kind. Errors are Faults: `mongodb_unavailable` (retryable) or
  * `mongodb_rejected`. Once a method has resolved, its result holds on every replica.
  */
@@ -246,10 +265,12 @@ export interface Mirror {
   /** Number of stored objects without a mark of deletion. Very recent writes may be missing. */
   countLive(): Promise<number>;
   /**
-   * At most `count` (1 or more) ids of living objects that were last written by a read of Stripe, the newest
-   * `created` first: proof that a key belongs to this mirror.
+   * Objects that can prove whether a key belongs to this mirror: those with a `created` whose deletion Stripe
+   * has not confirmed. At most `count` (1 or more) of each group, the newest and the oldest in turn. Of a
+   * very large mirror, only its ends are looked at.
+   * @param after only objects whose last applied write was observed after it
    */
-  sampleIds(count: number): Promise<readonly StripeId[]>;
+  samples(count: number, after?: Date): Promise<ProofSamples>;
   /**
    * At most `count` values of `created`, of random objects, deleted ones included: they show how the account
    * is spread over time.

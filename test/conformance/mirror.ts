@@ -616,20 +616,37 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     expect(await (await oneOfEach()).mirror.countLive()).toBe(3);
   });
 
-  test('prove an account where they live and were last written by a read, the newest first', async () => {
+  test('prove an account by what a read wrote last, else by what a batch told, both ends in turn', async () => {
     const { mirror, ids } = await oneOfEach();
-    const [older, newer, claimed, merged] = [newId(), newId(), newId(), newId()];
-    const batch = { ...putOf(objectOf(claimed, { created: 400 })), source: 'batch' } as const;
-    await prepare({ mirror }, batch, putOf(objectOf(older, { created: 200 })));
-    await prepare(
-      { mirror },
-      putOf(objectOf(newer, { created: 300 })),
-      putOf(objectOf(merged, { created: 350 })),
-    );
-    await prepare({ mirror }, mergeOf(merged, { name: 'of a batch' }, await headOf(mirror, merged)));
+    const at = (created: number, told = false): { readonly id: StripeId; readonly created: number } => {
+      const id = newId();
+      const insert = putOf(objectOf(id, { created }));
+      writes.push(told ? { ...insert, source: 'batch' } : insert);
+      return { id, created };
+    };
+    const writes: MirrorWrite[] = [];
+    const [oldest, newest, next, claimed] = [at(-5), at(300), at(200), at(400, true)];
+    const merged = at(350);
+    await prepare({ mirror }, ...writes);
+    const told = { ...during(2_000, 2_001), position: 'stream:2.0000' };
+    await prepare({ mirror }, {
+      ...mergeOf(merged.id, { name: 'of a batch' }, await headOf(mirror, merged.id)),
+      told: [{ fields: ['name'], telling: told }],
+    } as MirrorWrite);
+    const [whole, both, marked] = [
+      { id: ids.whole, created: 102 },
+      { id: ids.both, created: 104 },
+      { id: ids.marked, created: 105 },
+    ];
 
-    expect(await mirror.sampleIds(10)).toEqual([newer, older, ids.both, ids.whole]);
-    expect(await mirror.sampleIds(2)).toEqual([newer, older]);
+    expect(await mirror.samples(10)).toEqual({
+      isEmpty: false,
+      read: [newest, oldest, next, whole, marked, both],
+      told: [claimed, merged],
+    });
+    expect((await mirror.samples(2)).read).toEqual([newest, oldest]);
+    expect(await mirror.samples(10, new Date(1_999))).toEqual({ isEmpty: false, read: [], told: [merged] });
+    expect(await (await open()).mirror.samples(10)).toEqual({ isEmpty: true, read: [], told: [] });
   });
 
   test('show how they are spread over time, deleted ones too', async () => {

@@ -93,7 +93,7 @@ describe('a key', () => {
       [
         other.restrictedTest,
         'account_mismatch',
-        /with this key, Stripe knows none of 5 customers of the mirror/,
+        /with this key, Stripe knows none of that account's customers that were asked for \(1 unknown/,
       ],
       [
         simulator.account().keys.restrictedLive,
@@ -202,10 +202,11 @@ test('a key in a file that is exchanged is taken up without a restart', async ()
   const ended = await user.run({ command: 'syncByIds', ids: [second] });
 
   // The old key's refusal makes the daemon look at the file; the request is tried again with the new one.
-  expect(ended).toMatchObject({
-    status: 'succeeded',
-    history: [{ error: { code: 'stripe_key_refused' } }, {}],
-  });
+  expect(ended['status']).toBe('succeeded');
+  const codes = (ended['history'] as { error?: { code: string } }[]).map(({ error }) => error?.code);
+  expect(codes[0]).toBe('stripe_key_refused');
+  // How many attempts come before the new key is proven depends on the machine.
+  expect(new Set(codes)).toEqual(new Set(['stripe_key_refused', undefined]));
   await daemon.waitForLine(said('The new Stripe key is in use'));
   expect(simulator.requests.at(-1)).toMatchObject({ keySuffix: next.slice(-4), status: 200 });
   expect(daemon.lines.some(({ text }) => text.includes('rotated0000'))).toBe(false);

@@ -186,16 +186,17 @@ describe('the mirror', () => {
     expect(await m.stored(id)).toBeUndefined();
   });
 
-  it('takes what only a batch has told for no proof of the account', async () => {
+  it('tells what a batch has told from what Stripe returned, as a proof of the account', async () => {
     const [listed, claimed] = [newId(), newId()];
     await m.read(customer(listed), 1_000);
     const [read] = toReads([customer(claimed)], answered(1_000, 1_010), 'batch');
     await applyReads(m.mirror, read ? [read] : [], new Map());
 
-    const sample = await m.mirror.sampleIds(1_000);
+    const samples = await m.mirror.samples(1_000);
 
-    expect(sample).toContain(listed);
-    expect(sample).not.toContain(claimed);
+    expect(samples.read.map(({ id }) => id)).toContain(listed);
+    expect(samples.read.map(({ id }) => id)).not.toContain(claimed);
+    expect(samples.told.map(({ id }) => id)).toContain(claimed);
   });
 
   it('reads nothing again because of its age that need not be written', async () => {

@@ -235,6 +235,23 @@ describe('the roles of docs/operations.md', () => {
     expect(await Promise.all(others.map(isRefused))).toEqual(others.map(() => true));
   });
 
+  it('the operator sees what the database is bound to, and only the role of the daemon may reset that', async () => {
+    const run = (user: Role, ...args: string[]) =>
+      callCommandLine(['bind', ...args], { MONGODB_URI: uriOf(user) });
+
+    const shown = await run('operator');
+    const refused = await run('operator', '--reset', '--yes');
+    const reset = await run('daemon', '--reset', '--yes');
+
+    expect(shown.stdout).toContain('known keys   1');
+    expect(refused).toMatchObject({
+      code: 1,
+      stderr: 'error: MongoDB refused resetting the binding: Unauthorized',
+    });
+    expect(reset).toMatchObject({ code: 0, stderr: '' });
+    expect(reset.stdout).toContain('120 customers of the former account stay in stripe_customers');
+  });
+
   it('the operator looks and steers by the command line, and one who may read less is told what is not permitted', async () => {
     const client = await mongo.MongoClient.connect(set.uri);
     atEnd(() => client.close());

@@ -10,13 +10,13 @@ test('a dry run of a scan that cannot read ends when its attempts are used up: w
   const user = new UserOfQueue(database.db);
   const simulator = await startSimulator({ seed: { count: 3 } });
   atEnd(() => simulator.close());
-  simulator.fault({ kind: 'status', status: 500, endpoint: 'GET /v1/customers', times: Infinity });
   const daemon = startDaemon(database, simulator, {
     STRIPE_CALL_DEADLINE_MS: '300',
     REQUESTS_RETRY_BASE_MS: '10',
     REQUESTS_RETRY_MAX_MS: '10',
   });
   await daemon.ready();
+  simulator.fault({ kind: 'status', status: 500, endpoint: 'GET /v1/customers', times: Infinity });
 
   const ended = await user.run({ command: 'syncAll', dryRun: true, maxAttempts: 2 });
 

@@ -119,7 +119,7 @@ async function observe(mirror: Mirror): Promise<object> {
     withoutCreated: withoutCreated.sort(),
     suspects: [...(await mirror.suspects(ids))].sort(),
     live: await mirror.countLive(),
-    proving: [...(await mirror.sampleIds(10))].sort(),
+    proving: await mirror.samples(10),
     created: [...(await mirror.sampleCreated(10))].sort(),
   };
 }

@@ -27,6 +27,8 @@ export interface CallOptions {
   screen?: Screen;
   /** Standard input; nothing by default. */
   input?: string | Buffer;
+  /** Somebody types the input at a terminal. */
+  isTyped?: boolean;
 }
 
 /**
@@ -36,12 +38,12 @@ export interface CallOptions {
 export async function callCommandLine(
   args: string[],
   env: Record<string, string> = {},
-  { screen, input }: CallOptions = {},
+  { screen, input, isTyped = false }: CallOptions = {},
 ): Promise<CommandRun> {
   const { runCommandLine: run } = await import('../../src/cli/commands.js');
   const written: { out: string[]; err: string[] } = { out: [], err: [] };
   const terminal: Terminal = {
-    stdin: Readable.from(input === undefined ? [] : [Buffer.from(input)]),
+    stdin: Object.assign(Readable.from(input === undefined ? [] : [Buffer.from(input)]), { isTTY: isTyped }),
     stderr: Object.assign(new PassThrough(), { isTTY: false }) as unknown as NodeJS.WriteStream, // no more of it is used
     screen,
     makeWay: () => () => undefined,

@@ -49,8 +49,9 @@ export async function connect(
   return { action, connection, customers };
 }
 
+/** Pages of scans; `connect` itself lists one customer, to see that the key may. */
 export const listCalls = ({ requests }: StripeSimulator) =>
-  requests.filter(({ endpoint }) => endpoint === 'GET /v1/customers');
+  requests.filter(({ endpoint, url }) => endpoint === 'GET /v1/customers' && !url.endsWith('?limit=1'));
 
 export const faultOf = async (failing: Promise<unknown>): Promise<Fault> => {
   const error = await failing.then(

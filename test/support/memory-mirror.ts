@@ -6,6 +6,8 @@ import type {
   Mirror,
   MirrorWrite,
   MirrorWriteResult,
+  ProofSamples,
+  Sample,
   Stored,
   StripeId,
   Rejected,
@@ -90,13 +92,27 @@ export class MemoryMirror implements Mirror {
     return this.#heads(({ deletedBy }) => !deletedBy).length;
   }
 
-  async sampleIds(count: number): Promise<readonly StripeId[]> {
+  async samples(count: number, after = new Date(-1)): Promise<ProofSamples> {
     await turn();
-    const wasRead = (id: StripeId): boolean => /^(list|retrieve)$/.test(this.#objects.get(id)?.source ?? '');
-    return this.#heads(({ id, deletedBy }) => !deletedBy && wasRead(id))
-      .sort((a, b) => (b.created ?? -1) - (a.created ?? -1))
-      .slice(0, count)
-      .map(({ id }) => id);
+    const pick = (isRead: boolean): Sample[] => {
+      const fit = this.#heads(({ id, created, deletedBy }) => {
+        const { source, head } = this.#objects.get(id)!;
+        const times = [head.observed, ...head.told.map(({ telling }) => telling)].map(
+          (each) => each?.to ?? 0,
+        );
+        return (
+          created !== undefined &&
+          deletedBy !== 'stripe' &&
+          times.some((to) => to > after) &&
+          (source === 'list' || source === 'retrieve') === isRead
+        );
+      })
+        .map(({ id, created }): Sample => ({ id, created: created! }))
+        .sort((a, b) => b.created - a.created || (a.id < b.id ? 1 : -1));
+      const inTurn = fit.flatMap((newest, place) => [newest, fit[fit.length - 1 - place]!]);
+      return [...new Set(inTurn)].slice(0, count);
+    };
+    return { isEmpty: this.#objects.size === 0, read: pick(true), told: pick(false) };
   }
 
   async sampleCreated(count: number): Promise<readonly number[]> {

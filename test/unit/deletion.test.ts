@@ -30,7 +30,7 @@ function contended(mirror: MemoryMirror, times: number): Mirror {
     withoutCreated: (signal) => mirror.withoutCreated(signal),
     suspects: (ids) => mirror.suspects(ids),
     countLive: () => mirror.countLive(),
-    sampleIds: (count) => mirror.sampleIds(count),
+    samples: (count, after) => mirror.samples(count, after),
     sampleCreated: (count) => mirror.sampleCreated(count),
     write: async (writes) => {
       if (left === 0) return mirror.write(writes);

@@ -27,6 +27,7 @@ test.each([
   [['stripe_key_refused'], undefined, ['key_refused']],
   [['stripe_permission_denied'], undefined, ['permission_denied']],
   [[], 'account_mismatch', ['new_key_account_mismatch']],
+  [[], 'account_unproven', ['new_key_account_mismatch']],
   [[], 'wrong_mode', ['new_key_wrong_mode']],
   [[], 'invalid_config', ['new_key_unusable']],
   [['stripe_key_refused'], 'stripe_key_refused', ['key_refused', 'new_key_unusable']],

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { Fault } from '../../src/base/errors.js';
-import { KeyGate } from '../../src/stripe/key.js';
+import { ApiKey, KeyGate } from '../../src/stripe/key.js';
 import type { StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
 import { startGateway } from '../support/stripe-gateway.js';
@@ -10,6 +10,18 @@ import { until } from '../support/until.js';
 
 const calm = { priority: 'small', signal: new AbortController().signal } as const;
 const anyId = 'cus_any' as StripeId;
+
+test('the hash of a key is known again with the same salt alone, and shows nothing of the key', () => {
+  const value = 'rk_test_4eC39HqLyjWDarjtT1zdp7dc';
+  const [key, again, other] = [new ApiKey(value), new ApiKey(value), new ApiKey(`${value}0`)];
+
+  const hash = key.hash('salt');
+
+  expect(hash).toBe(again.hash('salt'));
+  expect(hash).not.toBe(key.hash('another salt'));
+  expect(hash).not.toBe(other.hash('salt'));
+  expect(hash).toMatch(/^[A-Za-z0-9+/]{43}=$/);
+});
 
 describe('the gate', () => {
   const refusal = new Fault('stripe_key_refused', 'Refused', { kind: 'retryable' });

@@ -282,6 +282,10 @@ test('a key learns its account where it may', async () => {
   const restricted = startGateway({ url: simulator.url, key: simulator.restrictedKey });
 
   expect(await full.gateway.account(calm)).toEqual({ kind: 'account', id: simulator.account().id });
-  expect(await restricted.gateway.account(calm)).toEqual({ kind: 'not_permitted' });
+  expect(await restricted.gateway.account(calm)).toEqual({ kind: 'unknown' });
   expect(await restricted.customers.list({ limit: 1 }, calm)).toMatchObject({ kind: 'page' });
+
+  // Servers that imitate Stripe answer so.
+  simulator.fault({ kind: 'status', status: 404, body: 'Not found', endpoint: 'GET /v1/account' });
+  expect(await full.gateway.account(calm)).toEqual({ kind: 'unknown' });
 });
