@@ -5,10 +5,15 @@ import { mainResource } from '../resources/registry.js';
 import type { ScheduleObserver } from '../schedule/schedule.js';
 import type { StripeObserver } from '../stripe/observer.js';
 import { outcomes } from '../sync/outcome.js';
+import type { ScanObserver } from '../sync/scan/scan.js';
 import { seriesOf } from './catalog.js';
 import type { Instruments } from './instruments.js';
 
-export type MetricsObserver = RequestsObserver & StripeObserver & ScheduleObserver & MirrorObserver;
+export type MetricsObserver = RequestsObserver &
+  StripeObserver &
+  ScheduleObserver &
+  MirrorObserver &
+  ScanObserver;
 
 export function createObserver(to: Instruments): MetricsObserver {
   return {
@@ -52,6 +57,9 @@ export function createObserver(to: Instruments): MetricsObserver {
     rateLimited: (reason) =>
       to.stripe_rate_limited_total.inc(seriesOf('stripe_rate_limited_total', { reason })),
     slotWaited: (seconds) => to.rate_limiter_wait_seconds.observe(seconds),
+
+    rowsDisordered: ({ object, count }) =>
+      to.scan_disordered_objects_total.inc(seriesOf('scan_disordered_objects_total', { object }), count),
 
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { applyReads, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decide } from './decide.js';
-import { failedItem, type ItemResult, type SyncResult, Tally, withResult } from './outcome.js';
+import { failedItem, type ItemResult, noId, type SyncResult, Tally, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -90,7 +90,7 @@ function refusal(entry: unknown, place: number, { object, livemode }: BatchConte
 
 function idOf(entry: unknown): string {
   const id = typeof entry === 'object' && entry !== null && 'id' in entry ? entry.id : undefined;
-  return isStripeId(id) ? id : '(invalid)';
+  return isStripeId(id) ? id : noId;
 }
 
 /** Most entries that are written at once. */

@@ -2,7 +2,7 @@
 // request. Nothing is ever removed from the mirror.
 import { Fault } from '../base/errors.js';
 import { failedItem, type ItemResult, type SyncResult, Tally } from './outcome.js';
-import type { Mirror, MirrorWriteResult, Observed, StripeId } from './ports.js';
+import { loggedId, type Mirror, type MirrorWriteResult, type Observed, type StripeId } from './ports.js';
 
 /** Writers that change one object again and again may come between a head and its write, but not so often. */
 const maxRounds = 20;
@@ -60,5 +60,5 @@ async function writeOne(
 const unsettled = (id: StripeId): Fault =>
   new Fault(
     'unsettled',
-    `Other writers changed ${id} before its deletion could be stored, ${maxRounds} times`,
+    `Other writers changed ${loggedId(id)} before its deletion could be stored, ${maxRounds} times`,
   );

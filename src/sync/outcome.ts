@@ -22,6 +22,9 @@ export const failedItem = (
   { code, message }: { readonly code: FaultCode; readonly message: string },
 ): ItemResult => ({ id, outcome: 'failed', code, message });
 
+/** Stands for the id of an item that has none. */
+export const noId = '(invalid)';
+
 /** How many items a result lists. All of them are counted. */
 const maxResultItems = 1_000;
 
@@ -65,6 +68,15 @@ export class Tally {
   /** Counts without listing. */
   count(outcome: Outcome): void {
     this.#counts[outcome] += 1;
+  }
+
+  /** Whether it lists a failure of the same object. */
+  listsFailureOf({ id, outcome }: ItemResult): boolean {
+    return (
+      outcome === 'failed' &&
+      id !== noId &&
+      this.#items.some((item) => item.outcome === 'failed' && item.id === id)
+    );
   }
 
   get done(): number {

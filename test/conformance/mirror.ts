@@ -493,13 +493,20 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     await expect(reading((signal) => mirror.withoutCreated(signal))).rejects.toBe(reason);
   });
 
-  test('without `created` are told unless Stripe has confirmed their deletion', async () => {
+  test('without a usable `created` are told unless Stripe has confirmed their deletion', async () => {
     const { mirror, ids } = await oneOfEach();
-    const [marked, unusable] = [newId(), newId()];
-    await mirror.write([mergeOf(marked, {}, 1_000), mergeOf(unusable, { created: null }, 1_000)]);
+    const [marked, unusable, negative, text] = [newId(), newId(), newId(), newId()];
+    await mirror.write([
+      mergeOf(marked, {}, 1_000),
+      mergeOf(unusable, { created: null }, 1_000),
+      insertOf(objectOf(negative, { created: -5 })),
+      insertOf(objectOf(text, { created: 'today' })),
+    ]);
     await mirror.write([markOf(marked)]);
 
-    expect(sorted(await all(mirror.withoutCreated(never)))).toEqual(sorted([ids.part, marked, unusable]));
+    expect(sorted(await all(mirror.withoutCreated(never)))).toEqual(
+      sorted([ids.part, marked, unusable, negative, text]),
+    );
   });
 
   test('may be suspected unless Stripe has confirmed their deletion, or a test clock has them', async () => {

@@ -1,9 +1,16 @@
 // How far a scan has come while it runs, and the saving of its checkpoint.
 import { Tally } from '../outcome.js';
-import type { Answer } from '../ports.js';
+import type { Answer, StripeId, StripeObject } from '../ports.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';
 import type { Checkpoint, ScanState } from './state.js';
+
+/** What the progress takes from a page. */
+interface ListedPage extends Answer {
+  readonly stripeTime: number;
+  readonly disordered?: number;
+  readonly undated?: readonly StripeObject[];
+}
 
 export class ScanProgress {
   readonly scanId: string;
@@ -11,6 +18,8 @@ export class ScanProgress {
   pages: number;
   /** Rows out of order that this run met. */
   disordered = 0;
+  /** Objects without a usable `created` that this run listed: they are not missing. */
+  readonly undated = new Set<StripeId>();
   /** T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. */
   t0: number | undefined;
   /** The windows that cover all time; undefined before they are planned. */
@@ -37,8 +46,9 @@ export class ScanProgress {
   }
 
   /** Counts a page and takes T0 from it. */
-  listed(page: Answer & { readonly stripeTime: number; readonly disordered?: number }): void {
+  listed(page: ListedPage): void {
     this.pages += 1;
+    for (const { id } of page.undated ?? []) this.undated.add(id);
     this.disordered += page.disordered ?? 0;
     this.t0 = Math.min(this.t0 ?? Infinity, startBy(page, this.#beganAtMs));
   }

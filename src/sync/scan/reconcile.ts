@@ -3,7 +3,7 @@
 import { nextTurn } from '../../base/waiting.js';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
-import { failedItem, type ItemResult } from '../outcome.js';
+import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Source, StripeId } from '../ports.js';
 import type { Window } from './plan.js';
 import { createdOf, type Page } from './walk.js';
@@ -54,21 +54,36 @@ export async function reconcile(
   const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
   const { results, open } = settleUnchanged(reads.values(), heads);
-  const applied = await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror));
-  results.push(...applied.results);
-  for (const id of applied.unsettled) {
-    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }));
-  }
-  for (const { invalid } of pages) {
-    for (let index = 0; index < invalid; index += 1) {
-      const message = 'Stripe listed an entry without id or created';
-      results.push(failedItem('(invalid)', { code: 'invalid_object', message }));
+  const undated = undatedOf(pages);
+  for (const applied of [
+    await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror)),
+    // No interval holds them.
+    ...(undated.length > 0
+      ? [await applyReads(mirror, undated, await mirror.headsOf(undated.map(idOf)))]
+      : []),
+  ]) {
+    results.push(...applied.results);
+    for (const id of applied.unsettled) {
+      results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }));
     }
   }
+  for (const { invalid } of pages) results.push(...invalid);
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
   return { results, settle };
+}
+
+const idOf = ({ id }: WholeRead): StripeId => id;
+
+/** The objects without a usable `created`, each once. */
+function undatedOf(pages: readonly Page[]): readonly WholeRead[] {
+  const reads = new Map<StripeId, WholeRead>();
+  for (const page of pages) {
+    if (page.undated.length === 0) continue;
+    for (const read of toReads(page.undated, page, 'list')) reads.set(read.id, read);
+  }
+  return [...reads.values()];
 }
 
 /**

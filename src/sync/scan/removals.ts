@@ -109,6 +109,8 @@ export interface SuspectOptions {
   readonly state: ScanState;
   readonly scanId: string;
   readonly progress: RemovalsProgress;
+  /** Objects that were listed, though in no interval: they are not missing. */
+  readonly undated?: ReadonlySet<StripeId>;
   readonly signal: AbortSignal;
 }
 
@@ -124,18 +126,19 @@ export async function countSuspects(options: SuspectOptions): Promise<number> {
  * listed), and not unknown to Stripe within the last 30 days.
  */
 async function* suspects(options: SuspectOptions): AsyncGenerator<Candidates, void, undefined> {
-  const { mirror, state, scanId, progress, signal } = options;
+  const { mirror, state, scanId, progress, undated, signal } = options;
+  const isOpen = (id: StripeId): boolean => !progress.isProven(id) && undated?.has(id) !== true;
   for await (const { ids, upTo } of state.candidates(scanId, progress.after)) {
     signal.throwIfAborted();
     const absent = await state.recentlyAbsent(ids);
     const suspected = await mirror.suspects(ids);
-    yield { ids: suspected.filter((id) => !absent.has(id) && !progress.isProven(id)), upTo };
+    yield { ids: suspected.filter((id) => !absent.has(id) && isOpen(id)), upTo };
   }
 }
 
 const chunkSize = 1_000;
 
-/** Makes candidates of objects without `created`, which are in no interval. */
+/** Makes candidates of objects without a usable `created`, which are in no interval. */
 export async function missWithoutCreated(
   mirror: Mirror,
   missed: MissedByRun,

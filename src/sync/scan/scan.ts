@@ -50,6 +50,12 @@ export interface ScanReport {
 const catchUpSeconds = 60;
 const knownSamples = 1_000;
 
+/** What metrics learn of scans. */
+export interface ScanObserver {
+  /** A scan listed so many rows out of order. */
+  rowsDisordered(event: { readonly object: string; readonly count: number }): void;
+}
+
 interface Run extends ScanOptions {
   readonly scanned: ScanProgress;
   readonly saver: Checkpointer<Checkpoint>;
@@ -85,6 +91,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
       isComplete: !isHeld,
       heldFor: isHeld ? requestId : undefined,
       heldCount: removalsHeld,
+      leftOut: tally.result().failed,
     });
     options.onProgress?.({ done: tally.done, estimated: tally.done, ratio: 1 });
     const result = tally.result(isHeld ? { removalsHeld } : {});
@@ -115,7 +122,8 @@ async function runPhases(run: Run): Promise<number> {
     scanned.phase = 'removals';
     await saver.save();
   }
-  const suspects = { ...run, scanId: scanned.scanId, progress: scanned.removals };
+  const { scanId, removals: progress, undated } = scanned;
+  const suspects = { ...run, scanId, progress, undated };
   const count = await countSuspects(suspects);
   if (areHeld(count, living, run.removals)) return count;
   await proveRemovals({
@@ -193,7 +201,10 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
     onResults: (results) => {
       // The catch-up lists objects again that the windows have counted.
-      for (const result of results) if (!isCatchUp || result.outcome !== 'unchanged') countIn(tally, result);
+      for (const result of results) {
+        const isCounted = isCatchUp && (result.outcome === 'unchanged' || tally.listsFailureOf(result));
+        if (!isCounted) countIn(tally, result);
+      }
       onProgress?.(plan.estimatedLeft);
     },
     onSettled: () => saver.saveSometimes(),

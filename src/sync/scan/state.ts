@@ -33,12 +33,19 @@ export interface ScanState {
   /**
    * Ends a scan. First drops its checkpoint, then the held candidates of an earlier scan and the candidates
    * of all scans. With `heldFor`, the candidates of this scan stay, held for approval under that request.
-   * With `isComplete` it becomes the last complete scan, which survives restarts and requests.
+   * With `isComplete` it becomes the last complete scan, which survives restarts and requests. `leftOut` is the
+   * number of objects that it could not mirror or check; kept until the next scan ends.
    * @throws Fault `lease_lost` unless this run was the last to begin
    */
   end(
     runId: string,
-    end: { scanId: string; isComplete: boolean; heldFor: string | undefined; heldCount?: number },
+    end: {
+      scanId: string;
+      isComplete: boolean;
+      heldFor: string | undefined;
+      heldCount?: number;
+      leftOut?: number;
+    },
   ): Promise<void>;
   /** The scan whose candidates are held for approval; undefined if there is none. */
   held(): Promise<HeldRemovals | undefined>;
