@@ -28,7 +28,7 @@ export const stripeIdText = 'an id such as cus_123 (1 to 255 characters, none of
 
 /**
  * Whether a URL can name the object, where every character is percent-encoded that may be. URLs resolve `.`
- * and `..` (https://url.spec.whatwg.org/#dot-path-segment, `%2e` too), and `search` is an endpoint of its own.
+ * and `..` (https://url.spec.whatwg.org/#dot-path-segment, `%2e` too). `search` is an endpoint of its own.
  */
 export const hasUrl = (id: StripeId): boolean => !['.', '..', 'search'].includes(id);
 
