@@ -77,14 +77,21 @@ export class Operations {
       ...(options.onProgress && { onProgress: options.onProgress }),
       ...(options.onCheckpoint && { onCheckpoint: options.onCheckpoint }),
     });
-    const { removalsHeld } = report.result;
+    const { removalsHeld, failed } = report.result;
     if (removalsHeld !== undefined && options.dryRun !== true) {
       this.#loggerFor(options).warn(
         { removalsHeld, heldFor: requestId },
         'Too many objects disappeared at once: their removals are held until approveRemovals',
       );
     }
+    if (failed > 0 && options.dryRun !== true) {
+      this.#loggerFor(options).warn(
+        { failed },
+        'The scan could not mirror or check some objects; its result names them (items, outcome failed)',
+      );
+    }
     if (report.disordered > 0) {
+      this.#services.observer.rowsDisordered({ object: source.object, count: report.disordered });
       this.#loggerFor(options).warn(
         { disordered: report.disordered },
         'Stripe listed objects out of order; they are mirrored, and nothing was concluded missing near them',

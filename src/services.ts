@@ -25,6 +25,7 @@ import type { StripeObserver } from './stripe/observer.js';
 import { checkBinding } from './sync/binding.js';
 import type { Mirror, SharedClock, Source } from './sync/ports.js';
 import type { RemovalLimits } from './sync/scan/removals.js';
+import type { ScanObserver } from './sync/scan/scan.js';
 import type { ScanState } from './sync/scan/state.js';
 
 export interface ServicesOptions {
@@ -35,13 +36,15 @@ export interface ServicesOptions {
   readonly readKey: (() => string) | undefined;
   readonly logger: Logger;
   /** Receives the events of calls and writes; none by default. */
-  readonly observer?: MirrorObserver & StripeObserver;
+  readonly observer?: ServicesObserver;
   /** Tries again while Stripe cannot be reached. Otherwise the first transient fault is thrown. */
   readonly isPatient?: boolean;
   /** Called with the thing that start-up now waits for. */
   readonly onWait?: (waitsFor: 'MongoDB' | 'Stripe') => void;
   readonly signal: AbortSignal;
 }
+
+type ServicesObserver = MirrorObserver & StripeObserver & ScanObserver;
 
 export interface Services extends Opened {
   readonly close: () => Promise<void>;
@@ -60,6 +63,7 @@ interface Opened {
   /** Unique name of this process, in leases. */
   readonly owner: string;
   readonly logger: Logger;
+  readonly observer: ScanObserver;
   readonly gateway: StripeGateway;
   /** What belongs to one kind of object. @throws Error for a kind that is not in the registry */
   readonly of: (object: string) => ObjectServices;
@@ -76,13 +80,14 @@ interface Opened {
 }
 
 const ignore = (): void => undefined;
-const silentObserver: MirrorObserver & StripeObserver = {
+const silentObserver: ServicesObserver = {
   callFinished: ignore,
   clockMoved: ignore,
   rateLimited: ignore,
   slotWaited: ignore,
   writeFinished: ignore,
   timesAhead: ignore,
+  rowsDisordered: ignore,
 };
 
 /** Share of the shutdown time; the checkpoint and the release of the request need the rest. */
@@ -191,6 +196,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     db,
     owner,
     logger,
+    observer,
     gateway,
     of,
     clock,

@@ -6,8 +6,11 @@ import * as q from './queries.js';
 export const writes = [
   graph({
     title: 'Objects by outcome',
-    description: 'What requests and scans found and did, a second.',
-    queries: [{ expr: q.perSecond('objects_total', ['outcome']), legend: named('{{outcome}}') }],
+    description: 'What requests and scans found and did, a second, and what Stripe listed out of order.',
+    queries: [
+      { expr: q.perSecond('objects_total', ['outcome']), legend: named('{{outcome}}') },
+      { expr: q.perSecond('scan_disordered_objects_total'), legend: named('out of order') },
+    ],
     colors: {
       created: green,
       updated: blue,

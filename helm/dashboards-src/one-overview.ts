@@ -30,11 +30,12 @@ export const overview = [
   stat({
     title: 'What failed in the last hour?',
     description:
-      'Requests that ended failed or partial, and removals that are held until somebody approves them.',
+      'Requests that ended failed or partial, removals that are held until somebody approves them, and customers that the last scan left out.',
     queries: [
       { expr: q.countIn('1h', 'requests_total', [], 'status="failed"'), legend: 'failed' },
       { expr: q.countIn('1h', 'requests_total', [], 'status="partial"'), legend: 'partial' },
       { expr: q.shared('removals_held'), legend: 'removals held' },
+      { expr: q.shared('scan_left_out'), legend: 'left out' },
     ],
     unit: 'short',
     decimals: 0,

@@ -114,6 +114,20 @@ export const catalog = {
     scope: 'database',
     labels: { object: objects },
   },
+  scan_left_out: {
+    type: 'gauge',
+    help: 'Objects that the last scan that ended could not mirror or check, each a failed item of its result; absent before the first scan.',
+    unit: 'objects',
+    scope: 'database',
+    labels: { object: objects },
+  },
+  scan_disordered_objects_total: {
+    type: 'counter',
+    help: 'Objects that Stripe listed out of order: they are mirrored, and near them no object is concluded missing.',
+    unit: 'objects',
+    scope: 'process',
+    labels: { object: objects },
+  },
   mirror_bound_timestamp_seconds: {
     type: 'gauge',
     help: 'When the database was bound to its Stripe account: since when a mirror without a complete scan has been without one.',

@@ -5,10 +5,15 @@ import { mainResource } from '../resources/registry.js';
 import type { ScheduleObserver } from '../schedule/schedule.js';
 import type { StripeObserver } from '../stripe/observer.js';
 import { outcomes } from '../sync/outcome.js';
+import type { ScanObserver } from '../sync/scan/scan.js';
 import { seriesOf } from './catalog.js';
 import type { Instruments } from './instruments.js';
 
-export type MetricsObserver = RequestsObserver & StripeObserver & ScheduleObserver & MirrorObserver;
+export type MetricsObserver = RequestsObserver &
+  StripeObserver &
+  ScheduleObserver &
+  MirrorObserver &
+  ScanObserver;
 
 export function createObserver(to: Instruments): MetricsObserver {
   return {
@@ -57,6 +62,8 @@ export function createObserver(to: Instruments): MetricsObserver {
       to.mongodb_clock_moves_total.inc(
         seriesOf('mongodb_clock_moves_total', { direction: seconds < 0 ? 'back' : 'forward' }),
       ),
+    rowsDisordered: ({ object, count }) =>
+      to.scan_disordered_objects_total.inc(seriesOf('scan_disordered_objects_total', { object }), count),
 
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
     timesAhead: (count) => to.stored_times_ahead_total.inc(count),

@@ -28,6 +28,7 @@ export const databaseReadings: Readings<DatabaseStats, DatabaseMetricName> = {
     oldestPendingAt && unixSeconds(oldestPendingAt),
   last_complete_scan_timestamp_seconds: ({ lastCompleteScanAt }) =>
     Object.entries(lastCompleteScanAt).map(([object, at]) => [{ object }, unixSeconds(at)]),
+  scan_left_out: ({ scanLeftOut }) => perObject(scanLeftOut),
   removals_held: ({ removalsHeld }) => perObject(removalsHeld),
   mirror_bound_timestamp_seconds: ({ boundAt }) => boundAt && unixSeconds(boundAt),
   mirror_objects: ({ mirrorObjects }) =>

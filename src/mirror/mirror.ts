@@ -106,9 +106,12 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
     },
 
     async *withoutCreated(signal: AbortSignal) {
-      // In the index, absent and null are the same key. A batch cannot store any other type.
+      // Whatever `heads` cannot find: absent, negative, of another type. MongoDB makes index bounds of it.
       const cursor = collection.find(
-        { created: null, '_sync.deletedBy': { $ne: 'stripe' } } as mongo.Filter<MirrorDocument>,
+        {
+          created: { $not: { $gte: 0 } },
+          '_sync.deletedBy': { $ne: 'stripe' },
+        } as mongo.Filter<MirrorDocument>,
         { projection: { _id: 1 }, batchSize: 2_000 },
       );
       for await (const documents of batchesOf(cursor, signal)) yield* documents.map(({ _id }) => _id);

@@ -82,7 +82,10 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       }
     },
 
-    async end(runId, { scanId: id, isComplete, heldFor, heldCount = 0, elsewhere = [], confirmed }) {
+    async end(
+      runId,
+      { scanId: id, isComplete, heldFor, heldCount = 0, elsewhere = [], confirmed, leftOut = 0 },
+    ) {
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
@@ -95,6 +98,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         // This complete listing supersedes the candidates of earlier scans, held ones too.
         const others = isHeld ? [{ _id: { $not: startsWith(candidatePrefix(id)) } }] : [];
         await state.deleteMany({ $and: [withPrefix(stateIds.scanCandidates(object)), ...others] });
+        await put(stateIds.scanLeftOut(object), { scan: id, count: leftOut });
         if (isComplete) await put(completedId, { scan: id, ...known }, unset);
       });
     },

@@ -23,10 +23,12 @@ export const stateIds = {
   // One lease for the scans of all kinds. The name dates from the time of a single kind, and older replicas
   // know it.
   scanLease: 'scan-lease:customer',
-  /** The run and checkpoint of the scan: src/mirror/scan-state.ts, as the next four */
+  /** The run and checkpoint of the scan: src/mirror/scan-state.ts, as the next five */
   scan: (object: string) => `scan:${object}`,
   /** When the last complete scan ended. */
   scanCompleted: (object: string) => `scan-completed:${object}`,
+  /** How many objects the last scan that ended could not mirror. */
+  scanLeftOut: (object: string) => `scan-left-out:${object}`,
   /** Removals that wait for approval. */
   scanHeld: (object: string) => `scan-held:${object}`,
   /** Chunks of the candidates for removal of a scan begin with this. */
@@ -54,6 +56,7 @@ export const atReset: Readonly<Record<keyof typeof stateIds, 'cleared' | 'kept'>
   scanLease: 'kept',
   scan: 'cleared',
   scanCompleted: 'cleared',
+  scanLeftOut: 'cleared',
   scanHeld: 'cleared',
   scanCandidates: 'cleared',
   absent: 'cleared',

@@ -4,13 +4,14 @@ import { Fault, isFault } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { endWaits, pause } from '../base/waiting.js';
 import type { Progress, SyncResult } from '../sync/outcome.js';
+import { loggedId } from '../sync/ports.js';
 import type { InsertionOrder } from '../sync/telling.js';
 import type { Claim, Claimed } from './claims.js';
 import { laneOf, type SyncCommand } from './commands.js';
 import { orderOf } from './insertion.js';
 import { commandLabel, type RequestsObserver } from './observer.js';
 import type { RequestId, StoredProgress } from './request.js';
-import type { Holding, RequestSteps } from './steps.js';
+import type { Ending, Holding, RequestSteps } from './steps.js';
 import { type AttemptOutcome, judge, type Verdict } from './verdict.js';
 
 export type ValidClaim = Extract<Claimed, { kind: 'valid' }>;
@@ -245,7 +246,10 @@ export class Attempt {
       this.dependencies.observer.requestEnded(event);
       const counts = result && { ...result, items: undefined };
       const level = status === 'failed' ? 'warn' : 'info';
-      this.#logger[level]({ status, seconds, result: counts, error }, 'Request ended');
+      this.#logger[level](
+        { status, seconds, result: counts, error: loggedError(error, result) },
+        'Request ended',
+      );
       return { kind: 'ended' };
     }
     const { kind, error, delayMs } = verdict;
@@ -260,6 +264,13 @@ export class Attempt {
     if ('error' in outcome && !isFault(outcome.error))
       this.#logger.error({ err: outcome.error }, 'Unexpected error');
   }
+}
+
+/** The error of a request names the id of its only item, which may be personal data: the log has its hash. */
+function loggedError(error: Ending['error'], result: SyncResult | undefined): Ending['error'] {
+  const named = result?.items.find(({ id }) => error?.message.startsWith(`${id}: `));
+  if (!error || !named) return error;
+  return { ...error, message: `${loggedId(named.id)}${error.message.slice(named.id.length)}` };
 }
 
 /** Attempts are aborted with a Fault and nothing else. */

@@ -23,6 +23,8 @@ export interface DatabaseStats {
   readonly mirrorObjects: PerObject<ObjectCounts>;
   /** Customers whose removal waits for approval, by kind of object. */
   readonly removalsHeld: PerObject<number>;
+  /** Objects that the last scan could not mirror, by kind of object; no entry before its first scan. */
+  readonly scanLeftOut: PerObject<number>;
   /** Calls to Stripe of all replicas in this calendar month. */
   readonly callsThisMonth: number;
   /** When the database was bound to its Stripe account; undefined before. */
@@ -48,6 +50,10 @@ export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
       removalsHeld: await forEachObject(async ({ object }) => {
         const held = await states.findOne({ _id: stateIds.scanHeld(object) });
         return Number(held?.['count'] ?? 0);
+      }),
+      scanLeftOut: await forEachObject(async ({ object }) => {
+        const leftOut = await states.findOne({ _id: stateIds.scanLeftOut(object) });
+        return leftOut ? Number(leftOut['count']) : undefined;
       }),
       callsThisMonth: (await readBudget(states)).callsThisMonth,
       boundAt: (await readBinding(states))?.boundAt,

@@ -7,9 +7,11 @@ import {
   type Answer,
   type CallOptions,
   hasUrl,
+  type InvalidEntry,
   isStripeId,
   type ListAnswer,
   type ListQuery,
+  loggedId,
   type RetrieveAnswer,
   type Source,
   type StripeId,
@@ -84,7 +86,12 @@ function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: 
   if (!isRecord(body) || !Array.isArray(body['data'])) throw new InvalidAnswer('no data array');
   const { data, has_more: hasMore } = body;
   if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
-  const objects = data.filter((entry) => isObjectOf(entry, resource));
+  const objects: StripeObject[] = [];
+  const invalid: InvalidEntry[] = [];
+  for (const [index, entry] of (data as readonly unknown[]).entries()) {
+    if (isObjectOf(entry, resource)) objects.push(entry);
+    else invalid.push({ place: index + 1, id: textIdOf(entry) });
+  }
   // Without a cursor the same page would be requested forever.
   if (hasMore && objects.length === 0) throw new InvalidAnswer('has_more on a page without a usable entry');
   for (const object of objects) requireMode(object, livemode);
@@ -92,7 +99,7 @@ function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: 
   return {
     kind: 'page',
     objects,
-    invalid: data.length - objects.length,
+    invalid,
     hasMore,
     stripeTime,
     observed,
@@ -148,12 +155,18 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isObjectOf = (value: unknown, resource: Resource): value is StripeObject =>
   isRecord(value) && isStripeId(value['id']) && value['object'] === resource.object;
 
+const textIdOf = (entry: unknown): string | undefined =>
+  isRecord(entry) && typeof entry['id'] === 'string' ? entry['id'] : undefined;
+
 /** Data of the other mode must neither enter the mirror nor prove anything. */
 function requireMode(object: StripeObject, livemode: boolean): void {
   const mode = object['livemode'];
   if (typeof mode !== 'boolean' || mode === livemode) return;
   const [got, expected] = livemode ? ['test', 'live'] : ['live', 'test'];
-  throw new Fault('wrong_mode', `Stripe returned ${object.id} of ${got} mode to a ${expected}-mode key`);
+  throw new Fault(
+    'wrong_mode',
+    `Stripe returned ${loggedId(object.id)} of ${got} mode to a ${expected}-mode key`,
+  );
 }
 
 /** https://docs.stripe.com/api/accounts/retrieve; of the account only its id is kept. */

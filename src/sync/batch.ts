@@ -4,7 +4,7 @@ import { Fault } from '../base/errors.js';
 import { applyReads, type IsLaterThan, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decidePart } from './decide.js';
-import { failedItem, invalidId, type ItemResult, type SyncResult, TallyById, withResult } from './outcome.js';
+import { failedItem, type ItemResult, noId, type SyncResult, TallyById, withResult } from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -111,7 +111,7 @@ function refusal(entry: unknown, place: number, { object, livemode }: BatchConte
 
 function idOf(entry: unknown): string {
   const id = typeof entry === 'object' && entry !== null && 'id' in entry ? entry.id : undefined;
-  return isStripeId(id) ? id : invalidId;
+  return isStripeId(id) ? id : noId;
 }
 
 /** Most entries that are written at once. */

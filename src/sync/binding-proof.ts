@@ -79,7 +79,7 @@ async function compare(
 const copied = (id: string, remedies: string): Fault =>
   new Fault(
     'account_mismatch',
-    `STRIPE_API_KEY belongs to another account than the database mirrors: ${id} was created at another time there, as in an account with copied data; ${remedies}`,
+    `STRIPE_API_KEY belongs to another account than the database mirrors: ${loggedId(id)} was created at another time there, as in an account with copied data; ${remedies}`,
   );
 
 const strangers = ({ unknown, deleted }: Comparison, remedies: string): Fault =>

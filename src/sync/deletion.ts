@@ -2,7 +2,14 @@
 // request. Nothing is ever removed from the mirror.
 import { Fault } from '../base/errors.js';
 import { failedItem, type ItemResult, type SyncResult, Tally } from './outcome.js';
-import type { Mirror, MirrorWrite, MirrorWriteResult, Observed, StripeId } from './ports.js';
+import {
+  loggedId,
+  type Mirror,
+  type MirrorWrite,
+  type MirrorWriteResult,
+  type Observed,
+  type StripeId,
+} from './ports.js';
 import { newWriteId, resultAt } from './writes.js';
 
 /** Writers that change one object again and again may come between a head and its write, but not so often. */
@@ -67,5 +74,5 @@ const writeOne = async (mirror: Mirror, write: MirrorWrite): Promise<MirrorWrite
 const unsettled = (id: StripeId): Fault =>
   new Fault(
     'unsettled',
-    `Other writers changed ${id} before its deletion could be stored, ${maxRounds} times`,
+    `Other writers changed ${loggedId(id)} before its deletion could be stored, ${maxRounds} times`,
   );

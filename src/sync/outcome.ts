@@ -25,6 +25,9 @@ export const failedItem = (
   { code, message }: { readonly code: FaultCode; readonly message: string },
 ): ItemResult => ({ id, outcome: 'failed', code, message });
 
+/** Stands for the id of an item that has none. */
+export const noId = '(invalid)';
+
 /** How many items a result lists. All of them are counted. */
 const maxResultItems = 1_000;
 

@@ -1,6 +1,7 @@
 // The ports of the sync: a source to read (Stripe), a mirror to write (MongoDB), and a clock that replicas
 // share. Adapters implement them; nothing here knows stripe, mongoose or prom-client. test/conformance
 // specifies the behaviour of an implementation.
+import { hash } from 'node:crypto';
 
 import type { Telling, ToldFields } from './telling.js';
 
@@ -29,9 +30,19 @@ export const stripeIdText = 'an id such as cus_123 (1 to 255 characters, none of
 
 /**
  * Whether a URL can name the object, where every character is percent-encoded that may be. URLs resolve `.`
- * and `..` (https://url.spec.whatwg.org/#dot-path-segment, `%2e` too), and `search` is an endpoint of its own.
+ * and `..` (https://url.spec.whatwg.org/#dot-path-segment, `%2e` too). `search` is an endpoint of its own.
  */
 export const hasUrl = (id: StripeId): boolean => !['.', '..', 'search'].includes(id);
+
+/** An id that Stripe has made up: a prefix, then letters and digits, with a digit among them. */
+const madeUpByStripe = /^[a-z]+_(?=[A-Za-z]*\d)[A-Za-z0-9]+$/;
+
+/**
+ * An id for messages and logs. One that somebody has chosen may be personal data, so its hash stands for it:
+ * `sha256:` and 16 hex digits. docs/operations.md says how to find the object.
+ */
+export const loggedId = (id: string): string =>
+  madeUpByStripe.test(id) ? id : `sha256:${hash('sha256', id, 'hex').slice(0, 16)}`;
 
 /** An object as Stripe's API returned it: every field under Stripe's name, uninterpreted. */
 export interface StripeObject {
@@ -77,12 +88,21 @@ export interface ListQuery extends CreatedRange {
   readonly limit: number;
 }
 
+/** An entry of a page that cannot be mirrored. */
+export interface InvalidEntry {
+  /** 1 for the first of the page. */
+  readonly place: number;
+  /** As listed, if it is a text. */
+  readonly id: string | undefined;
+}
+
 export type ListAnswer =
   | (Answer & {
       readonly kind: 'page';
-      /** Newest first. Entries without a valid id are left out and counted in `invalid`. */
+      /** Newest first. */
       readonly objects: readonly StripeObject[];
-      readonly invalid: number;
+      /** Entries that are no object of this kind, or have no usable id; they are not in `objects`. */
+      readonly invalid: readonly InvalidEntry[];
       readonly hasMore: boolean;
       /** Stripe's own clock (the `Date` header), unix seconds. */
       readonly stripeTime: number;

@@ -586,13 +586,21 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     await expect(reading((signal) => mirror.withoutCreated(signal))).rejects.toBe(reason);
   });
 
-  test('without `created` are told unless Stripe has confirmed their deletion', async () => {
+  test('without a usable `created` are told unless Stripe has confirmed their deletion', async () => {
     const { mirror, ids } = await oneOfEach();
-    const [marked, unusable] = [newId(), newId()];
-    await prepare({ mirror }, mergeOf(marked, {}), mergeOf(unusable, { created: null }));
+    const [marked, unusable, negative, text] = [newId(), newId(), newId(), newId()];
+    await prepare(
+      { mirror },
+      mergeOf(marked, {}),
+      mergeOf(unusable, { created: null }),
+      putOf(objectOf(negative, { created: -5 })),
+      putOf(objectOf(text, { created: 'today' })),
+    );
     await prepare({ mirror }, markOf(marked, (await headOf(mirror, marked))!));
 
-    expect(sorted(await all(mirror.withoutCreated(never)))).toEqual(sorted([ids.part, marked, unusable]));
+    expect(sorted(await all(mirror.withoutCreated(never)))).toEqual(
+      sorted([ids.part, marked, unusable, negative, text]),
+    );
   });
 
   test('may be suspected unless Stripe has confirmed their deletion, or a test clock has them', async () => {

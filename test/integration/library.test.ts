@@ -132,7 +132,7 @@ describe('an action', () => {
       { id: whole.id, metadata: { a: 'b' } },
       { id: whole.id, metadata: { a: 'b' } },
       { ...whole, livemode: true },
-      { id: 'no id' },
+      { id: '' },
       { id: whole.id, deleted: true },
     ];
     const [one, batch] = [freshDatabase(), freshDatabase()];
@@ -190,7 +190,7 @@ describe('an action', () => {
     const { action } = await connect(freshDatabase(), simulator);
     const calls = simulator.requests.length;
 
-    for (const id of ['', '..', 'cus_1\n', 'cus/1', 'c'.repeat(256), { $gt: '' } as unknown as string]) {
+    for (const id of ['', 'cus_1\0', 'cus_\ud800', 'c'.repeat(256), { $gt: '' } as unknown as string]) {
       expect(await faultOf(action.syncByIds(['cus_1', id]))).toMatchObject({
         code: 'invalid_id',
         kind: 'terminal',

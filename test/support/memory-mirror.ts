@@ -57,7 +57,7 @@ export class MemoryMirror implements Mirror {
   async *withoutCreated(signal: AbortSignal) {
     signal.throwIfAborted();
     for (const { id } of this.#heads(
-      ({ created, deletedBy }) => created === undefined && deletedBy !== 'stripe',
+      ({ created, deletedBy }) => (created === undefined || created < 0) && deletedBy !== 'stripe',
     )) {
       await turn();
       signal.throwIfAborted();

@@ -115,7 +115,7 @@ class VirtualSource {
     }
     const observed = { from: new Date(0), to: new Date(0) };
     const hasMore = start > firstNotBelow(created, gte);
-    return { kind: 'page', objects, invalid: 0, hasMore, stripeTime: 0, observed, receivedAtMs: 0 };
+    return { kind: 'page', objects, invalid: [], hasMore, stripeTime: 0, observed, receivedAtMs: 0 };
   }
 }
 

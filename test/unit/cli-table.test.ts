@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { shortDuration, tableLines } from '../../src/cli/screen/table.js';
+import { printable, shortDuration, tableLines } from '../../src/cli/screen/table.js';
 
 const columns = [
   { header: 'ID' },
@@ -35,7 +35,11 @@ describe('a table', () => {
   });
 
   it('is one line a row, whatever is in its cells', () => {
-    expect(tableLines([{ header: 'BY' }], [['a\nb\u001b[2J']])).toEqual(['BY', 'a\u{fffd}b\u{fffd}[2J']);
+    expect(tableLines([{ header: 'BY' }], [['a\nb\u001b[2J\t\u202e\u0085']])).toEqual([
+      'BY',
+      'a\\nb\\u001b[2J\\t\\u202e\\u0085',
+    ]);
+    expect(JSON.parse(printable(JSON.stringify({ a: '\u0085\u202e\n' })))).toEqual({ a: '\u0085\u202e\n' });
   });
 });
 

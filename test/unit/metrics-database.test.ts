@@ -14,6 +14,7 @@ describe('metrics of the database', () => {
     mirrorObjects: { customer: { live: 90, deleted: 10 } },
     boundAt: new Date(1_690_000_000_000),
     removalsHeld: { customer: 7 },
+    scanLeftOut: { customer: 2 },
     callsThisMonth: 1_234,
   };
   const databaseNames = metricSpecs.filter(([, { scope }]) => scope === 'database').map(([name]) => name);
@@ -43,6 +44,7 @@ describe('metrics of the database', () => {
     );
     expect(await valueOf(metrics, 'mirror_objects', { object: 'customer', state: 'deleted' })).toBe(10);
     expect(await valueOf(metrics, 'removals_held', { object: 'customer' })).toBe(7);
+    expect(await valueOf(metrics, 'scan_left_out', { object: 'customer' })).toBe(2);
     expect(await valueOf(metrics, 'stripe_calls_this_month')).toBe(1_234);
   });
 

@@ -32,7 +32,8 @@ type Page = Parameters<PageBuffer['put']>[1];
 
 const pageOf = (objects: readonly StripeObject[]): Page => ({
   objects,
-  invalid: 0,
+  undated: [],
+  invalid: [],
   disordered: 0,
   cursor: objects.at(-1)?.id,
   isLast: false,
@@ -128,7 +129,7 @@ test('customers that an interval misses are handed on some at a time before more
       Promise.resolve({
         kind: 'page',
         objects: [],
-        invalid: 0,
+        invalid: [],
         hasMore: false,
         stripeTime: 2e9,
         observed,
@@ -193,7 +194,7 @@ describe('the buffer between fetchers and writers', () => {
           return { id: idOf(next), created: lt - 1 - Math.floor(next / 1_000) };
         });
         const receivedAtMs = performance.now();
-        return { kind: 'page', objects, invalid: 0, hasMore: true, stripeTime: 2e9, observed, receivedAtMs };
+        return { kind: 'page', objects, invalid: [], hasMore: true, stripeTime: 2e9, observed, receivedAtMs };
       },
     } as unknown as Source; // nothing else is asked of it
     let next = 0;
@@ -230,7 +231,7 @@ describe('the buffer between fetchers and writers', () => {
         }));
         pages.push(new WeakRef(objects[50]!));
         const receivedAtMs = performance.now();
-        return { kind: 'page', objects, invalid: 0, hasMore: true, stripeTime: 2e9, observed, receivedAtMs };
+        return { kind: 'page', objects, invalid: [], hasMore: true, stripeTime: 2e9, observed, receivedAtMs };
       },
     } as unknown as Source; // nothing else is asked of it
     const mirror = {

@@ -7,7 +7,7 @@ import { Plan, Window } from '../../src/sync/scan/plan.js';
 const answer = (objects: readonly StripeObject[]): ListAnswer => ({
   kind: 'page',
   objects,
-  invalid: 0,
+  invalid: [],
   hasMore: true,
   stripeTime: 2_000,
   observed: { from: new Date(0), to: new Date(0) },

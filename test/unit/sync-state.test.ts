@@ -9,6 +9,7 @@ const examples: Readonly<Record<keyof typeof stateIds, readonly string[]>> = {
   scanLease: [stateIds.scanLease],
   scan: [stateIds.scan('customer'), stateIds.scan('invoice')],
   scanCompleted: [stateIds.scanCompleted('customer'), stateIds.scanCompleted('invoice')],
+  scanLeftOut: [stateIds.scanLeftOut('customer'), stateIds.scanLeftOut('invoice')],
   scanHeld: [stateIds.scanHeld('customer')],
   scanCandidates: [
     `${stateIds.scanCandidates('customer', 'scan-1')}6b06`,

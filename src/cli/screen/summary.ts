@@ -6,7 +6,7 @@ import { type RequestView, soundView } from '../../requests/view.js';
 import { outcomes, statusOf } from '../../sync/outcome.js';
 import { type ExitCode, exitCodes } from '../faults.js';
 import type { Session } from '../session.js';
-import { count, counted, duration, tableLines } from './table.js';
+import { count, counted, duration, plain, tableLines } from './table.js';
 
 /** The common status of all requests, otherwise `partial`. */
 export function overallStatus(requests: readonly RequestView[]): RequestStatus {
@@ -78,7 +78,9 @@ export function errorLines({ _id, error, result }: RequestView, isNamed: boolean
   const cause = error.cause
     ? [`the last attempt ended with ${error.cause.code}: ${error.cause.message}`]
     : [];
-  return [...faults.map((fault) => `${error.code}: ${fault}`), ...cause].map((line) => `  ${name}${line}`);
+  return [...faults.map((fault) => `${error.code}: ${fault}`), ...cause].map(
+    (line) => `  ${name}${plain(line)}`,
+  );
 }
 
 const mostListed = 20;

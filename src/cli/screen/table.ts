@@ -16,7 +16,7 @@ const roomOfLast = 18;
 
 /**
  * The header and one line per row. `width` is that of the terminal; without it nothing is cut. Control
- * characters are replaced, because cells may come from untrusted requests.
+ * characters are escaped, because cells may come from untrusted requests.
  */
 export function tableLines(
   columns: readonly Column[],
@@ -52,8 +52,21 @@ function fitting(columns: readonly Column[], widths: readonly number[], width: n
   return shown;
 }
 
-/** One line: whatever could move the cursor is replaced. */
-export const plain = (text: string): string => text.replace(/\p{Cc}/gu, '\u{fffd}');
+/** What could move the cursor, end the line or turn the direction of a text: an id may hold any character. */
+const unprintable = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const shortEscapes: Readonly<Record<string, string>> = { '\n': '\\n', '\t': '\\t', '\r': '\\r' };
+
+const escaped = (character: string): string =>
+  shortEscapes[character] ?? `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+
+/** One line: unprintable characters are shown as JSON escapes them. */
+export const plain = (text: string): string => text.replace(unprintable, escaped);
+
+/** As `plain`, of a text of several lines with tabs. In a line of JSON it changes no value. */
+export const printable = (text: string): string =>
+  text.replace(unprintable, (character) =>
+    character === '\n' || character === '\t' ? character : escaped(character),
+  );
 
 const lengthOf = (text: string): number => Array.from(text).length;
 

@@ -1,5 +1,5 @@
 // The output of a command: results go to stdout, and notes for a person go to stderr.
-import { cut, plain } from './table.js';
+import { cut, plain, printable } from './table.js';
 
 export interface Terminal {
   /** One or more lines of the command's result. */
@@ -37,6 +37,7 @@ export function processTerminal(): Terminal {
     stdin,
     stderr,
     screen: stdout.isTTY ? screenOf(stdout) : undefined,
+    // Requests are untrusted input: their control characters must not reach the terminal.
     result: (text) => void stdout.write(`${printable(text)}\n`),
     note: (text) => {
       for (const aside of asides) aside();
@@ -58,9 +59,6 @@ const screenOf = (stdout: NodeJS.WriteStream): Screen => ({
   },
   write: (text) => void stdout.write(text),
 });
-
-/** Requests are untrusted input: their control characters must not reach the terminal. */
-const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '\u{fffd}');
 
 // Lines on a terminal that are drawn again in the same place.
 const escape = '\u{1b}[';

@@ -1,9 +1,16 @@
 // How far a scan has come while it runs, and the saving of its checkpoint.
-import type { Answer } from '../ports.js';
+import type { Answer, StripeId, StripeObject } from '../ports.js';
 import { ScanCounts } from './counts.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';
 import type { Checkpoint, Confirmed, ScanState } from './state.js';
+
+/** What the progress takes from a page. */
+interface ListedPage extends Answer {
+  readonly stripeTime: number;
+  readonly disordered?: number;
+  readonly undated?: readonly StripeObject[];
+}
 
 export class ScanProgress {
   readonly scanId: string;
@@ -11,6 +18,10 @@ export class ScanProgress {
   pages: number;
   /** Rows out of order that this run met. */
   disordered = 0;
+  /** Objects without a usable `created` that this run listed: they are not missing. */
+  readonly #undated = new Set<string>();
+  /** Those that windows have counted. */
+  readonly countedUndated = new Set<string>();
   /**
    * T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. It never
    * changes: it divides what the windows count from what the catch-up counts.
@@ -44,11 +55,16 @@ export class ScanProgress {
   }
 
   /** Counts a page and takes T0 from the first one. */
-  listed(page: Answer & { readonly stripeTime: number; readonly disordered?: number }): void {
+  listed(page: ListedPage): void {
     this.pages += 1;
+    for (const { id } of page.undated ?? []) this.#undated.add(id);
     this.disordered += page.disordered ?? 0;
     this.t0 ??= startBy(page, this.#beganAtMs);
     if (this.#from !== undefined) this.#from = Math.min(this.#from, page.observed.from.getTime());
+  }
+
+  isUndated(id: string): boolean {
+    return this.#undated.has(id);
   }
 
   /** Undefined if it is not known: an earlier version began the scan, or too many objects were left out. */

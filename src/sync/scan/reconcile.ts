@@ -3,7 +3,7 @@
 import { nextTurn } from '../../base/waiting.js';
 import { applyReads, retrieveAndApply, settledResult, toReads, type WholeRead } from '../apply.js';
 import { decideWithoutOrder } from '../decide.js';
-import { failedItem, invalidId, type ItemResult } from '../outcome.js';
+import type { ItemResult } from '../outcome.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Source, StripeId } from '../ports.js';
 import type { Window } from './plan.js';
 import { createdOf, type Page } from './walk.js';
@@ -57,22 +57,35 @@ export async function reconcile(
   const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
   const { results, open } = settleUnchanged(reads.values(), heads);
-  const applied = await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror));
-  results.push(...applied.results);
-  for (const { id, head } of applied.unsettled) {
-    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
-  }
-  const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
-  for (const { invalid } of pages) {
-    for (let index = 0; index < invalid; index += 1) {
-      const message = 'Stripe listed an entry without id or created';
-      results.push(failedItem(invalidId, { code: 'invalid_object', message }));
+  const settleReads = async (unsettled: readonly WholeRead[], known: ReadonlyMap<StripeId, Head>) => {
+    const applied = await applyReads(mirror, unsettled, known);
+    results.push(...applied.results);
+    for (const { id, head } of applied.unsettled) {
+      results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
     }
-  }
+  };
+  await settleReads(open, await fullHeadsOf(open, heads, mirror));
+  const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
+  const undated = undatedOf(pages);
+  // No interval holds them.
+  if (undated.length > 0) await settleReads(undated, await mirror.headsOf(undated.map(idOf)));
+  for (const { invalid } of pages) results.push(...invalid);
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
   return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
+}
+
+const idOf = ({ id }: WholeRead): StripeId => id;
+
+/** The objects without a usable `created`, each once. */
+function undatedOf(pages: readonly Page[]): readonly WholeRead[] {
+  const reads = new Map<StripeId, WholeRead>();
+  for (const page of pages) {
+    if (page.undated.length === 0) continue;
+    for (const read of toReads(page.undated, page, 'list')) reads.set(read.id, read);
+  }
+  return [...reads.values()];
 }
 
 /**

@@ -109,7 +109,7 @@ export interface SuspectOptions {
   readonly state: ScanState;
   readonly scanId: string;
   readonly progress: RemovalsProgress;
-  /** The scan has listed it elsewhere than the mirror has it: counted already, and not suspected. */
+  /** Objects that the scan has listed, though not where the mirror has them: counted, and not suspected. */
   readonly wasListed: (id: StripeId) => boolean;
   readonly signal: AbortSignal;
 }
@@ -147,7 +147,7 @@ async function* suspects(options: SuspectOptions): AsyncGenerator<Suspects, void
 
 const chunkSize = 1_000;
 
-/** Makes candidates of objects without `created`, which are in no interval. */
+/** Makes candidates of objects without a usable `created`, which are in no interval. */
 export async function missWithoutCreated(
   mirror: Mirror,
   missed: MissedByRun,

@@ -45,6 +45,12 @@ export interface ScanReport {
 
 const knownSamples = 1_000;
 
+/** What metrics learn of scans. */
+export interface ScanObserver {
+  /** A scan listed so many rows out of order. */
+  rowsDisordered(event: { readonly object: string; readonly count: number }): void;
+}
+
 interface Run extends ScanOptions {
   readonly scanned: ScanProgress;
   readonly saver: Checkpointer<Checkpoint>;
@@ -82,6 +88,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
       heldCount: removalsHeld,
       confirmed: scanned.confirmed,
       elsewhere: counts.elsewhere,
+      leftOut: counts.result().failed,
     });
     options.onProgress?.({ done: counts.done, estimated: counts.done, ratio: 1 });
     const result = counts.result(isHeld ? { removalsHeld } : {});
@@ -117,7 +124,7 @@ async function runPhases(run: Run): Promise<number> {
     ...run,
     scanId: scanned.scanId,
     progress: scanned.removals,
-    wasListed: (id: StripeId) => counts.wasListedElsewhere(id),
+    wasListed: (id: StripeId) => counts.wasListedElsewhere(id) || scanned.isUndated(id),
   };
   const count = await countSuspects(suspects);
   if (areHeld(count, living, run.removals)) return count;
@@ -196,8 +203,13 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
     onResults: (results, elsewhere) => {
       for (const result of results) {
-        if (isCatchUp) counts.countCaughtUp(result);
-        else counts.count(result);
+        if (isCatchUp) {
+          // No interval holds these, so windows may have listed them, too.
+          if (!scanned.countedUndated.has(result.id)) counts.countCaughtUp(result);
+          continue;
+        }
+        counts.count(result);
+        if (scanned.isUndated(result.id)) scanned.countedUndated.add(result.id);
       }
       counts.addElsewhere(elsewhere);
       onProgress?.(plan.estimatedLeft);

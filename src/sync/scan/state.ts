@@ -33,7 +33,8 @@ export interface ScanState {
   /**
    * Ends a scan. First drops its checkpoint, then the held candidates of an earlier scan and the candidates
    * of all scans. With `heldFor`, the candidates of this scan stay, held for approval under that request.
-   * With `isComplete` it becomes the last complete scan, which survives restarts and requests.
+   * With `isComplete` it becomes the last complete scan, which survives restarts and requests. `leftOut` is
+   * the number of objects that it could not mirror or check; kept until the next scan ends.
    * @throws Fault `lease_lost` unless this run was the last to begin
    */
   end(runId: string, end: ScanEnd): Promise<void>;
@@ -68,6 +69,7 @@ interface ScanEnd {
   readonly heldFor: string | undefined;
   readonly heldCount?: number;
   readonly elsewhere?: readonly StripeId[];
+  readonly leftOut?: number;
   /** Undefined if it is not known. */
   readonly confirmed: Confirmed | undefined;
 }

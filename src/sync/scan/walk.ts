@@ -1,15 +1,27 @@
 // Walks one window of `created` page by page, newest first. Continues even if the object used as cursor is
 // deleted in between.
 import { Fault } from '../../base/errors.js';
-import type { Answer, CallOptions, Source, StripeId, StripeObject } from '../ports.js';
+import { failedItem, type ItemResult, noId } from '../outcome.js';
+import {
+  type Answer,
+  type CallOptions,
+  type InvalidEntry,
+  isStripeId,
+  loggedId,
+  type Source,
+  type StripeId,
+  type StripeObject,
+} from '../ports.js';
 import type { Window } from './plan.js';
 
 /** What one call added to a window. */
 export interface Page extends Answer {
   /** In the window and not seen before, newest first. */
   readonly objects: readonly StripeObject[];
-  /** Entries without an id or `created`. */
-  readonly invalid: number;
+  /** Listed without a usable `created`, so in no interval; they may have been seen before. */
+  readonly undated: readonly StripeObject[];
+  /** Entries that cannot be mirrored, each as a failed item. */
+  readonly invalid: readonly ItemResult[];
   /** Rows that are newer than a row listed before them: Stripe documents newest first. */
   readonly disordered: number;
   /** Listing continues after this id; undefined before the first row of the window. */
@@ -47,6 +59,7 @@ export async function fetchPage(
     stepBack(window);
     return undefined;
   }
+  const invalid = answer.invalid.map((entry) => invalidItem(entry, window));
   const last = answer.objects.at(-1);
   // A cursor that was used before would lead through the same pages again, and never to an end.
   if (
@@ -74,7 +87,8 @@ export async function fetchPage(
   window.isFetched = isBelow || !answer.hasMore;
   return {
     objects,
-    invalid: answer.invalid + unusable.length,
+    undated: answer.objects.filter((object) => createdOf(object) === undefined),
+    invalid,
     disordered,
     cursor: window.cursor,
     isLast: window.isFetched,
@@ -83,6 +97,25 @@ export async function fetchPage(
     stripeTime: answer.stripeTime,
   };
 }
+
+/** Names an entry as well as can be: by its id if there is one, and by where Stripe listed it. */
+function invalidItem({ place, id }: InvalidEntry, { cursor, gte, queryLt }: Window): ItemResult {
+  const from = gte === 0 ? '' : ` from ${isoTime(gte)}`;
+  const until = queryLt === undefined ? '' : ` before ${isoTime(queryLt)}`;
+  const page =
+    cursor === undefined ? `first page of those created${from}${until}` : `page after ${loggedId(cursor)}`;
+  const why = id === undefined || !isStripeId(id) ? 'has no usable id' : 'is another kind of object';
+  return failedItem(id === undefined ? noId : shortened(id), {
+    code: 'invalid_object',
+    message: `Entry ${place} of the ${page} ${why}`,
+  });
+}
+
+const isoTime = (seconds: number): string => new Date(seconds * 1_000).toISOString();
+
+/** An id that is none may have any length. */
+const shortened = (id: string): string =>
+  id === '' ? '(empty)' : Array.from(id.slice(0, 600)).slice(0, 255).join('');
 
 /**
  * Known rows are those of the last page and of the last second. Only a walk that steps back meets them again.
@@ -151,8 +184,11 @@ function stepBack(window: Window): void {
   if (window.lastCreated !== undefined) window.queryLt = window.lastCreated + 1;
 }
 
-/** Every object that Stripe lists has `created`; one without it belongs to no window. */
+/**
+ * Unix seconds. Every object that Stripe lists has them; one without, or with others than whole seconds since
+ * 1970, belongs to no window.
+ */
 export function createdOf(object: StripeObject | undefined): number | undefined {
   const created = object?.['created'];
-  return typeof created === 'number' ? created : undefined;
+  return typeof created === 'number' && Number.isInteger(created) && created >= 0 ? created : undefined;
 }
