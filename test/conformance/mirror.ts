@@ -606,6 +606,8 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     const suspects = await mirror.suspects([...Object.values(ids), onClock, offClock]);
 
     expect(sorted(suspects)).toEqual(sorted([ids.whole, ids.part, ids.both, ids.marked, offClock]));
+    const listed = await mirror.suspects([...Object.values(ids), onClock], { ofTestClocks: true });
+    expect(sorted(listed)).toEqual(sorted([ids.whole, ids.part, ids.both, ids.marked, onClock]));
     expect(await mirror.suspects([])).toEqual([]);
   });
 

@@ -56,23 +56,46 @@ export async function reconcile(
   const lastCreated = oldestOf(pages, window.openSecond);
   const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
-  const { results, open } = settleUnchanged(reads.values(), heads);
+  const results = await settleReads([...reads.values()], heads, { source, mirror, signal });
+  const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
+  results.push(...pages.flatMap(invalidItems));
+  const settle = (): void => {
+    moveOn(window, pages, { isLast, lastCreated });
+  };
+  return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
+}
+
+/** Reconciles a page by ids alone: objects of a test clock lie anywhere in time. None is found missing. */
+export async function reconcileById(
+  page: Page,
+  context: Pick<ReconcileContext, 'source' | 'mirror' | 'signal'>,
+): Promise<readonly ItemResult[]> {
+  const reads = toReads(page.objects, page, 'list');
+  const heads = await context.mirror.headsOf(reads.map(({ id }) => id));
+  return [...(await settleReads(reads, heads, context)), ...invalidItems(page)];
+}
+
+const invalidItems = ({ invalid }: Page): ItemResult[] =>
+  Array.from({ length: invalid }, () =>
+    failedItem(invalidId, {
+      code: 'invalid_object',
+      message: 'Stripe listed an entry without id or created',
+    }),
+  );
+
+/** One result for each read. */
+async function settleReads(
+  reads: readonly WholeRead[],
+  heads: ReadonlyMap<StripeId, ListedHead>,
+  { source, mirror, signal }: Pick<ReconcileContext, 'source' | 'mirror' | 'signal'>,
+): Promise<ItemResult[]> {
+  const { results, open } = settleUnchanged(reads, heads);
   const applied = await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror));
   results.push(...applied.results);
   for (const { id, head } of applied.unsettled) {
     results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
   }
-  const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
-  for (const { invalid } of pages) {
-    for (let index = 0; index < invalid; index += 1) {
-      const message = 'Stripe listed an entry without id or created';
-      results.push(failedItem(invalidId, { code: 'invalid_object', message }));
-    }
-  }
-  const settle = (): void => {
-    moveOn(window, pages, { isLast, lastCreated });
-  };
-  return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
+  return results;
 }
 
 /**
