@@ -63,13 +63,14 @@ export class Operations {
 
   /** A full scan, removals included. The caller holds the scan lease. */
   async scan(options: ScanActionOptions & { readonly signal: AbortSignal }): Promise<SyncResult> {
-    const { source, scanState, removals, concurrency, settleWithinMs } = this.#services;
+    const { source, scanState, removals, testClocks, concurrency, settleWithinMs } = this.#services;
     const requestId = options.requestId ?? `direct:${randomUUID()}`;
     const report = await scan({
       source,
       mirror: this.#mirror(options),
       state: options.dryRun === true ? volatileScanState(scanState) : scanState,
       removals,
+      testClocks,
       retrievesAtOnce: concurrency,
       settleWithinMs,
       requestId,
@@ -139,12 +140,13 @@ export class Operations {
     heldFor: string,
     options: Omit<ScanActionOptions, 'requestId' | 'onEnd'> & { readonly signal: AbortSignal },
   ): Promise<SyncResult> {
-    const { source, scanState, concurrency } = this.#services;
+    const { source, scanState, testClocks, concurrency } = this.#services;
     return approveRemovals({
       source,
       mirror: this.#mirror(options),
       state: options.dryRun === true ? readOnlyScanState(scanState) : scanState,
       heldFor,
+      ofTestClocks: testClocks && source.testClocks !== undefined,
       retrievesAtOnce: concurrency,
       signal: options.signal,
       ...(options.onProgress && { onProgress: options.onProgress }),

@@ -69,6 +69,8 @@ interface Opened {
   readonly of: (object: string) => ObjectServices;
   readonly clock: SharedClock;
   readonly removals: RemovalLimits;
+  /** Scans list the objects of test clocks, too. */
+  readonly testClocks: boolean;
   /** The budget of calls to Stripe over all replicas. */
   readonly rates: Omit<Limits, 'maxInFlight'>;
   /** Useful number of concurrent calls to Stripe. */
@@ -201,6 +203,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     of,
     clock,
     removals: config.removals,
+    testClocks: config.sync.testClocks,
     rates,
     concurrency: maxInFlight,
     settleWithinMs: Math.min(maxSettlingMs, config.shutdown.timeoutMs * settlingShare),

@@ -54,6 +54,12 @@ const COMMANDS = {
   'delete-random': command(z.strictObject({ target, n: z.int().nonnegative(), options }), (context, input) =>
     modeOf(context, input).deleteRandom(input.n, input.options),
   ),
+  'create-test-clock': command(z.strictObject({ target, id }), (context, input) =>
+    modeOf(context, input).createTestClock(input.id),
+  ),
+  'delete-test-clock': command(z.strictObject({ target, id }), (context, input) =>
+    modeOf(context, input).deleteTestClock(input.id),
+  ),
   clear: command(z.strictObject({ target }), (context, input) => modeOf(context, input).clear()),
   keys: command(
     z.strictObject({ accountId: z.string().exactOptional() }),

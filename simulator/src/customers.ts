@@ -6,7 +6,7 @@ import { indented, JsonWriter, type Place, stripeJson } from './json-writer.js';
 import { createRandom } from './random.js';
 import { createdTimes } from './seed.js';
 import { SeededCustomers } from './seeded-customer.js';
-import type { CustomerObject, SeedOptions, SeedResult } from './types.js';
+import type { CustomerObject, SeedOptions, SeedResult, TestClockObject } from './types.js';
 
 const LIVE = 0;
 const DELETED = 1;
@@ -42,6 +42,7 @@ export class CustomerStore {
   private readonly idsGiven = new Map<number, string>();
   private readonly batches: Batch[] = [];
   private readonly scratch = new JsonWriter();
+  private readonly clocks = new Map<string, TestClockObject>();
   private listed = 0;
 
   constructor(
@@ -145,7 +146,22 @@ export class CustomerStore {
     return this.held.get(record)?.testClock ?? SEED_CLOCK;
   }
 
-  /** The clocks that living customers are attached to, the newest first. */
+  /** Makes a clock that need not have customers; those of `create` and `seed` come with theirs. */
+  addTestClock(id: string, created: number): TestClockObject {
+    const clock = testClockObject(id, created);
+    this.clocks.set(id, clock);
+    return clock;
+  }
+
+  /** Forgets a clock. Returns the records of its customers, which Stripe deletes with it. */
+  removeTestClock(id: string): number[] {
+    this.clocks.delete(id);
+    return Array.from({ length: this.order.length }, (_, record) => record).filter(
+      (record) => this.testClockOf(record) === id,
+    );
+  }
+
+  /** The clocks that were made or that living customers are attached to, the newest first. */
   testClocks(): TestClockObject[] {
     const firstSeen = new Map<string, number>();
     for (let position = 0; position < this.order.length; position += 1) {
@@ -153,6 +169,7 @@ export class CustomerStore {
       const clock = this.testClockOf(record);
       if (clock !== null && !firstSeen.has(clock)) firstSeen.set(clock, this.order.createdOf(record));
     }
+    for (const { id, created } of this.clocks.values()) firstSeen.set(id, created);
     return Array.from(firstSeen, ([id, created]) => testClockObject(id, created)).reverse();
   }
 
@@ -203,19 +220,6 @@ export class CustomerStore {
     }
     return batch;
   }
-}
-
-/** https://docs.stripe.com/api/test_clocks/object */
-export interface TestClockObject {
-  id: string;
-  object: 'test_helpers.test_clock';
-  created: number;
-  deletes_after: number;
-  frozen_time: number;
-  livemode: false;
-  name: null;
-  status: 'ready';
-  status_details: object;
 }
 
 const testClockObject = (id: string, created: number): TestClockObject => ({

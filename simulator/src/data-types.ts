@@ -18,6 +18,19 @@ export interface DeletedCustomerObject {
   deleted: true;
 }
 
+/** https://docs.stripe.com/api/test_clocks/object */
+export interface TestClockObject {
+  id: string;
+  object: 'test_helpers.test_clock';
+  created: number;
+  deletes_after: number;
+  frozen_time: number;
+  livemode: false;
+  name: null;
+  status: 'ready';
+  status_details: object;
+}
+
 /** Fields for `create` and `update`; whatever is absent keeps the default or its value. */
 export type CustomerFields = Partial<CustomerObject>;
 
@@ -86,7 +99,11 @@ export interface SimulatedMode {
   updateRandom(n: number, options?: MutationOptions): string[];
   /** Deletes n listed customers chosen by the simulator's random numbers; their ids. */
   deleteRandom(n: number, options?: MutationOptions): string[];
-  /** Removes all customers and events of this mode. */
+  /** Makes a test clock without customers; one that `create` or `seed` names needs none made. */
+  createTestClock(id: string): TestClockObject;
+  /** Deletes a test clock and its customers. Throws when it does not exist. */
+  deleteTestClock(id: string): void;
+  /** Removes all customers, clocks and events of this mode. */
   clear(): void;
 }
 

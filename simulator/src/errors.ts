@@ -36,7 +36,7 @@ export function invalidRequest(status: number, message: string, code?: string, p
  * An id of the other mode gets Stripe's hint.
  */
 export function noSuch(
-  kind: 'customer' | 'event',
+  kind: 'customer' | 'event' | 'test clock',
   id: string,
   param: string,
   existsInMode?: 'live' | 'test',

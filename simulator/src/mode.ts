@@ -12,6 +12,7 @@ import type {
   SeedOptions,
   SeedResult,
   SimulatedMode,
+  TestClockObject,
   SimulatorClock,
 } from './types.js';
 
@@ -120,6 +121,17 @@ export class Mode implements SimulatedMode {
     const ids = this.pickListed(n);
     for (const id of ids) this.delete(id, options);
     return ids;
+  }
+
+  createTestClock(id: string): TestClockObject {
+    return this.customers.addTestClock(id, this.surroundings.clock.seconds());
+  }
+
+  deleteTestClock(id: string): void {
+    if (!this.customers.testClocks().some((clock) => clock.id === id)) {
+      throw new Error(`The simulator has no test clock ${id}`);
+    }
+    for (const record of this.customers.removeTestClock(id)) this.delete(this.customers.idOf(record));
   }
 
   clear(): void {

@@ -9,6 +9,7 @@ import type {
   MutationOptions,
   SeedOptions,
   SeedResult,
+  TestClockObject,
 } from './data-types.js';
 import type { SimulatorOptions } from './types.js';
 
@@ -38,6 +39,8 @@ export interface RemoteMode {
   seed(options: SeedOptions): Promise<SeedResult>;
   updateRandom(n: number, options?: MutationOptions): Promise<string[]>;
   deleteRandom(n: number, options?: MutationOptions): Promise<string[]>;
+  createTestClock(id: string): Promise<TestClockObject>;
+  deleteTestClock(id: string): Promise<void>;
   clear(): Promise<void>;
 }
 

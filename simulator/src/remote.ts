@@ -35,6 +35,8 @@ export class ControlClient {
       seed: (seed) => this.call('seed', { ...at, seed }),
       updateRandom: (n, options) => this.call('update-random', { ...at, n, ...withOptions(options) }),
       deleteRandom: (n, options) => this.call('delete-random', { ...at, n, ...withOptions(options) }),
+      createTestClock: (id) => this.call('create-test-clock', { ...at, id }),
+      deleteTestClock: (id) => this.call('delete-test-clock', { ...at, id }),
       clear: () => this.call('clear', at),
     };
   }

@@ -122,6 +122,9 @@ function listCustomers(rawQuery: string, caller: Caller, rules: RouteRules): Out
   if (typeof cursor === 'object') return cursor;
   const email = query.filters.get('email');
   const testClock = query.filters.get('test_clock');
+  if (testClock !== undefined && !customers.testClocks().some(({ id }) => id === testClock)) {
+    return noSuch('test clock', testClock, 'test_clock');
+  }
   const page = walk(customers.order, query, cursor, rules, (record) => {
     const isShown =
       testClock === undefined ? customers.isListed(record) : customers.testClockOf(record) === testClock;
@@ -137,6 +140,12 @@ function listTestClocks(rawQuery: string, caller: Caller, rules: RouteRules): Ou
   const query = parseListQuery(rawQuery, { filters: [], takesTypes: false, clampsLimit: rules.clampsLimit });
   if ('error' in query) return query;
   const clocks = mode.customers.testClocks();
+  for (const [id, param] of [
+    [query.startingAfter, 'starting_after'],
+    [query.endingBefore, 'ending_before'],
+  ] as const) {
+    if (id !== undefined && !clocks.some((clock) => clock.id === id)) return noSuch('test clock', id, param);
+  }
   const at = (id: string | undefined, fallback: number): number =>
     id === undefined ? fallback : clocks.findIndex((clock) => clock.id === id);
   const [after, before] = [at(query.startingAfter, -1), at(query.endingBefore, clocks.length)];

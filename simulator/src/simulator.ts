@@ -139,6 +139,12 @@ class Simulator implements StripeSimulator {
   deleteRandom(n: number, options?: MutationOptions) {
     return this.mode.deleteRandom(n, options);
   }
+  createTestClock(id: string) {
+    return this.mode.createTestClock(id);
+  }
+  deleteTestClock(id: string) {
+    this.mode.deleteTestClock(id);
+  }
   clear() {
     this.mode.clear();
   }

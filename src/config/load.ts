@@ -81,9 +81,16 @@ export function loadConfig(load: LoadOptions = {}): LoadedConfig {
     else faults.push(judged.fault);
   }
   if (faults.length > 0) throw new ConfigFault(faults);
+  const config = configSchema.parse(values);
+  if (config.sync.testClocks && /^(sk|rk)_live_/.test(config.stripe.apiKey)) {
+    const source = given.get('sync.testClocks')?.source ?? { kind: 'default' };
+    throw new ConfigFault([
+      `SYNC_TEST_CLOCKS must be false with a live key, as there are no test clocks in live mode (sync.testClocks, ${describeSource(source)})`,
+    ]);
+  }
 
   return {
-    config: configSchema.parse(values),
+    config,
     sources: new Map([...given].map(([path, { source }]) => [path, source])),
     warnings: suspectVariables(env),
     readSecret: (path) => secretReader(path, given.get(path)?.source),

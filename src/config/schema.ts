@@ -122,6 +122,7 @@ export const configSchema = z.strictObject({
     schedule: textOrEmpty('a cron expression of five or six fields, such as 0 3 * * *', () => true),
     timezone: text('an IANA time zone such as Europe/Berlin', isTimezone),
   }),
+  sync: z.strictObject({ testClocks: flag() }),
   schedule: z.strictObject({ catchUp: flag() }),
   requests: z.strictObject({
     concurrency: wholeNumber(1, 1_000),

@@ -8,6 +8,7 @@ import { laneNames } from '../requests/commands.js';
 import { commandLabels } from '../requests/observer.js';
 import { endStatuses } from '../requests/request.js';
 import { resources } from '../resources/registry.js';
+import type { Resource } from '../resources/resource.js';
 import { scheduleNames, slotOutcomes } from '../schedule/schedule.js';
 import { keyRefusals } from '../stripe/key.js';
 import { accountEndpoint, callOutcomes } from '../stripe/observer.js';
@@ -43,7 +44,13 @@ const otherValue = 'other';
 const objects = resources.map(({ object }) => object);
 const failureCodes = Object.keys(faultCodes);
 const endpoints = [
-  ...resources.flatMap(({ list, retrieve }) => [list.endpoint, retrieve.endpoint]),
+  ...new Set(
+    resources.flatMap((resource: Resource) => [
+      resource.list.endpoint,
+      resource.retrieve.endpoint,
+      ...(resource.testClocks ? [resource.testClocks.endpoint] : []),
+    ]),
+  ),
   accountEndpoint,
 ];
 const waitBuckets = [0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3_600] as const;

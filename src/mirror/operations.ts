@@ -73,7 +73,7 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
       return basis ? update(stillStored(basis), stage) : update(notWrittenBy(write), stage, true);
     }
     case 'confirm_deleted': {
-      const sync = { ...stamp, ...observedOf(write.observed) };
+      const sync = { ...stamp, ...hashOf(basis?.hash), ...observedOf(write.observed) };
       return basis
         ? update(stillStored(basis), confirmStage(sync))
         : update(notWrittenBy(write), tombstoneStage({ id, object }, sync), true);
@@ -136,7 +136,7 @@ const deletion = { writtenAt: '$$NOW', deletedAt: '$$NOW', deletedBy: 'stripe' }
 
 /** Keeps the last known fields. */
 const confirmStage = (sync: object): mongo.Document => ({
-  $set: { _sync: { $mergeObjects: ['$_sync', { $literal: sync }, deletion] } },
+  $set: { _sync: { $mergeObjects: [{ $literal: sync }, deletion] } },
 });
 
 /** Stripe's own response. */

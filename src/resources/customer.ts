@@ -12,4 +12,8 @@ export const customer = {
     endpoint: 'GET /v1/customers/{id}',
     send: (stripe, id, options): Promise<unknown> => stripe.customers.retrieve(id, {}, options),
   },
+  testClocks: {
+    endpoint: 'GET /v1/test_helpers/test_clocks',
+    send: (stripe, params, options): Promise<unknown> => stripe.testHelpers.testClocks.list(params, options),
+  },
 } as const satisfies Resource;

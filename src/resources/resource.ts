@@ -13,6 +13,8 @@ export interface ListParams {
   starting_after?: string;
   /** Unix seconds. */
   created?: { gte?: number; lt?: number };
+  /** Only with `testClocks`: the objects of this clock. */
+  test_clock?: string;
 }
 
 /** Options of the SDK for one call; a declaration passes them on unchanged. */
@@ -35,5 +37,17 @@ export interface Resource {
   readonly retrieve: {
     readonly endpoint: Endpoint;
     readonly send: (stripe: Stripe, id: StripeId, options: SendOptions) => Promise<unknown>;
+  };
+  /**
+   * Lists the account's test clocks, newest first. Present where objects may belong to a test clock: the list
+   * leaves these out unless `test_clock` names their clock.
+   */
+  readonly testClocks?: {
+    readonly endpoint: Endpoint;
+    readonly send: (
+      stripe: Stripe,
+      params: Pick<ListParams, 'limit' | 'starting_after'>,
+      options: SendOptions,
+    ) => Promise<unknown>;
   };
 }

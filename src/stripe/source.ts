@@ -6,6 +6,7 @@ import type { KeyAccount } from '../sync/binding.js';
 import {
   type Answer,
   type CallOptions,
+  type ClocksAnswer,
   hasUrl,
   type InvalidEntry,
   isStripeId,
@@ -43,12 +44,13 @@ export function createStripeSource({ resource, call, ...told }: SourceOptions): 
           endpoint: resource.list.endpoint,
           send: (stripe, withOptions) => resource.list.send(stripe, params, withOptions),
           read: (reply) => readPage(reply, query, resource, livemode),
-          readRefusal: ({ code, param }) =>
-            code === 'resource_missing' && param === 'starting_after' ? { kind: 'cursor_gone' } : undefined,
+          readRefusal: (refusal, answer) => readListRefusal(refusal, answer, query),
         },
         options,
       );
     },
+
+    testClocks: livemode ? undefined : clocksOf(resource, call),
 
     async retrieve(id, options) {
       requireId(id);
@@ -66,19 +68,74 @@ export function createStripeSource({ resource, call, ...told }: SourceOptions): 
   };
 }
 
+function clocksOf({ testClocks }: Resource, call: SourceOptions['call']): Source['testClocks'] {
+  if (!testClocks) return undefined;
+  return ({ limit, startingAfter }, options) =>
+    call<ClocksAnswer>(
+      {
+        endpoint: testClocks.endpoint,
+        send: (stripe, withOptions) => {
+          const params = { limit, ...(startingAfter !== undefined && { starting_after: startingAfter }) };
+          return testClocks.send(stripe, params, withOptions);
+        },
+        read: (reply) => readClocks(reply, limit, startingAfter),
+        readRefusal: ({ code, param }) =>
+          code === 'resource_missing' && param === 'starting_after' ? { kind: 'cursor_gone' } : undefined,
+      },
+      options,
+    );
+}
+
 function requireId(id: unknown): asserts id is StripeId {
   if (isStripeId(id)) return;
   throw new Fault('invalid_id', `The id of an object must be ${stripeIdText}`);
 }
 
-function listParams({ limit, startingAfter, gte, lt }: ListQuery): ListParams {
+function listParams({ limit, startingAfter, gte, lt, testClock }: ListQuery): ListParams {
   if (startingAfter !== undefined) requireId(startingAfter);
   const created = { ...(gte !== undefined && { gte }), ...(lt !== undefined && { lt }) };
   return {
     limit,
     ...(startingAfter !== undefined && { starting_after: startingAfter }),
     ...(Object.keys(created).length > 0 && { created }),
+    ...(testClock !== undefined && { test_clock: testClock }),
   };
+}
+
+/** A cursor or a test clock that is gone. Of a clock nothing is left then, as it takes its objects along. */
+function readListRefusal(
+  { code, param }: Refusal,
+  { observed, receivedAtMs }: Answer,
+  { testClock }: ListQuery,
+): ListAnswer | undefined {
+  if (code !== 'resource_missing') return undefined;
+  if (param === 'starting_after') return { kind: 'cursor_gone' };
+  if (param !== 'test_clock' || testClock === undefined) return undefined;
+  const stripeTime = Math.floor(observed.from.getTime() / 1_000);
+  return { kind: 'page', objects: [], invalid: [], hasMore: false, stripeTime, observed, receivedAtMs };
+}
+
+/** A clock without a usable id would make its customers seem gone, so it is refused. */
+function readClocks(
+  { body, observed, receivedAtMs, stripeTime }: Reply,
+  limit: number,
+  startingAfter: string | undefined,
+): ClocksAnswer {
+  if (!isRecord(body) || !Array.isArray(body['data'])) throw new InvalidAnswer('no data array');
+  const { data, has_more: hasMore } = body;
+  if (typeof hasMore !== 'boolean') throw new InvalidAnswer('no has_more');
+  if (hasMore && data.length === 0) throw new InvalidAnswer('has_more on a page without an entry');
+  if (data.length > limit) throw new InvalidAnswer(`${data.length} rows, more than the limit of ${limit}`);
+  const clocks = data.map((clock: unknown) => {
+    if (!isRecord(clock) || typeof clock['id'] !== 'string' || clock['id'] === '')
+      throw new InvalidAnswer('a test clock without an id');
+    if (clock['livemode'] === true) throw new InvalidAnswer('a test clock of live mode');
+    return clock['id'];
+  });
+  if (new Set(clocks).size < clocks.length) throw new InvalidAnswer('one id twice in a page');
+  if (startingAfter !== undefined && clocks.includes(startingAfter))
+    throw new InvalidAnswer('the page starts at its cursor, not after it');
+  return { kind: 'page', clocks, hasMore, stripeTime, observed, receivedAtMs };
 }
 
 function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: boolean): ListAnswer {
@@ -112,7 +169,7 @@ function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: 
  * scan that believed it would miss objects, or never end.
  */
 function requireAnswerTo(
-  { limit, startingAfter, gte = -Infinity, lt = Infinity }: ListQuery,
+  { limit, startingAfter, gte = -Infinity, lt = Infinity, testClock }: ListQuery,
   rows: number,
   objects: readonly StripeObject[],
 ): void {
@@ -123,6 +180,9 @@ function requireAnswerTo(
     if (id === startingAfter) throw new InvalidAnswer('the page starts at its cursor, not after it');
     if (ids.has(id)) throw new InvalidAnswer('one id twice in a page');
     ids.add(id);
+    if (testClock !== undefined && object['test_clock'] !== testClock) {
+      throw new InvalidAnswer('a row of another test clock, or of none');
+    }
     if (typeof created === 'number' && (created < gte || created >= lt)) {
       throw new InvalidAnswer('a row outside the requested interval of created');
     }

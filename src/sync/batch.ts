@@ -8,6 +8,7 @@ import { failedItem, type ItemResult, noId, type SyncResult, TallyById, withResu
 import {
   type Head,
   isStripeId,
+  loggedId,
   type Mirror,
   type MirrorWrite,
   type StripeId,
@@ -264,5 +265,5 @@ async function mergeOnce(
   });
 }
 
-const contendedBatch = (id: StripeId | undefined): Fault =>
-  new Fault('unsettled', `Other writers changed ${String(id)} each time before the batch could be stored`);
+const contendedBatch = (id = ''): Fault =>
+  new Fault('unsettled', `Other writers changed ${loggedId(id)} each time before the batch could be stored`);

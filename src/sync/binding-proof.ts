@@ -2,7 +2,7 @@
 // that account are retrieved with the key and compared by `created`, which never changes. An id proves
 // nothing: an account whose data was copied has the same ids.
 import { Fault } from '../base/errors.js';
-import type { CallOptions, Mirror, Sample, Source } from './ports.js';
+import { type CallOptions, loggedId, type Mirror, type Sample, type Source, type StripeId } from './ports.js';
 
 /** At most so many retrieves of each group of samples. */
 const sampleSize = 10;
@@ -76,7 +76,7 @@ async function compare(
   return counts;
 }
 
-const copied = (id: string, remedies: string): Fault =>
+const copied = (id: StripeId, remedies: string): Fault =>
   new Fault(
     'account_mismatch',
     `STRIPE_API_KEY belongs to another account than the database mirrors: ${loggedId(id)} was created at another time there, as in an account with copied data; ${remedies}`,

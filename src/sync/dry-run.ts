@@ -85,7 +85,8 @@ function after(stored: Stored | undefined, write: MirrorWrite): Stored {
     }
     case 'confirm_deleted': {
       const known = stored ? fields : { id, deleted: true };
-      return { head: { ...head, observed: write.observed, deletedBy: 'stripe' }, fields: known };
+      const told = { observed: write.observed, told: [] };
+      return { head: { ...head, ...told, deletedBy: 'stripe' }, fields: known };
     }
     case 'mark_deleted':
       return { head: { ...head, deletedBy: 'request' }, fields };

@@ -83,6 +83,8 @@ export interface CreatedRange {
 }
 
 export interface ListQuery extends CreatedRange {
+  /** The objects of this test clock, none if it is gone; without it those of no clock. */
+  readonly testClock?: string | undefined;
   readonly startingAfter?: StripeId | undefined;
   /** 1 to 100. */
   readonly limit: number;
@@ -110,6 +112,17 @@ export type ListAnswer =
   /** The cursor is no longer listed (`resource_missing` on `starting_after`). */
   | { readonly kind: 'cursor_gone' };
 
+export type ClocksAnswer =
+  | (Answer & {
+      readonly kind: 'page';
+      /** Ids, newest first. */
+      readonly clocks: readonly string[];
+      readonly hasMore: boolean;
+      /** Stripe's own clock (the `Date` header), unix seconds. */
+      readonly stripeTime: number;
+    })
+  | { readonly kind: 'cursor_gone' };
+
 export type RetrieveAnswer =
   | (Answer & { readonly kind: 'found'; readonly object: StripeObject })
   | (Answer & { readonly kind: 'deleted'; readonly id: StripeId })
@@ -130,6 +143,16 @@ export interface Source {
   listsAtOnce(): number;
   list(query: ListQuery, options: CallOptions): Promise<ListAnswer>;
   retrieve(id: StripeId, options: CallOptions): Promise<RetrieveAnswer>;
+  /**
+   * The account's test clocks (https://docs.stripe.com/api/test_clocks/list); `list` gives those of one.
+   * Undefined where objects of this kind have none, and in live mode.
+   */
+  readonly testClocks:
+    | ((
+        query: Pick<ListQuery, 'limit'> & { readonly startingAfter?: string | undefined },
+        options: CallOptions,
+      ) => Promise<ClocksAnswer>)
+    | undefined;
 }
 
 /** The fields that show whether a stored object is unchanged; read by interval from a covered index. */
@@ -279,9 +302,13 @@ export interface Mirror {
    */
   write(writes: readonly MirrorWrite[], beforeSend?: () => void): Promise<readonly MirrorWriteResult[]>;
   /**
-   * The given ids that a scan may suspect: stored, deletion not confirmed, not of a test clock; in any order.
+   * The given ids that a scan may suspect: stored, deletion not confirmed, and not of a test clock unless it
+   * lists these, too; in any order.
    */
-  suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]>;
+  suspects(
+    ids: readonly StripeId[],
+    options?: { readonly ofTestClocks: boolean },
+  ): Promise<readonly StripeId[]>;
   /** Number of stored objects without a mark of deletion. Very recent writes may be missing. */
   countLive(): Promise<number>;
   /**

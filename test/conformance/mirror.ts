@@ -233,7 +233,7 @@ function applied({ head, fields }: Found, write: MirrorWrite): Found {
     }
     case 'confirm_deleted':
       return {
-        head: { ...after, observed: plain(write.observed), deletedBy: 'stripe' },
+        head: { ...after, observed: plain(write.observed), told: [], deletedBy: 'stripe' },
         fields: fields ?? { id, object: 'customer', deleted: true },
       };
     case 'mark_deleted':
@@ -614,6 +614,8 @@ function describeReads(open: () => Promise<MirrorBench>): void {
     const suspects = await mirror.suspects([...Object.values(ids), onClock, offClock]);
 
     expect(sorted(suspects)).toEqual(sorted([ids.whole, ids.part, ids.both, ids.marked, offClock]));
+    const listed = await mirror.suspects([...Object.values(ids), onClock], { ofTestClocks: true });
+    expect(sorted(listed)).toEqual(sorted([ids.whole, ids.part, ids.both, ids.marked, onClock]));
     expect(await mirror.suspects([])).toEqual([]);
   });
 

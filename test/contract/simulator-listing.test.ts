@@ -36,8 +36,30 @@ describe('listing test clocks', () => {
       'clock_b',
       'clock_c',
     ]);
+    const unknown = { statusCode: 400, code: 'resource_missing' };
+    const after = stripe.testHelpers.testClocks.list({ starting_after: 'clock_x' });
+    expect(await refusal(after)).toMatchObject({ ...unknown, param: 'starting_after' });
+    const of = stripe.customers.list({ test_clock: 'clock_x' });
+    expect(await refusal(of)).toMatchObject({ ...unknown, param: 'test_clock' });
     expect(await refusal(restricted.testHelpers.testClocks.list())).toMatchObject({ statusCode: 403 });
     expect(await refusal(live.testHelpers.testClocks.list())).toMatchObject({ statusCode: 400 });
+  });
+});
+
+describe('deleting a test clock', () => {
+  it('deletes its customers; one without customers is listed until then', async () => {
+    const { id } = simulator.create({ test_clock: 'clock_d' });
+    simulator.createTestClock('clock_e');
+    const names = async () =>
+      (await stripe.testHelpers.testClocks.list({ limit: 100 })).data.map((clock) => clock.id);
+    expect(await names()).toEqual(expect.arrayContaining(['clock_d', 'clock_e']));
+
+    for (const name of ['clock_d', 'clock_e']) simulator.deleteTestClock(name);
+
+    expect(await names()).not.toContain('clock_d');
+    expect(await names()).not.toContain('clock_e');
+    expect(await stripe.customers.retrieve(id)).toMatchObject({ id, deleted: true });
+    expect(() => simulator.deleteTestClock('clock_d')).toThrow('no test clock clock_d');
   });
 });
 

@@ -79,11 +79,15 @@ export class MemoryMirror implements Mirror {
     return results;
   }
 
-  async suspects(ids: readonly StripeId[]): Promise<readonly StripeId[]> {
+  async suspects(
+    ids: readonly StripeId[],
+    { ofTestClocks } = { ofTestClocks: false },
+  ): Promise<readonly StripeId[]> {
     await turn();
     return [...new Set(ids)].filter((id) => {
       const stored = this.#objects.get(id);
-      return stored && stored.head.deletedBy !== 'stripe' && (stored.fields['test_clock'] ?? null) === null;
+      const isListed = ofTestClocks || (stored?.fields['test_clock'] ?? null) === null;
+      return stored && stored.head.deletedBy !== 'stripe' && isListed;
     });
   }
 
@@ -184,7 +188,7 @@ function after(stored: Kept | undefined, write: MirrorWrite): Kept {
     }
     case 'confirm_deleted':
       return {
-        head: { ...head, observed: write.observed, deletedBy: 'stripe' },
+        head: { ...head, observed: write.observed, told: [], deletedBy: 'stripe' },
         fields: stored ? fields : { id, object: 'customer', deleted: true },
         source,
       };

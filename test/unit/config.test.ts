@@ -33,6 +33,22 @@ function faultsOf(load: Parameters<typeof loadConfig>[0]): readonly string[] {
   throw new Error('The configuration was taken');
 }
 
+describe('settings that exclude each other', () => {
+  const live = 'sk_live_51HabcdefghijklmnopQRST';
+
+  it('refuses test clocks with a live key, by name, whatever the key comes from', () => {
+    const sources = [{ STRIPE_API_KEY: live }, { STRIPE_API_KEY_FILE: secretFile(`${live}\n`) }];
+    for (const env of sources) {
+      const [fault, ...others] = faultsOf({ env: { ...env, SYNC_TEST_CLOCKS: 'true' } });
+      expect(fault).toMatch(/^SYNC_TEST_CLOCKS must be false with a live key.*sync\.testClocks/);
+      expect(fault).not.toContain(live);
+      expect(others).toEqual([]);
+    }
+    const { config } = loadConfig({ env: { STRIPE_API_KEY: key, SYNC_TEST_CLOCKS: 'true' } });
+    expect(config.sync.testClocks).toBe(true);
+  });
+});
+
 describe('where settings come from', () => {
   it('takes defaults from its own config/default.yaml, whatever the working folder holds', () => {
     const { config, sources } = loadConfig({ env: {} });

@@ -160,6 +160,77 @@ describe('a page', () => {
   });
 });
 
+describe('test clocks', () => {
+  const clock = (name: string) => ({ id: name, object: 'test_helpers.test_clock', livemode: false });
+  const list = { object: 'list', has_more: false };
+
+  test('are listed page by page, and of each its customers, without bounds of creation', async () => {
+    for (const name of ['clock_1', 'clock_2', 'clock_3']) simulator.create({ test_clock: name });
+    const [onFirst] = [simulator.create({ test_clock: 'clock_1' })];
+    const { customers } = startGateway(simulator);
+
+    const first = await customers.testClocks!({ limit: 2 }, calm);
+    const cursor = first.kind === 'page' ? first.clocks[1] : undefined;
+    const rest = await customers.testClocks!({ limit: 2, startingAfter: cursor }, calm);
+    const page = await customers.list({ limit: 1, testClock: 'clock_1' }, calm);
+
+    expect(first).toMatchObject({ kind: 'page', hasMore: true });
+    expect(rest).toMatchObject({ kind: 'page', hasMore: false, clocks: [expect.any(String)] });
+    expect(page).toMatchObject({ objects: [onFirst], hasMore: true });
+    expect(simulator.requests.at(-1)?.url).toBe('/v1/customers?limit=1&test_clock=clock_1');
+  });
+
+  test('that are gone have no customers; as a cursor they are told apart', async () => {
+    simulator.create({ test_clock: 'clock_1' });
+    simulator.deleteTestClock('clock_1');
+    const { customers } = startGateway(simulator);
+
+    expect(await customers.list({ limit: 10, testClock: 'clock_1' }, calm)).toMatchObject({
+      kind: 'page',
+      objects: [],
+      hasMore: false,
+    });
+    expect(await customers.testClocks!({ limit: 10, startingAfter: 'clock_1' }, calm)).toEqual({
+      kind: 'cursor_gone',
+    });
+  });
+
+  test.each([
+    ['more rows than asked for', { ...list, data: [clock('clock_1'), clock('clock_2'), clock('clock_3')] }],
+    ['a clock twice', { ...list, data: [clock('clock_1'), clock('clock_1')] }],
+    ['its own cursor', { ...list, data: [clock('clock_0')] }],
+    ['more to follow after nothing', { ...list, has_more: true, data: [] }],
+    ['a clock without an id', { ...list, data: [{ object: 'test_helpers.test_clock' }] }],
+    ['a clock of live mode', { ...list, data: [{ ...clock('clock_1'), livemode: true }] }],
+    ['no list', { object: 'list' }],
+  ])('are not believed in a page with %s', async (_, body) => {
+    simulator.fault({ kind: 'status', status: 200, body, times: Infinity });
+    const { customers } = startGateway(simulator, { callDeadlineMs: 1_200 });
+
+    await expect(customers.testClocks!({ limit: 2, startingAfter: 'clock_0' }, calm)).rejects.toMatchObject({
+      code: 'stripe_invalid_response',
+      kind: 'retryable',
+    });
+  });
+
+  test.each(['clock_2', null])('are not believed where a page holds a customer of %s', async (other) => {
+    simulator.create({ test_clock: 'clock_1' });
+    const stranger = { ...simulator.create(), test_clock: other };
+    simulator.fault({ kind: 'status', status: 200, body: { ...list, data: [stranger] }, times: Infinity });
+    const { customers } = startGateway(simulator, { callDeadlineMs: 1_200 });
+
+    await expect(customers.list({ limit: 2, testClock: 'clock_1' }, calm)).rejects.toMatchObject({
+      code: 'stripe_invalid_response',
+    });
+  });
+
+  test('are none in live mode', () => {
+    const key = simulator.account().keys.secretLive;
+
+    expect(startGateway({ url: simulator.url, key }).customers.testClocks).toBeUndefined();
+  });
+});
+
 describe('one customer', () => {
   test('is found, deleted, or not in the account', async () => {
     const { id: alive } = simulator.create();

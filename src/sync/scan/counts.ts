@@ -1,16 +1,16 @@
 // Counts each object of a scan once, however often the scan meets it.
-import { type ItemResult, type SyncResult, Tally } from '../outcome.js';
+import { invalidId, type ItemResult, type SyncResult, Tally } from '../outcome.js';
 import type { StripeId } from '../ports.js';
 import type { Checkpoint } from './state.js';
 
 /** Maximum number of objects whose outcome in the catch-up is remembered for the case of an interruption. */
 const maxCaughtUp = 10_000;
-/** Maximum number of objects that are remembered as listed elsewhere than the mirror has them. */
+/** Maximum number of objects that are remembered as listed elsewhere or by their clock. */
 const maxElsewhere = 20_000;
 
 /**
- * The windows count what was created before the catch-up's range, the catch-up counts the rest. An interrupted
- * catch-up starts again, so it counts only when it is complete. Memory is bounded.
+ * The windows count what was created before the catch-up's range, the catch-up counts the rest. An
+ * interrupted catch-up starts again in the next run: it counts only when it is complete. Memory is bounded.
  */
 export class ScanCounts {
   readonly #settled: Tally;
@@ -32,11 +32,6 @@ export class ScanCounts {
     countIn(this.#settled, result);
   }
 
-  /** The catch-up begins, perhaps again. */
-  beginCatchUp(): void {
-    this.#caughtUp = new Tally();
-  }
-
   countCaughtUp(result: ItemResult): void {
     const counted = { ...result, outcome: sinceTheStart(this.#written.get(result.id), result.outcome) };
     countIn(this.#caughtUp, counted);
@@ -52,13 +47,27 @@ export class ScanCounts {
     this.#written.clear();
   }
 
-  /** Notes objects that were listed and counted, but that the mirror had elsewhere: they may be missed there. */
+  /** Counts objects of a test clock. A clock may be listed again, so they are remembered. */
+  countOfClock(results: readonly ItemResult[]): void {
+    for (const result of results) {
+      const id = result.id === invalidId ? undefined : (result.id as StripeId); // of a listed object
+      if (id === undefined || !this.#elsewhere.has(id)) this.count(result);
+      if (id !== undefined) this.addElsewhere([id]);
+    }
+  }
+
+  /** Notes objects that were counted, but that the mirror had elsewhere: they may be missed there. */
   addElsewhere(ids: readonly StripeId[]): void {
     for (const id of ids) if (this.#elsewhere.size < maxElsewhere) this.#elsewhere.add(id);
   }
 
   wasListedElsewhere(id: StripeId): boolean {
     return this.#elsewhere.has(id);
+  }
+
+  /** Some objects listed elsewhere may be forgotten. */
+  get isElsewhereFull(): boolean {
+    return this.#elsewhere.size >= maxElsewhere;
   }
 
   get elsewhere(): readonly StripeId[] {

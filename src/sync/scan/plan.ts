@@ -7,6 +7,8 @@ import type { WindowState } from './state.js';
 export class Window {
   gte: number;
   readonly lt: number | undefined;
+  /** Lists the objects of this test clock; these have no bounds of `created`. */
+  readonly testClock: string | undefined;
   /** Upper bound of the query; moves down if the walk starts again below rows that it has seen. */
   queryLt: number | undefined;
   isOwned = false;
@@ -41,9 +43,10 @@ export class Window {
   openSecond: number | undefined;
   openIds = new Set<StripeId>();
 
-  constructor(bounds: { gte: number; lt: number | undefined }) {
+  constructor(bounds: { gte: number; lt: number | undefined; testClock?: string }) {
     this.gte = bounds.gte;
     this.lt = bounds.lt;
+    this.testClock = bounds.testClock;
     this.queryLt = bounds.lt;
     this.settledFrom = bounds.lt;
   }

@@ -16,6 +16,8 @@ export class ScanProgress {
   readonly scanId: string;
   phase: Checkpoint['phase'];
   pages: number;
+  /** The last test clock whose objects are settled; undefined before the first. */
+  clocksAfter: string | undefined;
   /** Rows out of order that this run met. */
   disordered = 0;
   /** Objects without a usable `created` that this run listed: they are not missing. */
@@ -44,6 +46,7 @@ export class ScanProgress {
     this.scanId = checkpoint.scanId;
     this.phase = checkpoint.phase;
     this.pages = checkpoint.pages;
+    this.clocksAfter = checkpoint.clocksAfter ?? undefined;
     this.t0 = checkpoint.t0;
     // A checkpoint of an earlier version does not tell it, and the pages that follow came later.
     this.#from = checkpoint.pages === 0 ? Infinity : checkpoint.from;
@@ -83,11 +86,12 @@ export class ScanProgress {
 
   /** A copy that does not change while it is saved. */
   snapshot(): Checkpoint {
-    const { phase, pages, t0, plan, candidates, removals, counts } = this;
+    const { phase, pages, clocksAfter = null, t0, plan, candidates, removals, counts } = this;
     return {
       ...this.#checkpoint,
       phase,
       pages,
+      clocksAfter,
       ...(t0 !== undefined && { t0 }),
       ...(pages > 0 && this.#from !== undefined && { from: this.#from }),
       windows: plan?.windows.map((window) => window.save()) ?? [],
@@ -118,10 +122,11 @@ const startBy = (
 /**
  * Differs if a checkpoint has advanced: more is settled or concluded. A stolen window alone is not progress.
  */
-export const reached = ({ phase, windows, removals }: Checkpoint): string =>
+export const reached = ({ phase, windows, clocksAfter, removals }: Checkpoint): string =>
   JSON.stringify([
     phase,
     windows.filter(({ cursor, done }) => done || cursor !== null).map(({ cursor, done }) => [cursor, done]),
+    clocksAfter,
     removals.after,
     removals.proven.length,
   ]);

@@ -56,24 +56,43 @@ export async function reconcile(
   const lastCreated = oldestOf(pages, window.openSecond);
   const heads = await readHeads(window, reads, { isLast, lastCreated }, context);
 
-  const { results, open } = settleUnchanged(reads.values(), heads);
-  const settleReads = async (unsettled: readonly WholeRead[], known: ReadonlyMap<StripeId, Head>) => {
-    const applied = await applyReads(mirror, unsettled, known);
-    results.push(...applied.results);
-    for (const { id, head } of applied.unsettled) {
-      results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
-    }
-  };
-  await settleReads(open, await fullHeadsOf(open, heads, mirror));
+  const results = await settleReads([...reads.values()], heads, { source, mirror, signal });
   const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
-  const undated = undatedOf(pages);
   // No interval holds them.
-  if (undated.length > 0) await settleReads(undated, await mirror.headsOf(undated.map(idOf)));
+  results.push(...(await settleById(undatedOf(pages), context)));
   for (const { invalid } of pages) results.push(...invalid);
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
   return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
+}
+
+/** Reconciles a page by ids alone: objects of a test clock lie anywhere in time. None is found missing. */
+export async function reconcileById(page: Page, context: SettleContext): Promise<readonly ItemResult[]> {
+  const reads = [...toReads(page.objects, page, 'list'), ...undatedOf([page])];
+  return [...(await settleById(reads, context)), ...page.invalid];
+}
+
+type SettleContext = Pick<ReconcileContext, 'source' | 'mirror' | 'signal'>;
+
+async function settleById(reads: readonly WholeRead[], context: SettleContext): Promise<ItemResult[]> {
+  if (reads.length === 0) return [];
+  return settleReads(reads, await context.mirror.headsOf(reads.map(idOf)), context);
+}
+
+/** One result for each read. */
+async function settleReads(
+  reads: readonly WholeRead[],
+  heads: ReadonlyMap<StripeId, ListedHead>,
+  { source, mirror, signal }: SettleContext,
+): Promise<ItemResult[]> {
+  const { results, open } = settleUnchanged(reads, heads);
+  const applied = await applyReads(mirror, open, await fullHeadsOf(open, heads, mirror));
+  results.push(...applied.results);
+  for (const { id, head } of applied.unsettled) {
+    results.push(await retrieveAndApply(source, mirror, id, { priority: 'scan', signal }, head));
+  }
+  return results;
 }
 
 const idOf = ({ id }: WholeRead): StripeId => id;

@@ -111,6 +111,8 @@ export interface SuspectOptions {
   readonly progress: RemovalsProgress;
   /** Objects that the scan has listed, though not where the mirror has them: counted, and not suspected. */
   readonly wasListed: (id: StripeId) => boolean;
+  /** Objects of test clocks are listed, so they are suspected, too; false by default. */
+  readonly ofTestClocks?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -127,16 +129,16 @@ interface Suspects extends Candidates {
 }
 
 /**
- * The candidates that may have been deleted: not confirmed deleted, not of a test clock (which are never
- * listed), and not unknown to Stripe within the last 30 days.
+ * The candidates that may have been deleted: not confirmed deleted, not of a test clock unless these are
+ * listed, and not unknown to Stripe within the last 30 days.
  */
 async function* suspects(options: SuspectOptions): AsyncGenerator<Suspects, void, undefined> {
-  const { mirror, state, scanId, progress, wasListed, signal } = options;
+  const { mirror, state, scanId, progress, wasListed, ofTestClocks = false, signal } = options;
   for await (const { ids, upTo } of state.candidates(scanId, progress.after)) {
     signal.throwIfAborted();
     const open = ids.filter((id) => !progress.isProven(id) && !wasListed(id));
     const absent = await state.recentlyAbsent(open);
-    const suspected = new Set(await mirror.suspects(open));
+    const suspected = new Set(await mirror.suspects(open, { ofTestClocks }));
     yield {
       ids: open.filter((id) => suspected.has(id) && !absent.has(id)),
       others: open.filter((id) => !suspected.has(id)),
@@ -181,8 +183,8 @@ export interface ProveOptions extends SuspectOptions {
 /**
  * Retrieves each suspect from Stripe. It is `deleted` only if Stripe says so. One that Stripe does not know
  * in this account is left alone, reported (`unchanged`, code `not_in_account`) and not retrieved again for 30
- * days. One that is alive after all is updated. One whose deletion was confirmed since it was missed, by a run
- * that was killed or by another request, is `deleted` without a call: it counts once in any case.
+ * days. One that is alive after all is updated. One whose deletion was confirmed since it was missed, by a
+ * run that was killed or by another request, is `deleted` without a call: it counts once in any case.
  */
 export async function proveRemovals(options: ProveOptions): Promise<void> {
   const { source, mirror, state, progress, retrievesAtOnce, signal, onResult, onChunk } = options;

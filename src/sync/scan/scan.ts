@@ -9,6 +9,7 @@ import { firstWindows, Plan, Window } from './plan.js';
 import { Checkpointer, reached, ScanProgress } from './progress.js';
 import { areHeld, countSuspects, missWithoutCreated, proveRemovals, type RemovalLimits } from './removals.js';
 import { type Checkpoint, isLeaseLost, newCheckpoint, type ScanState, usableCheckpoint } from './state.js';
+import { listClocks } from './test-clocks.js';
 
 export interface ScanOptions {
   readonly source: Source;
@@ -27,6 +28,8 @@ export interface ScanOptions {
    * objects before this scan was requested. The name is kept with candidates that are held for approval.
    */
   readonly requestId: string;
+  /** Lists the objects of test clocks, too, where the source has them; false by default. */
+  readonly testClocks?: boolean;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
   /** More progress is saved than at the start of this run, so another run would resume further on. */
@@ -52,6 +55,7 @@ export interface ScanObserver {
 }
 
 interface Run extends ScanOptions {
+  readonly testClocks: boolean;
   readonly scanned: ScanProgress;
   readonly saver: Checkpointer<Checkpoint>;
 }
@@ -67,7 +71,9 @@ interface Run extends ScanOptions {
 export async function scan(options: ScanOptions): Promise<ScanReport> {
   const { source, state, requestId } = options;
   const runId = randomUUID();
-  const identity = { requestId, apiVersion: source.apiVersion, livemode: source.livemode, nowMs: Date.now() };
+  const testClocks = options.testClocks === true && source.testClocks !== undefined;
+  const { apiVersion, livemode } = source;
+  const identity = { requestId, apiVersion, livemode, testClocks, nowMs: Date.now() };
   const resumed = usableCheckpoint(await state.begin(runId), identity);
   const scanned = new ScanProgress(resumed ?? newCheckpoint(randomUUID(), identity), state);
   const saver = new Checkpointer({
@@ -79,7 +85,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
   const { scanId, counts } = scanned;
   try {
     if (resumed) await scanned.candidates.dropUnsettled();
-    const removalsHeld = await runPhases({ ...options, scanned, saver });
+    const removalsHeld = await runPhases({ ...options, testClocks, scanned, saver });
     const isHeld = removalsHeld > 0;
     await state.end(runId, {
       scanId,
@@ -109,6 +115,11 @@ async function runPhases(run: Run): Promise<number> {
   let isCaughtUp = false;
   if (scanned.phase === 'list') {
     isCaughtUp = await listAll(run, living);
+    scanned.phase = run.testClocks ? 'clocks' : 'catch_up';
+    await saver.save();
+  }
+  if (scanned.phase === 'clocks') {
+    await listClocks(run);
     scanned.phase = 'catch_up';
     await saver.save();
   }
@@ -125,6 +136,8 @@ async function runPhases(run: Run): Promise<number> {
     scanId: scanned.scanId,
     progress: scanned.removals,
     wasListed: (id: StripeId) => counts.wasListedElsewhere(id) || scanned.isUndated(id),
+    // Forgotten ones would be retrieved one by one.
+    ofTestClocks: run.testClocks && !counts.isElsewhereFull,
   };
   const count = await countSuspects(suspects);
   if (areHeld(count, living, run.removals)) return count;
@@ -155,7 +168,8 @@ async function listAll(run: Run, living: number): Promise<boolean> {
   const plan = (scanned.plan ??= await firstPlan(run));
   const early = new EarlyCatchUp(
     {
-      mayBegin: () => scanned.t0 !== undefined,
+      // The catch-up is the last to be listed, after the clocks.
+      mayBegin: () => scanned.t0 !== undefined && !run.testClocks,
       list: (ending, mayWrite) => catchUp({ ...run, signal: ending }, mayWrite),
     },
     signal,
@@ -178,8 +192,7 @@ async function listAll(run: Run, living: number): Promise<boolean> {
 
 /** The catch-up: lists the objects created shortly before the scan and since. */
 async function catchUp(run: Run, mayWrite?: Promise<void>): Promise<void> {
-  const { counts, caughtUpFrom = 0 } = run.scanned;
-  counts.beginCatchUp();
+  const { caughtUpFrom = 0 } = run.scanned;
   await list(new Plan([new Window({ gte: caughtUpFrom, lt: undefined })]), run, { mayWrite });
 }
 

@@ -159,12 +159,15 @@ const checkpointSchema = z.object({
   startedAtMs: z.number(),
   apiVersion: z.string(),
   livemode: z.boolean(),
-  phase: z.enum(['list', 'catch_up', 'removals']),
+  testClocks: z.boolean(),
+  phase: z.enum(['list', 'clocks', 'catch_up', 'removals']),
   /** Stripe's clock at the start, unix seconds; undefined before the first answer. */
   t0: count.optional(),
   /** MongoDB's clock when the first page was asked for, milliseconds; undefined before the first answer. */
   from: z.number().optional(),
   pages: count,
+  /** The last test clock whose objects are settled; null before the first. */
+  clocksAfter: z.string().nullable(),
   windows: z.array(windowSchema).readonly(),
   /** Settled runs of pages, whose candidates count. */
   candidates: z.object({ next: count, open: z.array(count).readonly() }),
@@ -194,6 +197,8 @@ export interface CheckpointOf {
   readonly requestId: string;
   readonly apiVersion: string;
   readonly livemode: boolean;
+  /** Whether it lists test clocks, too. */
+  readonly testClocks?: boolean;
   readonly nowMs: number;
 }
 
@@ -201,7 +206,7 @@ const atTheBeginning = { removals: { after: null, proven: [] }, result: new Tall
 
 export const newCheckpoint = (
   scanId: string,
-  { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
+  { requestId, apiVersion, livemode, testClocks = false, nowMs }: CheckpointOf,
 ): Checkpoint => ({
   version: checkpointVersion,
   scanId,
@@ -209,8 +214,10 @@ export const newCheckpoint = (
   startedAtMs: nowMs,
   apiVersion,
   livemode,
+  testClocks,
   phase: 'list',
   pages: 0,
+  clocksAfter: null,
   windows: [],
   candidates: { next: 0, open: [] },
   caughtUp: { created: [], updated: [] },
@@ -228,7 +235,7 @@ export const approvalOf = (stored: unknown): Approval =>
  */
 export function usableCheckpoint(
   stored: unknown,
-  { requestId, apiVersion, livemode, nowMs }: CheckpointOf,
+  { requestId, apiVersion, livemode, testClocks = false, nowMs }: CheckpointOf,
 ): Checkpoint | undefined {
   const parsed = checkpointSchema.safeParse(stored);
   if (!parsed.success) return undefined;
@@ -236,7 +243,8 @@ export function usableCheckpoint(
   const isSame =
     checkpoint.requestId === requestId &&
     checkpoint.apiVersion === apiVersion &&
-    checkpoint.livemode === livemode;
+    checkpoint.livemode === livemode &&
+    checkpoint.testClocks === testClocks;
   const ageMs = nowMs - checkpoint.startedAtMs;
   return isSame && ageMs >= -maxAgeMs && ageMs < maxAgeMs && checkpoint.windows.length > 0
     ? checkpoint

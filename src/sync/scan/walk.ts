@@ -52,6 +52,7 @@ export async function fetchPage(
       lt: window.queryLt,
       startingAfter: window.cursor,
       limit: 100,
+      ...(window.testClock !== undefined && { testClock: window.testClock }),
     },
     options,
   );
@@ -181,7 +182,8 @@ function stepBack(window: Window): void {
   if (window.cursor !== undefined) return;
   window.recentIds = [];
   window.cursorFailures = 0;
-  if (window.lastCreated !== undefined) window.queryLt = window.lastCreated + 1;
+  if (window.lastCreated !== undefined && window.testClock === undefined)
+    window.queryLt = window.lastCreated + 1;
 }
 
 /**
