@@ -8,7 +8,9 @@ import extractOptions from 'dependency-cruiser/config-utl/extract-depcruise-opti
 import extractTSConfig from 'dependency-cruiser/config-utl/extract-ts-config';
 import { parse } from 'yaml';
 
-const folders = ['src', 'simulator', 'test', 'demo', 'bench', 'docs'].filter((folder) => existsSync(folder));
+const folders = ['src', 'simulator', 'test', 'demo', 'bench', 'proof', 'docs'].filter((folder) =>
+  existsSync(folder),
+);
 const files = folders.flatMap((folder) =>
   readdirSync(folder, { recursive: true })
     .map((name) => join(folder, String(name)))
