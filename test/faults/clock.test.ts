@@ -71,7 +71,53 @@ describe.skipIf(libfaketime === undefined)("MongoDB's clock", () => {
     expect(moves).toEqual([-2, 2, 3_600, -7_200].map((by) => expect.closeTo(by, 0) as number));
   });
 
-  test.each([60])(
+  test('was an hour ahead, and is right again: every later change arrives, and it is told', async () => {
+    const { set, fleet } = await openAt(hour);
+    const daemon = await fleet.start();
+    expect(countsOf(await fleet.user.run({ command: 'syncAll' }))).toEqual({ created: customers });
+
+    await set.setClock(0);
+
+    await expectAllArrive(fleet);
+    await expectTold(daemon);
+  });
+
+  test('was an hour ahead, and is right again when the daemon starts: every later change arrives, and it is told', async () => {
+    const { set, fleet } = await openAt(hour);
+    const before = await fleet.start();
+    expect(countsOf(await fleet.user.run({ command: 'syncAll' }))).toEqual({ created: customers });
+    await before.stop();
+
+    await set.setClock(0);
+
+    const daemon = await fleet.start();
+    await expectAllArrive(fleet);
+    await expectTold(daemon);
+  });
+
+  test('steps back by 2 s between two reads, five times: the newer one stays', async () => {
+    const { set, fleet } = await openAt(0, 1);
+    const { simulator, user } = fleet;
+    const [id] = simulator.listIds();
+    await fleet.start();
+    const read = async (name: string) => {
+      simulator.update(id!, { name });
+      return countsOf(await user.run({ command: 'syncByIds', ids: [id!] }));
+    };
+    await read('at first');
+
+    const seen: unknown[] = [];
+    for (let step = 1; step <= 5; step += 1) {
+      await read(`before step ${step}`);
+      await set.setClock(-2 * step);
+      const counts = await read(`after step ${step}`);
+      seen.push([counts, await fleet.differences()]);
+    }
+
+    expect(seen).toEqual(Array.from({ length: 5 }, () => [{ updated: 1 }, []]));
+  });
+
+  test.each([-60, 60])(
     'steps by %i s while a retrieve is on its way: it does not undo a newer one',
     async (seconds) => {
       const { set, fleet } = await openAt(0, 1);
@@ -95,12 +141,45 @@ describe.skipIf(libfaketime === undefined)("MongoDB's clock", () => {
     },
   );
 
+  test('steps back by 20 s under two replicas: every later change arrives', async () => {
+    const { set, fleet } = await openAt(0);
+    await Promise.all([fleet.start(), fleet.start()]);
+    await fleet.user.run({ command: 'syncAll' });
+
+    await set.setClock(-20);
+
+    await expectAllArrive(fleet);
+  });
+
   test('jumps an hour ahead, as after a suspend, and stays there: every later change arrives, and it is told', async () => {
     const { set, fleet } = await openAt(0);
     const daemon = await fleet.start();
     await fleet.user.run({ command: 'syncAll' });
 
     await set.setClock(hour);
+
+    await expectAllArrive(fleet);
+    await expectTold(daemon);
+  });
+
+  test('is an hour behind at the member that becomes primary: every later change arrives, and it is told', async () => {
+    const set = await startSetOfClocks({ members: 3 });
+    const primary = await set.primary();
+    for (const member of set.members.filter(({ host }) => host !== primary.host)) {
+      await member.kill();
+      await set.setClock(-hour, member);
+      await member.restart();
+    }
+    const fleet = await openFleet({
+      simulated: { seed: { count: customers } },
+      settings,
+      database: databaseAt(set.uriFor('stripe')),
+    });
+    const daemon = await fleet.start();
+    expect(countsOf(await fleet.user.run({ command: 'syncAll' }))).toEqual({ created: customers });
+
+    await primary.kill();
+    await until(() => set.primary(), { what: 'another primary', timeoutMs: 40_000 });
 
     await expectAllArrive(fleet);
     await expectTold(daemon);
