@@ -39,14 +39,15 @@ export async function copyCheckout(): Promise<Copy> {
       timeoutMs,
       env: gitEnv,
     });
-    if (code !== 0) throw new Error(output.trim());
+    if (code !== 0) throw new Error(output.trim().replaceAll('\n', '; '));
   };
   return {
     folder,
     apply: (patch) => apply(patch),
     revert: (patch) => apply(patch, '--reverse'),
     remove: () => {
-      rmSync(folder, { recursive: true, force: true });
+      // What was just killed may still write.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     },
   };
 }

@@ -28,7 +28,7 @@ async function main(names: readonly string[]): Promise<boolean> {
     endAll();
     copy.remove();
   });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130)); // not once: npm and the shell may both send it
 
   const before = await timed(() => runTests(copy.folder, all, limitMs * all.length));
   console.log(`without a fault: ${describe(before.value)}, ${before.seconds} s`);

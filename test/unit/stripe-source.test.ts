@@ -64,6 +64,33 @@ describe('a page', () => {
     ]);
   });
 
+  test.each([
+    ['created', 'a row outside the requested interval of created'],
+    ['limit', 'rows, more than the limit of 3'],
+    ['starting_after', 'the page starts at its cursor, not after it'],
+  ] as const)('from a server that ignores %s is refused with its reason', async (name, reason) => {
+    simulator.seed({ count: 30, from: 1_000, to: 30_000 });
+    simulator.fault({
+      kind: 'ignoreParameters',
+      names: [name],
+      endpoint: 'GET /v1/customers',
+      times: Infinity,
+    });
+    const { customers } = startGateway(simulator, { callDeadlineMs: 500, attemptTimeoutMs: 500 });
+    const [newest] = simulator.list();
+    const query = { created: { limit: 3, gte: 2_000, lt: 3_000 }, limit: { limit: 3 } };
+
+    const answer = customers.list(
+      name === 'starting_after' ? { limit: 30, startingAfter: id(newest?.id) } : query[name],
+      calm,
+    );
+
+    await expect(answer).rejects.toMatchObject({
+      code: 'stripe_invalid_response',
+      message: expect.stringContaining(reason) as string,
+    });
+  });
+
   test('reaches the caller as it came over the wire, decimals and odd keys included', async () => {
     const subscriptions = {
       object: 'list',
