@@ -6,6 +6,7 @@ import type { StripeId } from '../sync/ports.js';
 import {
   type Candidates,
   type Checkpoint,
+  type Confirmed,
   type HeldRemovals,
   type ScanState,
   supersededRun,
@@ -89,8 +90,8 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       await updateOwn(runId, 'ending a scan', [{ $unset: 'checkpoint' }]);
       await persistently('ending a scan', async () => {
         const isHeld = heldFor !== undefined;
-        const known = confirmed && { from: confirmed.from, leftOut: { $literal: confirmed.leftOut } };
-        const unset = known ? [] : ['from', 'leftOut'];
+        const known = confirmed && literally(confirmed);
+        const unset = known ? [] : confirmedFields;
         const held = { scan: id, request: { $literal: heldFor }, count: heldCount, elsewhere, ...known };
         await (isHeld
           ? put(heldId, held, ['runId', 'approval', ...unset])
@@ -108,9 +109,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         // A time ahead of MongoDB's clock, which has been set back since, says nothing.
         state.findOne({ _id: completedId, $expr: { $lte: ['$from', '$$NOW'] } }),
       );
-      const { from, leftOut }: mongo.Document = found ?? {};
-      // only `end` and `endHeld` write it
-      return from instanceof Date ? { from, leftOut: (leftOut ?? []) as readonly string[] } : undefined;
+      return confirmedIn(found);
     },
 
     async held() {
@@ -147,10 +146,9 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
         if (!found) return;
         // Complete as of its listing, not of its approval. A clock that was ahead then is not believed now.
         const at = { $min: ['$$NOW', { $max: ['$at', { $literal: found['at'] }] }] };
-        const { from, leftOut } = found;
-        const known = from instanceof Date && { from, leftOut: { $literal: leftOut } };
-        const unset = known ? [] : ['from', 'leftOut'];
-        await put(completedId, { scan: { $literal: id }, at, ...known }, unset);
+        const confirmed = confirmedIn(found);
+        const known = confirmed && literally(confirmed);
+        await put(completedId, { scan: { $literal: id }, at, ...known }, known ? [] : confirmedFields);
         await state.deleteMany(withPrefix(candidatePrefix(id)));
         await state.deleteOne({ _id: heldId, scan: id });
       });
@@ -173,6 +171,19 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       await persistently('keeping an absent id', () => put(absentId(id), { id: { $literal: id } }));
     },
   };
+}
+
+const confirmedFields = ['from', 'leftOut', 'ofTestClocks'];
+
+/** As values in a pipeline. */
+const literally = (confirmed: Confirmed): mongo.Document =>
+  Object.fromEntries(Object.entries(confirmed).map(([key, value]) => [key, { $literal: value as unknown }]));
+
+/** Only `end` and `endHeld` write it. */
+function confirmedIn(document: mongo.Document | null): Confirmed | undefined {
+  const { from, leftOut = [], ofTestClocks } = document ?? {};
+  if (!(from instanceof Date)) return undefined;
+  return { from, leftOut: leftOut as readonly string[], ofTestClocks: ofTestClocks === true };
 }
 
 /** Chunks after a position, until they have `minIds` ids or more; undefined if there are none. */

@@ -164,7 +164,7 @@ const staleResult = (id: StripeId, code: 'older_than_scan' | 'order_unknown'): I
 
 /**
  * The entries that tell of a time before the last complete scan began, which has found what was true then or
- * later. Not those of objects that scans do not see: of a test clock, unknown to Stripe, or left out.
+ * later. Not those of objects that it has not seen: of a test clock, unknown to Stripe, or left out.
  */
 async function olderThanScan(
   mirror: Mirror,
@@ -175,14 +175,15 @@ async function olderThanScan(
   const complete = await scans.lastComplete();
   if (!complete || told.to > complete.from) return new Set();
   const stored = [...heads.values()].filter(({ created }) => created !== undefined).map(({ id }) => id);
-  const listed = new Set(await mirror.suspects(stored));
+  const { ofTestClocks } = complete;
+  const listed = new Set(await mirror.suspects(stored, { ofTestClocks }));
   const unseen = new Set([
     ...complete.leftOut,
     ...(await scans.recentlyAbsent(entries.map(({ object }) => object.id))),
   ]);
   return new Set(
     entries.filter(({ object }) => {
-      const isOnClock = (object['test_clock'] ?? null) !== null;
+      const isOnClock = !ofTestClocks && (object['test_clock'] ?? null) !== null;
       return !isOnClock && !unseen.has(object.id) && (listed.has(object.id) || !heads.has(object.id));
     }),
   );

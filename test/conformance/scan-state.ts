@@ -44,6 +44,7 @@ const checkpointOf = (scanId: string, pages = 0): Checkpoint => ({
 const confirmedAt = (from: number, leftOut: readonly string[] = []): Confirmed => ({
   from: new Date(from),
   leftOut,
+  ofTestClocks: leftOut.length > 0,
 });
 
 const lost = { code: 'lease_lost', kind: 'retryable' };

@@ -59,7 +59,7 @@ test('what a scan has confirmed as of a time ahead of the clock, which was set b
   const state = createScanState(states, 'customer');
   const end = async (from: Date): Promise<void> => {
     await state.begin('run');
-    const confirmed = { from, leftOut: [] };
+    const confirmed = { from, leftOut: [], ofTestClocks: false };
     await state.end('run', { scanId: 'scan', isComplete: true, heldFor: undefined, confirmed });
   };
   const [past, ahead] = [-3_600_000, 3_600_000].map((ms) => new Date(Date.now() + ms)) as [Date, Date];

@@ -70,13 +70,16 @@ export class ScanProgress {
     return this.#undated.has(id);
   }
 
-  /** Undefined if it is not known: an earlier version began the scan, or too many objects were left out. */
-  get confirmed(): Confirmed | undefined {
+  /**
+   * Undefined if it is not known: an earlier version began the scan, or too many objects were left out.
+   * @param ofTestClocks whether the scan has listed the objects of test clocks
+   */
+  confirmed(ofTestClocks: boolean): Confirmed | undefined {
     const { failed, items } = this.counts.result();
     const leftOut = items.filter(({ outcome, code }) => outcome === 'failed' || code === 'not_in_account');
     const isKnown = this.#from !== undefined && Number.isFinite(this.#from);
     if (!isKnown || leftOut.filter(({ outcome }) => outcome === 'failed').length < failed) return undefined;
-    return { from: new Date(this.#from ?? 0), leftOut: leftOut.map(({ id }) => id) };
+    return { from: new Date(this.#from ?? 0), leftOut: leftOut.map(({ id }) => id), ofTestClocks };
   }
 
   /** Objects created from this second on are settled by the catch-up alone; undefined before T0 is known. */

@@ -92,7 +92,7 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
       isComplete: !isHeld,
       heldFor: isHeld ? requestId : undefined,
       heldCount: removalsHeld,
-      confirmed: scanned.confirmed,
+      confirmed: scanned.confirmed(seesTestClocks(testClocks, scanned)),
       elsewhere: counts.elsewhere,
       leftOut: counts.result().failed,
     });
@@ -136,8 +136,7 @@ async function runPhases(run: Run): Promise<number> {
     scanId: scanned.scanId,
     progress: scanned.removals,
     wasListed: (id: StripeId) => counts.wasListedElsewhere(id) || scanned.isUndated(id),
-    // Forgotten ones would be retrieved one by one.
-    ofTestClocks: run.testClocks && !counts.isElsewhereFull,
+    ofTestClocks: seesTestClocks(run.testClocks, scanned),
   };
   const count = await countSuspects(suspects);
   if (areHeld(count, living, run.removals)) return count;
@@ -151,6 +150,10 @@ async function runPhases(run: Run): Promise<number> {
   });
   return 0;
 }
+
+/** Where too many were listed to remember them, those forgotten would be retrieved one by one. */
+const seesTestClocks = (testClocks: boolean, { counts }: ScanProgress): boolean =>
+  testClocks && !counts.isElsewhereFull;
 
 async function firstPlan({ source, mirror }: ScanOptions): Promise<Plan> {
   const known = await mirror.sampleCreated(knownSamples);

@@ -79,6 +79,8 @@ export interface Confirmed {
   /** MongoDB's clock when the scan asked for its first page, or earlier. */
   readonly from: Date;
   readonly leftOut: readonly string[];
+  /** Whether it has seen the objects of test clocks, too. */
+  readonly ofTestClocks: boolean;
 }
 
 /** Runs of pages that are settled: those with a number below `next` that are not in `open`. */
