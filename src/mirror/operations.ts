@@ -90,7 +90,7 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
   }
 }
 
-/** Matches nothing before the write, so that an upsert inserts; and what it has inserted, if it comes again. */
+/** Matches nothing before the write, so that an upsert inserts. If it comes again, it matches its own. */
 const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> => ({
   _id: id,
   '_sync.writeId': writeId,

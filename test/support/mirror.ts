@@ -66,7 +66,7 @@ export const insertedAs = (place: number, at: number): Telling => ({
 /** A batch that says when it was true, milliseconds on MongoDB's clock. */
 export const datedAs = (place: number, at: number): Telling => ({ ...insertedAs(place, at), isDated: true });
 
-export const neverScanned: BatchContext['scans'] = {
+const neverScanned: BatchContext['scans'] = {
   lastComplete: () => Promise.resolve(undefined),
   recentlyAbsent: () => Promise.resolve(new Set()),
 };

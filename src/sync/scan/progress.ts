@@ -1,5 +1,5 @@
 // How far a scan has come while it runs, and the saving of its checkpoint.
-import type { Answer, StripeId, StripeObject } from '../ports.js';
+import type { Answer, StripeObject } from '../ports.js';
 import { ScanCounts } from './counts.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';

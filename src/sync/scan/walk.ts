@@ -74,10 +74,6 @@ export async function fetchPage(
   const newest = max(times);
   const oldest = min(times);
   const objects = answer.objects.filter((object) => isNew(window, object));
-  // Rows that a walk repeats after a step back are counted once.
-  const unusable = answer.objects.filter(
-    (object) => createdOf(object) === undefined && !window.lastPageIds.has(object.id),
-  );
   const isBelow = oldest !== undefined && oldest < window.gte; // the rest was stolen while this page was in flight
   const disordered = countDisordered(window.lastCreated, objects);
   if (disordered > 0) window.isOrdered = false;
