@@ -14,7 +14,7 @@ import {
   type StripeId,
   type StripeObject,
 } from './ports.js';
-import type { ScanState } from './scan/state.js';
+import type { Confirmed, ScanState } from './scan/state.js';
 import type { Telling } from './telling.js';
 import { newWriteId, resultAt } from './writes.js';
 
@@ -144,10 +144,14 @@ async function applyRound(
   entries: readonly Entry[],
   context: BatchContext,
 ): Promise<ItemResult[]> {
-  const heads = await mirror.headsOf(entries.map(({ object }) => object.id));
-  const old = await olderThanScan(mirror, entries, heads, context);
-  const current = entries.filter((entry) => !old.has(entry));
   const isWhole = ({ object }: Entry): boolean => object['object'] === context.object;
+  const [heads, complete] = await Promise.all([
+    headsOf(mirror, entries.filter(isWhole)),
+    context.scans.lastComplete(),
+  ]);
+  const isOld = complete !== undefined && context.told.to <= complete.from;
+  const old = isOld ? await seenByScan(mirror, entries, complete, context) : new Set<Entry>();
+  const current = entries.filter((entry) => !old.has(entry));
   return [
     ...[...old].map(({ object }) => staleResult(object.id, 'older_than_scan')),
     ...(await putWholes(mirror, current.filter(isWhole), heads, context)),
@@ -162,25 +166,24 @@ async function applyRound(
 const staleResult = (id: StripeId, code: 'older_than_scan' | 'order_unknown'): ItemResult =>
   settledResult({ id, source: 'batch' }, { kind: 'stale', code });
 
+const headsOf = async (mirror: Mirror, entries: readonly Entry[]): Promise<Map<StripeId, Head>> =>
+  entries.length === 0 ? new Map() : mirror.headsOf(entries.map(({ object }) => object.id));
+
 /**
- * The entries that tell of a time before the last complete scan began, which has found what was true then or
- * later. Not those of objects that it has not seen: of a test clock, unknown to Stripe, or left out.
+ * The entries of objects that a complete scan has found as they were when it began, or later. Not those that
+ * it has not seen: of a test clock, unknown to Stripe, or left out.
  */
-async function olderThanScan(
+async function seenByScan(
   mirror: Mirror,
   entries: readonly Entry[],
-  heads: ReadonlyMap<StripeId, Head>,
-  { scans, told }: BatchContext,
+  { leftOut, ofTestClocks }: Confirmed,
+  { scans }: BatchContext,
 ): Promise<ReadonlySet<Entry>> {
-  const complete = await scans.lastComplete();
-  if (!complete || told.to > complete.from) return new Set();
+  const heads = await headsOf(mirror, entries);
   const stored = [...heads.values()].filter(({ created }) => created !== undefined).map(({ id }) => id);
-  const { ofTestClocks } = complete;
   const listed = new Set(await mirror.suspects(stored, { ofTestClocks }));
-  const unseen = new Set([
-    ...complete.leftOut,
-    ...(await scans.recentlyAbsent(entries.map(({ object }) => object.id))),
-  ]);
+  const absent = await scans.recentlyAbsent(entries.map(({ object }) => object.id));
+  const unseen = new Set([...leftOut, ...absent]);
   return new Set(
     entries.filter(({ object }) => {
       const isOnClock = !ofTestClocks && (object['test_clock'] ?? null) !== null;

@@ -374,7 +374,7 @@ describe('a batch from the future', () => {
     });
     atEnd(() => services.close());
     const lab = requestsLab(own);
-    await lab.worker({ runner: runnerOf(services) });
+    await lab.worker({ runner: runnerOf(services), feed: true });
     const forged = new mongo.ObjectId(mongo.ObjectId.createFromTime(tomorrow.getTime() / 1_000).id);
     const toldFrom = async (): Promise<number> => {
       const stored = await own.db

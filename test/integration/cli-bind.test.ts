@@ -95,7 +95,12 @@ describe('bind --reset', () => {
       ),
       '1 request waits, and will run with the next key; "requests cancel" ends them',
     ]);
-    expect(await stateIdsOf()).toEqual(['account-binding', 'requests-validator', 'scan-lease:customer']);
+    expect(await stateIdsOf()).toEqual([
+      'account-binding',
+      'insertion-order',
+      'requests-validator',
+      'scan-lease:customer',
+    ]);
     expect((await bind()).stdout).toBe(unbound());
     expect(await database.db.collection('stripe_customers').find().toArray()).toEqual(before);
 

@@ -68,5 +68,5 @@ test('what a scan has confirmed as of a time ahead of the clock, which was set b
   expect(await state.lastComplete()).toBeUndefined();
 
   await end(past);
-  expect(await state.lastComplete()).toEqual({ from: past, leftOut: [] });
+  expect(await state.lastComplete()).toEqual({ from: past, leftOut: [], ofTestClocks: false });
 });

@@ -89,7 +89,10 @@ describe('the calls of a calendar month', () => {
 
     const calls = Object.values(bench.simulator.stats.calls).reduce((sum, count) => sum + count, 0);
     expect(calls).toBeGreaterThanOrEqual(20);
-    expect(await callsThisMonth(stateOf(own.db))).toBe(calls);
+    const counted = await callsThisMonth(stateOf(own.db));
+    expect(counted).toBeGreaterThanOrEqual(calls);
+    // A catch-up in vain is given up, up to three times in a scan, perhaps before its call is sent.
+    expect(counted).toBeLessThanOrEqual(calls + 3);
   });
 });
 

@@ -69,7 +69,7 @@ describe('inserting a request from a Node service', () => {
     const { db } = await service();
     const before = await lab.requests.countDocuments();
 
-    const nonsense = { command: 'syncByIds', ids: ['cus_1', '..', 'a\n'], maxAttempts: 0 } as const;
+    const nonsense = { command: 'syncByIds', ids: ['cus_1', '', 'a\0'], maxAttempts: 0 } as const;
     const fault = await faultOf(requests.insert(db, nonsense));
 
     expect(fault).toMatchObject({ code: 'invalid_request', kind: 'terminal' });

@@ -42,9 +42,9 @@ describe('an invalid request', () => {
     ['whose command is a list', { command: ['syncAll'] }, [expect.stringContaining('got a list of 1')]],
     [
       'with several faults',
-      { command: 'syncByIds', ids: ['..', ''], maxAttempts: 'many', dryRun: 1 },
+      { command: 'syncByIds', ids: ['a\0', ''], maxAttempts: 'many', dryRun: 1 },
       [
-        expect.stringMatching(/^ids\[0\] .* got "\.\."$/),
+        expect.stringMatching(/^ids\[0\] /),
         expect.stringMatching(/^ids\[1\] .* got ""$/),
         expect.stringMatching(/^maxAttempts /),
         expect.stringMatching(/^dryRun /),
@@ -75,7 +75,7 @@ describe('an invalid request', () => {
     ['whose status is an empty list', { ...small, status: [] }, [expect.stringContaining('got a list of 0')]],
     [
       'whose status and body are wrong',
-      { command: 'softDelete', status: 'go', stripeId: 'a b' },
+      { command: 'softDelete', status: 'go', stripeId: '' },
       [expect.stringContaining('status'), expect.stringContaining('stripeId')],
     ],
     [

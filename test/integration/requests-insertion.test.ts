@@ -421,6 +421,7 @@ describe('the follower', () => {
     const second = old.getTimestamp().getTime();
     expect(await givenTo(runner, old)).toEqual({
       kind: 'within',
+      position: expect.any(String) as string,
       from: new Date(second),
       to: new Date(second + 999),
     });
@@ -481,6 +482,7 @@ describe('without an event a batch goes by its _id', () => {
     const second = old.getTimestamp().getTime();
     expect(await givenTo(runner, old)).toEqual({
       kind: 'within',
+      position: expect.any(String) as string,
       from: new Date(second),
       to: new Date(second + 999),
     });
@@ -489,6 +491,7 @@ describe('without an event a batch goes by its _id', () => {
     )!;
     expect(context.insertionOrder).toEqual({
       kind: 'within',
+      position: expect.any(String) as string,
       from: context.claimedAt,
       to: context.claimedAt,
     });

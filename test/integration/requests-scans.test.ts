@@ -191,7 +191,7 @@ describe('a request that is worked on by itself', () => {
     const lab = requestsLab(freshDatabase());
     const worker = await lab.worker({ runner: quickRunner(), start: false });
     const [invalid, cancelled, odd] = await lab.insert(
-      { command: 'softDelete', stripeId: '..' },
+      { command: 'softDelete', stripeId: '' },
       { ...scan, cancel: true },
       { ...scan, status: 'odd' },
     );

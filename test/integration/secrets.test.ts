@@ -187,7 +187,7 @@ async function everyFaultOfUsers({ user, id }: Scene): Promise<void> {
       command: 'syncBatch',
       batch: [
         { ...person, id, livemode: true },
-        { ...person, id, deleted: true },
+        { ...person, id: 'cus_twin2', deleted: true },
       ],
     },
     { command: 'syncBatch', batch: [{ ...person, id: 'cus_twin' }] },
