@@ -16,16 +16,13 @@ export interface ItemResult {
   readonly message?: string;
 }
 
-/** In place of the id of an entry that has no usable one. Each such entry counts for itself. */
-export const invalidId = '(invalid)';
-
 /** The result of an object that failed with this code. */
 export const failedItem = (
   id: string,
   { code, message }: { readonly code: FaultCode; readonly message: string },
 ): ItemResult => ({ id, outcome: 'failed', code, message });
 
-/** Stands for the id of an item that has none. */
+/** In place of the id of an entry that has no usable one. Each such entry counts for itself. */
 export const noId = '(invalid)';
 
 /** How many items a result lists. All of them are counted. */
@@ -97,7 +94,7 @@ export class TallyById {
   #invalid = 0;
 
   add(item: ItemResult): void {
-    const key = item.id === invalidId ? `${invalidId} ${(this.#invalid += 1)}` : item.id;
+    const key = item.id === noId ? `${noId} ${(this.#invalid += 1)}` : item.id;
     const known = this.#items.get(key);
     const isFirst =
       known !== undefined && precedence.indexOf(known.outcome) <= precedence.indexOf(item.outcome);

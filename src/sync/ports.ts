@@ -184,12 +184,6 @@ export interface Stored {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** A stored object with all its fields. */
-export interface Stored {
-  readonly head: Head;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
 /** `stripe`: confirmed by Stripe, which is final. `request`: a request marked it. */
 type DeletedBy = 'stripe' | 'request';
 

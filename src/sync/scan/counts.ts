@@ -1,5 +1,5 @@
 // Counts each object of a scan once, however often the scan meets it.
-import { invalidId, type ItemResult, type SyncResult, Tally } from '../outcome.js';
+import { type ItemResult, noId, type SyncResult, Tally } from '../outcome.js';
 import type { StripeId } from '../ports.js';
 import type { Checkpoint } from './state.js';
 
@@ -50,7 +50,7 @@ export class ScanCounts {
   /** Counts objects of a test clock. A clock may be listed again, so they are remembered. */
   countOfClock(results: readonly ItemResult[]): void {
     for (const result of results) {
-      const id = result.id === invalidId ? undefined : (result.id as StripeId); // of a listed object
+      const id = result.id === noId ? undefined : (result.id as StripeId); // of a listed object
       if (id === undefined || !this.#elsewhere.has(id)) this.count(result);
       if (id !== undefined) this.addElsewhere([id]);
     }
