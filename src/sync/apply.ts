@@ -4,7 +4,7 @@ import { Fault } from '../base/errors.js';
 import { canonicalJson, prepare } from './canonical.js';
 import { decideBatch, decideRead, type Decision, isSameVersion, maxAnswerAgeMs } from './decide.js';
 import { confirmDeleted } from './deletion.js';
-import { failedItem, type ItemResult } from './outcome.js';
+import { failedItem, type ItemResult, type Outcome } from './outcome.js';
 import type {
   CallOptions,
   Head,
@@ -91,6 +91,8 @@ export async function applyReads(
 ): Promise<Applied> {
   const results: ItemResult[] = [];
   const unsettled: Unsettled[] = [];
+  // Another writer may have written after a write was applied, which then looks like a lost race.
+  const tried = new Map<StripeId, Outcome>();
   let known = heads;
   let open = reads;
   for (let round = 1; open.length > 0; round += 1) {
@@ -100,13 +102,14 @@ export async function applyReads(
       const head = known.get(read.id);
       const decision = decisionOn(head, read);
       if (decision.kind === 'unsettled') unsettled.push({ id: read.id, reason: decision.reason, head });
-      else if (decision.kind !== 'write') results.push(settledResult(read, decision));
+      else if (decision.kind !== 'write') results.push(settledResult(read, decision, tried.get(read.id)));
       else if (decision.kept.length > 0) merging.push({ read, kept: decision.kept });
       else planned.push({ read, write: putOf(read, head), outcome: decision.outcome });
     }
     const conflicts = await writeAll(mirror, planned, results);
     open = [...conflicts, ...(await writeKeeping(mirror, merging, known, results))];
     if (open.length === 0) break;
+    for (const { read, outcome } of planned) tried.set(read.id, outcome);
     known = await mirror.headsOf(open.map(({ id }) => id));
     if (round < maxRounds) continue;
     return {
@@ -203,12 +206,13 @@ function decisionOn(head: Head | undefined, read: WholeRead): ReadDecision {
 
 const isTooOld = ({ receivedAtMs }: WholeRead): boolean => performance.now() - receivedAtMs > maxAnswerAgeMs;
 
-/** The result of a read that needs no write. */
+/** The result of a read that needs no write. @param tried the outcome of a write that met another writer */
 export function settledResult(
   { id, source }: Pick<WholeRead, 'id' | 'source'>,
   decision: Exclude<Decision, { readonly kind: 'write' | 'overlap' }>,
+  tried?: Outcome,
 ): ItemResult {
-  if (decision.kind === 'unchanged') return { id, outcome: 'unchanged' };
+  if (decision.kind === 'unchanged') return { id, outcome: (decision.isOwn && tried) ?? 'unchanged' };
   const { code } = decision;
   // That a read has met a later one is ordinary.
   return source === 'batch' || code === 'deleted_in_stripe'

@@ -4,7 +4,15 @@ import { Fault } from '../base/errors.js';
 import { applyReads, type IsLaterThan, settledResult, toReads } from './apply.js';
 import { prepare } from './canonical.js';
 import { decidePart } from './decide.js';
-import { failedItem, type ItemResult, noId, type SyncResult, TallyById, withResult } from './outcome.js';
+import {
+  failedItem,
+  type ItemResult,
+  noId,
+  type Outcome,
+  type SyncResult,
+  TallyById,
+  withResult,
+} from './outcome.js';
 import {
   type Head,
   isStripeId,
@@ -222,9 +230,11 @@ async function mergeParts(
   const results: ItemResult[] = [];
   for (let start = 0; start < parts.length; start += maxPartsAtOnce) {
     let open = parts.slice(start, start + maxPartsAtOnce);
+    // Another writer may have written after a write was applied, which then looks like a lost race.
+    const tried = new Map<StripeId, Outcome>();
     for (let round = 1; open.length > 0; round += 1) {
       if (round > maxRounds) throw contendedBatch(open[0]?.object.id);
-      open = await mergeOnce(mirror, open, context, results);
+      open = await mergeOnce(mirror, open, context, { results, tried });
     }
   }
   return results;
@@ -235,7 +245,7 @@ async function mergeOnce(
   mirror: Mirror,
   parts: readonly Entry[],
   { isLaterThan }: BatchContext,
-  results: ItemResult[],
+  { results, tried }: { readonly results: ItemResult[]; readonly tried: Map<StripeId, Outcome> },
 ): Promise<Entry[]> {
   const stored = await mirror.storedOf(parts.map(({ object }) => object.id));
   const planned: { readonly entry: Entry; readonly write: MirrorWrite; readonly done: ItemResult }[] = [];
@@ -246,7 +256,7 @@ async function mergeOnce(
     const isLater = before !== undefined && isLaterThan?.(before.head) === true;
     const decision = decidePart(before, object, entry.telling, isLater);
     if (decision.kind !== 'write') {
-      results.push(settledResult({ id, source: 'batch' }, decision));
+      results.push(settledResult({ id, source: 'batch' }, decision, tried.get(id)));
       continue;
     }
     const { fields, told, outcome } = decision;
@@ -263,7 +273,10 @@ async function mergeOnce(
   const written = await mirror.write(planned.map(({ write }) => write));
   return planned.flatMap(({ entry, done }, index) => {
     const result = resultAt(written, index);
-    if (result.kind === 'conflict') return [entry];
+    if (result.kind === 'conflict') {
+      tried.set(entry.object.id, done.outcome);
+      return [entry];
+    }
     results.push(result.kind === 'rejected' ? failedItem(done.id, result) : done);
     return [];
   });

@@ -21,6 +21,12 @@ import { compare, type Order, type Telling, type ToldFields } from './telling.js
 type StaleCode =
   'deleted_in_stripe' | 'older_than_read' | 'older_than_batch' | 'older_than_scan' | 'order_unknown';
 
+interface Unchanged {
+  readonly kind: 'unchanged';
+  /** It is stored already because an earlier write of the very same has been applied. */
+  readonly isOwn?: true;
+}
+
 export type Decision =
   /** To be written. `kept`: what parts told later than the whole object that is written. */
   | {
@@ -28,7 +34,7 @@ export type Decision =
       readonly outcome: 'created' | 'updated' | 'unchanged';
       readonly kept: readonly ToldFields[];
     }
-  | { readonly kind: 'unchanged' }
+  | Unchanged
   | { readonly kind: 'stale'; readonly code: StaleCode }
   /** The stored object and this one differ, and neither is known to be newer. */
   | { readonly kind: 'overlap' };
@@ -98,7 +104,8 @@ export function decideBatch(head: Head | undefined, entry: Whole, isLater = fals
     const kept = isLater ? [] : head.told.filter(isKept);
     return { kind: 'write', outcome: isEqual ? 'unchanged' : 'updated', kept };
   }
-  if (isEqual || order === 'same') return { kind: 'unchanged' };
+  if (order === 'same') return { kind: 'unchanged', isOwn: true };
+  if (isEqual) return { kind: 'unchanged' };
   return order === 'earlier' ? { kind: 'stale', code: staleCodeOf(head.observed) } : { kind: 'overlap' };
 }
 
@@ -110,7 +117,7 @@ export type PartDecision =
       readonly fields: StripeObject;
       readonly told: readonly ToldFields[];
     }
-  | { readonly kind: 'unchanged' }
+  | Unchanged
   | { readonly kind: 'stale'; readonly code: StaleCode };
 
 /** Decides on a part of an object, field by field. @param isLater as for a read */
@@ -151,7 +158,8 @@ export function decidePart(
 function partLost(
   lost: readonly { readonly order: Order; readonly to: Telling | undefined }[],
 ): PartDecision {
-  const other = lost.find(({ order }) => order !== 'same');
+  if (lost.some(({ order }) => order === 'same')) return { kind: 'unchanged', isOwn: true };
+  const other = lost[0];
   if (!other) return { kind: 'unchanged' };
   return { kind: 'stale', code: other.order === 'unknown' ? 'order_unknown' : staleCodeOf(other.to) };
 }

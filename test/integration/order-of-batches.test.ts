@@ -149,6 +149,32 @@ describe('parts of one customer, of different fields,', () => {
     expect(outcomes.filter((outcome) => outcome === 'updated')).toHaveLength(isMirrored ? 200 : 100);
   });
 
+  test.each([
+    ['a part', { name: 'Jane' }],
+    ['a whole', { object: 'customer', created: 5, name: 'Jane' }],
+  ])('count as what they did, where another writer comes right after %s', async (_what, fields) => {
+    const id = newId();
+    await take({ entries: [whole(id, { name: 'before', phone: '1' })], told: insertedAs(1, 500) });
+    const [first, second] = replicas;
+    let isOutrun = false;
+    const outrun: Mirror = {
+      ...first,
+      write: async (writes) => {
+        const results = await first.write(writes);
+        if (isOutrun) return results;
+        isOutrun = true;
+        await takeBatch(second, [{ id, email: 'j@x.com' }], insertedAs(12, 6_000));
+        // As a bulk of which one write has met another one tells: what is stored has another name.
+        return first.write(writes);
+      },
+    };
+
+    const { items } = await takeBatch(outrun, [{ id, ...fields }], insertedAs(11, 5_000));
+
+    expect(items).toEqual([{ id, outcome: 'updated' }]);
+    expect(await fieldsOf(id)).toMatchObject({ name: 'Jane', email: 'j@x.com' });
+  });
+
   test('add up for one customer that ten batches tell of at once', async () => {
     const id = newId();
     const batches = Array.from({ length: 10 }, (_, index) => ({

@@ -49,6 +49,8 @@ describe('cancel', () => {
       expect(request).not.toHaveProperty('cancel');
     }
     expect(runner.runs).toHaveLength(0);
+    // The metrics learn of an end after it is stored.
+    await until(() => ended.length === ids.length, { what: 'every end to be told' });
     expect(ended.sort()).toEqual([
       'softDelete cancelled',
       'softDelete cancelled',

@@ -117,7 +117,7 @@ describe('the order of batches', () => {
   it.each([
     ['inserted later', placed(11), write('updated')],
     ['inserted earlier', placed(9), { kind: 'stale', code: 'older_than_batch' }],
-    ['that is the very same', placed(10), { kind: 'unchanged' }],
+    ['that is the very same', placed(10), { kind: 'unchanged', isOwn: true }],
     ['of which that is not known', during(10, 11), { kind: 'overlap' }],
   ])('of one %s', (_, telling, decision) => {
     expect(decideBatch(head({ observed: placed(10) }), batch(telling))).toEqual(decision);
@@ -196,7 +196,10 @@ describe('parts, field by field', () => {
   it('change nothing when they come again, and nothing that Stripe has confirmed deleted', () => {
     const again = stored({ told: [told(300, 'name')] });
 
-    expect(decidePart(again, part({ name: 'x' }), placed(300))).toEqual({ kind: 'unchanged' });
+    expect(decidePart(again, part({ name: 'x' }), placed(300))).toEqual({
+      kind: 'unchanged',
+      isOwn: true,
+    });
     expect(decidePart(stored({ deletedBy: 'stripe' }), part({ name: 'x' }), placed(300))).toEqual({
       kind: 'stale',
       code: 'deleted_in_stripe',
