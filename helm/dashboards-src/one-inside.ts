@@ -114,7 +114,10 @@ export const process = [
         expr: q.countIn('1d', 'mongodb_clock_moves_total', ['direction']),
         legend: `${jobLegend} {{direction}}`,
       },
-      { expr: q.countIn('1d', 'stored_times_ahead_total', []), legend: `${jobLegend} times ahead of it` },
+      {
+        expr: q.countIn('1d', 'stored_times_ahead_of_clock_total', []),
+        legend: `${jobLegend} times ahead of it`,
+      },
     ],
     unit: 'short',
     width: 6,

@@ -243,7 +243,7 @@ export const catalog = {
     labels: {},
     buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
   },
-  stored_times_ahead_total: {
+  stored_times_ahead_of_clock_total: {
     type: 'counter',
     help: 'Stored times found ahead of the clock of MongoDB, which has been set back: not believed.',
     unit: 'objects',

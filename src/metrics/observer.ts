@@ -66,7 +66,7 @@ export function createObserver(to: Instruments): MetricsObserver {
       to.scan_disordered_objects_total.inc(seriesOf('scan_disordered_objects_total', { object }), count),
 
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
-    timesAhead: (count) => to.stored_times_ahead_total.inc(count),
+    timesAhead: (count) => to.stored_times_ahead_of_clock_total.inc(count),
 
     scheduleStarted: ({ schedule, intervalSeconds }) =>
       to.schedule_interval_seconds.set(seriesOf('schedule_interval_seconds', { schedule }), intervalSeconds),

@@ -132,8 +132,9 @@ describe.skipIf(libfaketime === undefined)("MongoDB's clock", () => {
       await held.arrived;
       await set.setClock(seconds);
       simulator.update(id!, { name: 'newer' });
-      const quick = await user.run({ command: 'syncByIds', ids: [id!] });
-      expect([countsOf(quick), await fleet.differences()]).toEqual([{ updated: 1 }, []]);
+      // A step forward ends the lease of the slow one: the other replica may make it again, and before the quick one.
+      expect(await user.run({ command: 'syncByIds', ids: [id!] })).toMatchObject({ status: 'succeeded' });
+      expect(await fleet.differences()).toEqual([]);
       held.release();
 
       expect(await user.ended(slow!)).toMatchObject({ status: 'succeeded' });
