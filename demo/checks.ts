@@ -1,4 +1,5 @@
 // What the demo claims, checked as it goes: it exits 0 only if every number was as it had to be.
+import { isDeepStrictEqual } from 'node:util';
 
 export class Checks {
   readonly failures: string[] = [];
@@ -6,7 +7,7 @@ export class Checks {
 
   /** Prints the claim with a mark, and remembers it when it does not hold. */
   equal(claim: string, found: unknown, wanted: unknown): void {
-    const holds = JSON.stringify(found) === JSON.stringify(wanted);
+    const holds = isDeepStrictEqual(found, wanted);
     const line = holds
       ? claim
       : `${claim}: expected ${JSON.stringify(wanted)}, found ${JSON.stringify(found)}`;
