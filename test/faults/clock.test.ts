@@ -47,7 +47,7 @@ async function expectAllArrive(fleet: Fleet): Promise<void> {
 /** None is stale. An attempt that lost its lease, as after a failover, has done its part: the next one finds it. */
 function expectApplied(request: AnyDocument, count: number): void {
   const { created, updated, unchanged, stale, failed } = request['result'] as Record<string, number>;
-  expect({ status: request['status'] as unknown, created, stale, failed }).toEqual({
+  expect({ status: request['status'], created, stale, failed }).toEqual({
     status: 'succeeded',
     created: 0,
     stale: 0,
