@@ -128,6 +128,18 @@ describe.each<[string, (id: string, name: string) => object]>([
   );
 });
 
+test.each([
+  ['whole', (id: string, name: string) => whole(id, { name })],
+  ['part', (id: string, name: string) => ({ id, name })],
+])('of many %s entries of one customer in a batch the last one wins', async (_what, entryOf) => {
+  const id = newId();
+  const entries = Array.from({ length: 12 }, (_, index) => entryOf(id, `n${index}`));
+
+  await take({ entries, told: insertedAs(1, 500) });
+
+  expect(await fieldsOf(id)).toMatchObject({ name: 'n11' });
+});
+
 describe('parts of one customer, of different fields,', () => {
   test.each([
     ['new', false],

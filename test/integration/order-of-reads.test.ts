@@ -165,6 +165,19 @@ describe('a batch that tells of a time before the last complete scan', () => {
     expect(items).toEqual(staleFor([id], 'older_than_scan'));
   });
 
+  test.each([
+    ['a whole', { object: 'customer', created: 5 }],
+    ['a part', {}],
+  ])('is stale for a customer that the mirror does not have, told by %s', async (_what, fields) => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 5 } });
+    await bench.scan();
+
+    const items = await insertDated(bench, [{ id: 'cus_gone', name: 'Y', ...fields }], threeDaysAgo());
+
+    expect(items).toEqual(staleFor(['cus_gone'], 'older_than_scan'));
+    expect((await bench.mirror.headsOf(['cus_gone' as StripeId])).size).toBe(0);
+  });
+
   test('is applied where it tells of a time since that scan began', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 5 } });
     const [id] = bench.simulator.listIds() as [string];
