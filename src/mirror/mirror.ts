@@ -32,10 +32,8 @@ export interface MirrorOptions {
 /** How often a clock that has been set back is told of, at most. */
 const tellEveryMs = 60_000;
 
-/** MongoDB compares its own times with its own clock. */
-const isAhead = { $gt: ['$_sync.observed.from', '$$NOW'] } as const;
-
-const headProjection = { _id: 1, created: 1, _sync: 1, isAhead } as const;
+/** With MongoDB's own clock, as stored times are compared with it. */
+const headProjection = { _id: 1, created: 1, _sync: 1, now: '$$NOW' } as const;
 
 /** Only fields of the index: any other would fetch every document of the interval. */
 const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
@@ -46,7 +44,8 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
   let toldMs = -Infinity;
 
   /** What is stored is not doubted, only when it was told. */
-  const tellAhead = (ahead: number): void => {
+  const tellAhead = (heads: readonly Head[]): void => {
+    const ahead = heads.filter(isAhead).length;
     if (ahead === 0) return;
     observer.timesAhead(ahead);
     if (performance.now() - toldMs < tellEveryMs) return;
@@ -61,8 +60,8 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
     const found = await persistently('reading heads', () =>
       collection.find({ _id: { $in: [...ids] } }, { projection: headProjection }).toArray(),
     );
-    tellAhead(found.filter((document) => document['isAhead'] === true).length);
-    const heads = found.map((document) => toHead(document, document['isAhead'] === true));
+    const heads = found.map((document) => toHead(document, document['now']));
+    tellAhead(heads);
     return new Map(heads.map((head) => [head.id, head]));
   });
 
@@ -86,14 +85,15 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
     async storedOf(ids) {
       const found = await persistently('reading stored objects', () =>
         collection
-          .aggregate<{ document: MirrorDocument; isAhead: boolean }>([
+          .aggregate<{ document: MirrorDocument; now: Date }>([
             { $match: { _id: { $in: [...ids] } } },
-            { $project: { _id: 0, document: '$$ROOT', isAhead } },
+            { $project: { _id: 0, document: '$$ROOT', now: '$$NOW' } },
           ])
           .toArray(),
       );
-      tellAhead(found.filter((each) => each.isAhead).length);
-      return new Map(found.map(toStored).map((stored) => [stored.head.id, stored]));
+      const stored = found.map(toStored);
+      tellAhead(stored.map(({ head }) => head));
+      return new Map(stored.map((each) => [each.head.id, each]));
     },
 
     async *heads(range: CreatedRange, signal: AbortSignal) {
@@ -194,35 +194,41 @@ const toListedHead = ({ _id, created, _sync }: MirrorDocument): ListedHead => ({
   deletedBy: _sync?.deletedBy ?? undefined,
 });
 
-/** @param isAhead its time lies ahead of MongoDB's clock */
-function toHead(document: MirrorDocument, isAhead: boolean): Head {
+const isAhead = ({ observed, told }: Head): boolean =>
+  observed?.isAhead === true || told.some(({ telling }) => telling.isAhead === true);
+
+/** @param now MongoDB's clock as the document was read; a Date */
+function toHead(document: MirrorDocument, now: unknown): Head {
   const { _sync } = document;
   const { told = [], writtenAt } = _sync ?? {};
   const whole = told.length > 0 ? _sync?.whole : _sync;
+  const seenAt = now instanceof Date ? now : undefined;
   return {
     ...toListedHead(document),
     writeId: _sync?.writeId,
     writtenAt,
-    observed: whole && tellingOf(whole, { isAhead, writtenAt }),
+    observed: whole && tellingOf(whole, { seenAt, writtenAt }),
     told: told.flatMap(({ fields, ...stamp }) => {
-      const telling = tellingOf(stamp, { isAhead });
+      const telling = tellingOf(stamp, { seenAt });
       return telling ? [{ fields, telling }] : [];
     }),
+    seenAt,
   };
 }
 
 /** An answer came before it was written, which is often the better bound. */
 function tellingOf(
   { observed, position, isDated }: Partial<ToldStamp>,
-  { isAhead, writtenAt }: { readonly isAhead: boolean; readonly writtenAt?: Date | undefined },
+  { seenAt, writtenAt }: { readonly seenAt: Date | undefined; readonly writtenAt?: Date | undefined },
 ): Telling | undefined {
   if (!(observed?.to instanceof Date)) return undefined;
   const written = writtenAt instanceof Date ? writtenAt.getTime() + 1 : Infinity;
   const to = new Date(Math.max(observed.from.getTime(), Math.min(observed.to.getTime(), written)));
-  return { from: observed.from, to, position, isDated, ...(isAhead && { isAhead }) };
+  const isLate = seenAt !== undefined && observed.from > seenAt;
+  return { from: observed.from, to, position, isDated, ...(isLate && { isAhead: true }) };
 }
 
-function toStored({ document, isAhead }: { document: MirrorDocument; isAhead: boolean }): Stored {
+function toStored({ document, now }: { document: MirrorDocument; now: Date }): Stored {
   const { _id, _sync, app, ...fields } = document;
-  return { head: toHead(document, isAhead), fields };
+  return { head: toHead(document, now), fields };
 }

@@ -75,6 +75,8 @@ export function decideRead(head: Head | undefined, read: Whole, isLater = false)
   const decided = decideWithoutOrder(head, read.hash);
   if (decided || !head) return decided ?? { kind: 'overlap' };
   if (isLater) return { kind: 'write', outcome: 'updated', kept: [] };
+  // MongoDB's clock has been set back since the read, so its interval says nothing.
+  if (head.seenAt && read.observed.from > head.seenAt) return { kind: 'overlap' };
   switch (orderOf(read.observed, head.observed)) {
     case 'later': {
       const orders = head.told.map(({ telling }) => compare(read.observed, telling));

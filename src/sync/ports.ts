@@ -176,6 +176,8 @@ export interface Head extends ListedHead {
   readonly observed: Telling | undefined;
   /** The fields that parts have told since. */
   readonly told: readonly ToldFields[];
+  /** MongoDB's clock when it was read; undefined if it is not known. */
+  readonly seenAt?: Date | undefined;
 }
 
 /** A stored object with all its fields. */

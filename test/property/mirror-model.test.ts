@@ -109,7 +109,7 @@ async function observe(mirror: Mirror): Promise<object> {
   const withoutCreated = [];
   for await (const id of mirror.withoutCreated(signal)) withoutCreated.push(id);
   const stored = [...(await mirror.storedOf(ids)).values()].map(({ head, fields }) => ({
-    head: { ...head, writtenAt: undefined },
+    head: { ...head, writtenAt: undefined, seenAt: undefined },
     // The order of fields, too.
     fields: JSON.stringify(fields),
   }));

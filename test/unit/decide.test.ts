@@ -80,6 +80,11 @@ describe('the order of reads', () => {
     expect(decideRead(ahead, read(300, 310))).toEqual({ kind: 'overlap' });
   });
 
+  it('reads again where the clock has been set back since the read', () => {
+    expect(decideRead(head({ seenAt: at(250) }), read(300, 310))).toEqual({ kind: 'overlap' });
+    expect(decideRead(head({ seenAt: at(300) }), read(300, 310))).toEqual(write('updated'));
+  });
+
   it('keeps the fields that parts have told since, drops those told before, and reads again in between', () => {
     const since = told(400, 'name');
     const stored = head({ told: [told(250, 'email'), since] });
