@@ -79,6 +79,16 @@ interface Planned {
   readonly outcome: 'created' | 'updated' | 'unchanged';
 }
 
+/** What one call of `applyReads` has settled. */
+interface Settled {
+  readonly results: ItemResult[];
+  /**
+   * Outcomes of writes that looked like a lost race. Another writer may have written right after such a write
+   * was applied; then the read finds itself stored, and this is what it did.
+   */
+  readonly tried: Map<StripeId, Outcome>;
+}
+
 /**
  * Decides on each read by its head in the mirror and writes. If another writer interferes, it decides again.
  * @param reads at most one per id
@@ -89,10 +99,9 @@ export async function applyReads(
   reads: readonly WholeRead[],
   heads: Heads,
 ): Promise<Applied> {
-  const results: ItemResult[] = [];
+  const settled: Settled = { results: [], tried: new Map() };
+  const { results, tried } = settled;
   const unsettled: Unsettled[] = [];
-  // Another writer may have written after a write was applied, which then looks like a lost race.
-  const tried = new Map<StripeId, Outcome>();
   let known = heads;
   let open = reads;
   for (let round = 1; open.length > 0; round += 1) {
@@ -106,10 +115,9 @@ export async function applyReads(
       else if (decision.kept.length > 0) merging.push({ read, kept: decision.kept });
       else planned.push({ read, write: putOf(read, head), outcome: decision.outcome });
     }
-    const conflicts = await writeAll(mirror, planned, results);
-    open = [...conflicts, ...(await writeKeeping(mirror, merging, known, results))];
+    const conflicts = await writeAll(mirror, planned, settled);
+    open = [...conflicts, ...(await writeKeeping(mirror, merging, known, settled))];
     if (open.length === 0) break;
-    for (const { read, outcome } of planned) tried.set(read.id, outcome);
     known = await mirror.headsOf(open.map(({ id }) => id));
     if (round < maxRounds) continue;
     return {
@@ -143,7 +151,7 @@ async function writeKeeping(
   mirror: Mirror,
   merging: readonly { readonly read: WholeRead; readonly kept: readonly ToldFields[] }[],
   heads: Heads,
-  results: ItemResult[],
+  settled: Settled,
 ): Promise<WholeRead[]> {
   if (merging.length === 0) return [];
   const stored = await mirror.storedOf(merging.map(({ read }) => read.id));
@@ -168,22 +176,24 @@ async function writeKeeping(
     };
     planned.push({ read, write, outcome: head.hash === read.hash && isEqual ? 'unchanged' : 'updated' });
   }
-  return [...changed, ...(await writeAll(mirror, planned, results))];
+  return [...changed, ...(await writeAll(mirror, planned, settled))];
 }
 
 /** Writes, and adds a result for each settled read. Returns the reads whose guard did not hold. */
 async function writeAll(
   mirror: Mirror,
   planned: readonly Planned[],
-  results: ItemResult[],
+  { results, tried }: Settled,
 ): Promise<WholeRead[]> {
   if (planned.length === 0) return [];
   const written = await mirror.write(planned.map(({ write }) => write));
   const conflicts: WholeRead[] = [];
   planned.forEach(({ read, outcome }, index) => {
     const result = resultAt(written, index);
-    if (result.kind === 'conflict') conflicts.push(read);
-    else if (result.kind === 'rejected') results.push(failedItem(read.id, result));
+    if (result.kind === 'conflict') {
+      tried.set(read.id, outcome);
+      conflicts.push(read);
+    } else if (result.kind === 'rejected') results.push(failedItem(read.id, result));
     else results.push({ id: read.id, outcome });
   });
   return conflicts;
