@@ -239,11 +239,16 @@ export class Attempt {
   #tell(verdict: Exclude<Verdict, { kind: 'lost' }>, seconds: number): AttemptEnd {
     if (verdict.kind === 'finish') {
       const { status, result, error } = verdict.ending;
-      const { object } = this.claimed.command;
-      const command = commandLabel(this.claimed.command.command);
-      const code = error?.code;
-      const event = { command, status, code, seconds, result, object, count: 1 };
-      this.dependencies.observer.requestEnded(event);
+      const { dryRun, command } = this.claimed;
+      this.dependencies.observer.requestEnded({
+        command: commandLabel(command.command),
+        status,
+        code: error?.code,
+        seconds,
+        result: dryRun ? undefined : result,
+        object: command.object,
+        count: 1,
+      });
       const counts = result && { ...result, items: undefined };
       const level = status === 'failed' ? 'warn' : 'info';
       this.#logger[level](

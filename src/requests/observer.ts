@@ -25,7 +25,8 @@ export interface RequestsObserver {
   }): void;
   /**
    * A request has ended; `code` is its error code if it failed. `seconds` is the duration of the last
-   * attempt; undefined if none ran. `object` is the kind that `result` counts. `count` is 1, except for
+   * attempt; undefined if none ran. `object` is the kind that `result` counts, undefined
+   * for a dry run, which brings nothing. `count` is 1, except for
    * coalesced requests.
    */
   requestEnded(event: {

@@ -42,6 +42,22 @@ describe('a request', () => {
     expect(started! <= finished!).toBe(true);
   });
 
+  test('that runs dry is told without a result, as it brings nothing into the mirror', async () => {
+    const lab = requestsLab(freshDatabase());
+    const told: unknown[] = [];
+    await lab.worker({
+      runner: quickRunner(() => resultOf({ updated: 1 })),
+      observer: { requestEnded: ({ result }) => void told.push(result?.updated) },
+    });
+    const small = { command: 'syncByIds', ids: ['cus_1'] };
+
+    const [dry, real] = await lab.insert({ ...small, dryRun: true }, small);
+
+    for (const id of [dry, real]) expect(await lab.ended(id!)).toMatchObject({ result: { updated: 1 } });
+    await until(() => told.length === 2, { what: 'both ends to be told' });
+    expect(told.sort()).toEqual([1, undefined]);
+  });
+
   test('ends as its items ended', async () => {
     const lab = requestsLab(freshDatabase());
     const results = [resultOf({ failed: 2 }), resultOf({ failed: 1, created: 1 }), resultOf({ created: 2 })];
