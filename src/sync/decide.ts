@@ -75,11 +75,10 @@ export function decideRead(head: Head | undefined, read: Whole, isLater = false)
   const decided = decideWithoutOrder(head, read.hash);
   if (decided || !head) return decided ?? { kind: 'overlap' };
   if (isLater) return { kind: 'write', outcome: 'updated', kept: [] };
-  // MongoDB's clock has been set back since the read, so its interval says nothing.
-  if (head.seenAt && read.observed.from > head.seenAt) return { kind: 'overlap' };
-  switch (orderOf(read.observed, head.observed)) {
+  const observed = asSeen(read.observed, head);
+  switch (orderOf(observed, head.observed)) {
     case 'later': {
-      const orders = head.told.map(({ telling }) => compare(read.observed, telling));
+      const orders = head.told.map(({ telling }) => compare(observed, telling));
       if (orders.includes('unknown')) return { kind: 'overlap' };
       const kept = head.told.filter((_, index) => orders[index] !== 'later');
       return { kind: 'write', outcome: 'updated', kept };
@@ -100,9 +99,10 @@ export function decideBatch(head: Head | undefined, entry: Whole, isLater = fals
   const decided = decideWithoutOrder(head, entry.hash);
   if (!head || decided?.kind === 'stale') return decided ?? { kind: 'overlap' };
   const isEqual = decided?.kind === 'unchanged';
-  const order = isLater ? 'later' : orderOf(entry.observed, head.observed);
+  const observed = asSeen(entry.observed, head);
+  const order = isLater ? 'later' : orderOf(observed, head.observed);
   if (order === 'later') {
-    const isKept = ({ telling }: ToldFields): boolean => compare(entry.observed, telling) !== 'later';
+    const isKept = ({ telling }: ToldFields): boolean => compare(observed, telling) !== 'later';
     const kept = isLater ? [] : head.told.filter(isKept);
     return { kind: 'write', outcome: isEqual ? 'unchanged' : 'updated', kept };
   }
@@ -137,10 +137,11 @@ export function decidePart(
   }
   const { head } = stored;
   if (head.deletedBy === 'stripe') return { kind: 'stale', code: 'deleted_in_stripe' };
+  const seen = asSeen(telling, head);
   const lost: { readonly order: Order; readonly to: Telling | undefined }[] = [];
   const won = keys.filter((key) => {
     const to = head.told.find(({ fields: told }) => told.includes(key))?.telling ?? head.observed;
-    const order = isLater ? 'later' : orderOf(telling, to);
+    const order = isLater ? 'later' : orderOf(seen, to);
     if (order !== 'later') lost.push({ order, to });
     return order === 'later';
   });
@@ -173,6 +174,10 @@ const withoutFields = (told: readonly ToldFields[], anew: readonly string[]): To
     .filter(({ fields }) => fields.length > 0);
 
 const isEqual = (a: unknown, b: unknown): boolean => canonicalJson(a) === canonicalJson(b);
+
+/** A telling ahead of MongoDB's clock: the clock has been set back since, so its time says nothing. */
+const asSeen = (telling: Telling, { seenAt }: Head): Telling =>
+  seenAt && telling.from > seenAt ? { ...telling, isAhead: true } : telling;
 
 /** Anything is later than nothing. */
 const orderOf = (telling: Telling, to: Telling | undefined): Order => (to ? compare(telling, to) : 'later');

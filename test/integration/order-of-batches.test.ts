@@ -14,6 +14,7 @@ import {
   takeBatch,
   type TestMirror,
 } from '../support/mirror.js';
+import { until } from '../support/until.js';
 
 const database = freshDatabase();
 let m: TestMirror;
@@ -161,12 +162,16 @@ describe('parts of one customer, of different fields,', () => {
     expect(outcomes.filter((outcome) => outcome === 'updated')).toHaveLength(isMirrored ? 200 : 100);
   });
 
+  const jane = { object: 'customer', created: 5, name: 'Jane' };
+
   test.each([
-    ['a part', { name: 'Jane' }],
-    ['a whole', { object: 'customer', created: 5, name: 'Jane' }],
-  ])('count as what they did, where another writer comes right after %s', async (_what, fields) => {
+    ['a part', { name: 'Jane' }, []],
+    ['a whole', jane, []],
+    ['a whole that keeps a later field', jane, [{ description: 'later' }]],
+  ])('count as what they did, where another writer comes right after %s', async (_what, fields, later) => {
     const id = newId();
     await take({ entries: [whole(id, { name: 'before', phone: '1' })], told: insertedAs(1, 500) });
+    await take({ entries: later.map((part) => ({ id, ...part })), told: insertedAs(13, 7_000) });
     const [first, second] = replicas;
     let isOutrun = false;
     const outrun: Mirror = {
@@ -274,8 +279,10 @@ test('a batch inserted after an answer was written is later, however badly the c
     if (isKnown) await m.read(whole(id, { name: 'before' }), 1_000);
     const reads = toReads([whole(id, { name: 'read' })], answered(now - 1_000, now + 60_000), 'retrieve');
     await applyReads(m.mirror, reads, await m.mirror.headsOf([stripeId(id)]));
+    const written = ((await m.stored(id))?.['_sync'] as { writtenAt: Date }).writtenAt.getTime();
+    await until(() => Date.now() > written + 1, { what: 'a later millisecond' });
 
-    const told = insertedAs(1, Date.now() + 1_000);
+    const told = insertedAs(1, Date.now());
     expect(await take({ entries: [whole(id, { name: 'batch' })], told })).toEqual([
       { id, outcome: 'updated' },
     ]);

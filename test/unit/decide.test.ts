@@ -85,6 +85,20 @@ describe('the order of reads', () => {
     expect(decideRead(head({ seenAt: at(300) }), read(300, 310))).toEqual(write('updated'));
   });
 
+  it('does not take a batch for later by a time that the clock has been set back from', () => {
+    const stored = head({ seenAt: at(250), told: [told(400, 'email')] });
+    const part = { id: 'cus_1' as StripeId, name: 'x' };
+
+    expect(decideBatch(stored, { hash: 'batch', observed: placed(300) })).toEqual({ kind: 'overlap' });
+    expect(decidePart({ head: stored, fields: {} }, part, placed(300))).toEqual({
+      kind: 'stale',
+      code: 'order_unknown',
+    });
+    // The stream's own order counts all the same.
+    const byBatch = head({ seenAt: at(250), observed: placed(200) });
+    expect(decideBatch(byBatch, { hash: 'batch', observed: placed(300) })).toEqual(write('updated'));
+  });
+
   it('keeps the fields that parts have told since, drops those told before, and reads again in between', () => {
     const since = told(400, 'name');
     const stored = head({ told: [told(250, 'email'), since] });
