@@ -18,6 +18,8 @@ export class ScanCounts {
   /** What the catch-up has written so far, interrupted ones included. */
   readonly #written: Map<string, 'created' | 'updated'>;
   readonly #elsewhere: Set<StripeId>;
+  /** Those of the catch-up, which count when it is complete. */
+  #caughtUpElsewhere: StripeId[] = [];
 
   constructor({ result, caughtUp, elsewhere }: Pick<Checkpoint, 'result' | 'caughtUp' | 'elsewhere'>) {
     this.#settled = new Tally(result);
@@ -32,7 +34,28 @@ export class ScanCounts {
     countIn(this.#settled, result);
   }
 
-  countCaughtUp(result: ItemResult): void {
+  /**
+   * Counts what windows have settled, unless it is counted already. Notes which of it the mirror had
+   * elsewhere: windows may list such an object again, and it may be missed where the mirror had it.
+   */
+  countListed(results: readonly ItemResult[], elsewhere: readonly StripeId[]): void {
+    for (const result of results) if (!this.#isNoted(result)) this.count(result);
+    this.#note(elsewhere);
+  }
+
+  /** The same for the objects of a test clock, all of which may be listed again. */
+  countOfClock(results: readonly ItemResult[]): void {
+    const ids = results.map(({ id }) => id).filter((id) => id !== noId) as StripeId[]; // of listed objects
+    this.countListed(results, ids);
+  }
+
+  /** The same for the catch-up. */
+  countCaughtUp(results: readonly ItemResult[], elsewhere: readonly StripeId[]): void {
+    for (const result of results) if (!this.#isNoted(result)) this.#countOneCaughtUp(result);
+    this.#caughtUpElsewhere.push(...elsewhere.slice(0, maxElsewhere - this.#caughtUpElsewhere.length));
+  }
+
+  #countOneCaughtUp(result: ItemResult): void {
     const counted = { ...result, outcome: sinceTheStart(this.#written.get(result.id), result.outcome) };
     countIn(this.#caughtUp, counted);
     const { id, outcome } = counted;
@@ -45,19 +68,15 @@ export class ScanCounts {
     this.#settled.addAll(this.#caughtUp.result());
     this.#caughtUp = new Tally();
     this.#written.clear();
+    this.#note(this.#caughtUpElsewhere);
+    this.#caughtUpElsewhere = [];
   }
 
-  /** Counts objects of a test clock. A clock may be listed again, so they are remembered. */
-  countOfClock(results: readonly ItemResult[]): void {
-    for (const result of results) {
-      const id = result.id === noId ? undefined : (result.id as StripeId); // of a listed object
-      if (id === undefined || !this.#elsewhere.has(id)) this.count(result);
-      if (id !== undefined) this.addElsewhere([id]);
-    }
+  #isNoted({ id }: ItemResult): boolean {
+    return this.#elsewhere.has(id as StripeId); // a result without an id has none of them
   }
 
-  /** Notes objects that were counted, but that the mirror had elsewhere: they may be missed there. */
-  addElsewhere(ids: readonly StripeId[]): void {
+  #note(ids: readonly StripeId[]): void {
     for (const id of ids) if (this.#elsewhere.size < maxElsewhere) this.#elsewhere.add(id);
   }
 

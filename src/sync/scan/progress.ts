@@ -1,5 +1,5 @@
 // How far a scan has come while it runs, and the saving of its checkpoint.
-import type { Answer, StripeObject } from '../ports.js';
+import type { Answer } from '../ports.js';
 import { ScanCounts } from './counts.js';
 import { Plan, Window } from './plan.js';
 import { CandidateLog, RemovalsProgress } from './removals.js';
@@ -9,7 +9,6 @@ import type { Checkpoint, Confirmed, ScanState } from './state.js';
 interface ListedPage extends Answer {
   readonly stripeTime: number;
   readonly disordered?: number;
-  readonly undated?: readonly StripeObject[];
 }
 
 export class ScanProgress {
@@ -20,17 +19,13 @@ export class ScanProgress {
   clocksAfter: string | undefined;
   /** Rows out of order that this run met. */
   disordered = 0;
-  /** Objects without a usable `created` that this run listed: they are not missing. */
-  readonly #undated = new Set<string>();
-  /** Those that windows have counted. */
-  readonly countedUndated = new Set<string>();
   /**
    * T0: Stripe's clock when the scan began, or shortly before; undefined before the first answer. It never
    * changes: it divides what the windows count from what the catch-up counts.
    */
   t0: number | undefined;
-  /** MongoDB's clock when the first page was asked for, milliseconds; undefined where it is not known. */
-  #from: number | undefined;
+  /** MongoDB's clock when the first page was asked for, milliseconds; infinite before the first answer. */
+  #from: number;
   /** The windows that cover all time; undefined before they are planned. */
   plan: Plan | undefined;
   readonly candidates: CandidateLog;
@@ -48,8 +43,7 @@ export class ScanProgress {
     this.pages = checkpoint.pages;
     this.clocksAfter = checkpoint.clocksAfter ?? undefined;
     this.t0 = checkpoint.t0;
-    // A checkpoint of an earlier version does not tell it, and the pages that follow came later.
-    this.#from = checkpoint.pages === 0 ? Infinity : checkpoint.from;
+    this.#from = checkpoint.from ?? Infinity;
     const windows = checkpoint.windows.map((window) => Window.restore(window));
     this.plan = windows.length > 0 ? new Plan(windows) : undefined;
     this.candidates = new CandidateLog(state, checkpoint.scanId, checkpoint.candidates);
@@ -60,26 +54,20 @@ export class ScanProgress {
   /** Counts a page and takes T0 from the first one. */
   listed(page: ListedPage): void {
     this.pages += 1;
-    for (const { id } of page.undated ?? []) this.#undated.add(id);
     this.disordered += page.disordered ?? 0;
     this.t0 ??= startBy(page, this.#beganAtMs);
-    if (this.#from !== undefined) this.#from = Math.min(this.#from, page.observed.from.getTime());
-  }
-
-  isUndated(id: string): boolean {
-    return this.#undated.has(id);
+    this.#from = Math.min(this.#from, page.observed.from.getTime());
   }
 
   /**
-   * Undefined if it is not known: an earlier version began the scan, or too many objects were left out.
+   * Undefined if it is not known, as too many objects were left out to name them all.
    * @param ofTestClocks whether the scan has listed the objects of test clocks
    */
   confirmed(ofTestClocks: boolean): Confirmed | undefined {
     const { failed, items } = this.counts.result();
     const leftOut = items.filter(({ outcome, code }) => outcome === 'failed' || code === 'not_in_account');
-    const isKnown = this.#from !== undefined && Number.isFinite(this.#from);
-    if (!isKnown || leftOut.filter(({ outcome }) => outcome === 'failed').length < failed) return undefined;
-    return { from: new Date(this.#from ?? 0), leftOut: leftOut.map(({ id }) => id), ofTestClocks };
+    if (leftOut.filter(({ outcome }) => outcome === 'failed').length < failed) return undefined;
+    return { from: new Date(this.#from), leftOut: leftOut.map(({ id }) => id), ofTestClocks };
   }
 
   /** Objects created from this second on are settled by the catch-up alone; undefined before T0 is known. */
@@ -96,7 +84,7 @@ export class ScanProgress {
       pages,
       clocksAfter,
       ...(t0 !== undefined && { t0 }),
-      ...(pages > 0 && this.#from !== undefined && { from: this.#from }),
+      ...(pages > 0 && { from: this.#from }),
       windows: plan?.windows.map((window) => window.save()) ?? [],
       candidates: candidates.save(),
       removals: removals.save(),

@@ -10,7 +10,7 @@ import { createdOf, type Page } from './walk.js';
 
 export interface Reconciled {
   readonly results: readonly ItemResult[];
-  /** Objects that were stored outside the interval: with another `created`, or none. */
+  /** Objects that no interval holds, and those stored outside this one, with another `created` or none. */
   readonly elsewhere: readonly StripeId[];
   /** Advances the settled part of the window. */
   readonly settle: () => void;
@@ -58,13 +58,14 @@ export async function reconcile(
 
   const results = await settleReads([...reads.values()], heads, { source, mirror, signal });
   const elsewhere = results.filter(({ id, outcome }) => outcome !== 'created' && !heads.has(id as StripeId));
-  // No interval holds them.
-  results.push(...(await settleById(undatedOf(pages), context)));
+  const undated = undatedOf(pages);
+  results.push(...(await settleById(undated, context)));
   for (const { invalid } of pages) results.push(...invalid);
   const settle = (): void => {
     moveOn(window, pages, { isLast, lastCreated });
   };
-  return { results, elsewhere: elsewhere.map(({ id }) => id as StripeId), settle }; // ids of listed objects
+  const ids = elsewhere.map(({ id }) => id as StripeId); // ids of listed objects
+  return { results, elsewhere: [...ids, ...undated.map(idOf)], settle };
 }
 
 /** Reconciles a page by ids alone: objects of a test clock lie anywhere in time. None is found missing. */

@@ -135,7 +135,7 @@ async function runPhases(run: Run): Promise<number> {
     ...run,
     scanId: scanned.scanId,
     progress: scanned.removals,
-    wasListed: (id: StripeId) => counts.wasListedElsewhere(id) || scanned.isUndated(id),
+    wasListed: (id: StripeId) => counts.wasListedElsewhere(id),
     ofTestClocks: seesTestClocks(run.testClocks, scanned),
   };
   const count = await countSuspects(suspects);
@@ -218,16 +218,8 @@ async function list(plan: Plan, run: Run, { onProgress, ...hooks }: ListHooks = 
     // are.
     missedByRun: () => (isCatchUp ? { ...candidates.begin(), settle: () => undefined } : candidates.begin()),
     onResults: (results, elsewhere) => {
-      for (const result of results) {
-        if (isCatchUp) {
-          // No interval holds these, so windows may have listed them, too.
-          if (!scanned.countedUndated.has(result.id)) counts.countCaughtUp(result);
-          continue;
-        }
-        counts.count(result);
-        if (scanned.isUndated(result.id)) scanned.countedUndated.add(result.id);
-      }
-      counts.addElsewhere(elsewhere);
+      if (isCatchUp) counts.countCaughtUp(results, elsewhere);
+      else counts.countListed(results, elsewhere);
       onProgress?.(plan.estimatedLeft);
     },
     onSettled: () => saver.saveSometimes(),
