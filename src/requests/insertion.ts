@@ -13,22 +13,9 @@ export type Known = Insertion | { readonly before: Date };
 export type Stamp = Known & { readonly seal: string };
 
 /**
- * Change events that tell a batch anew. A replacement of what waits and was never claimed is a user's: a
+ * Whether a change event tells a batch anew. A replacement of what waits and was never claimed is a user's: a
  * daemon's own updates, which MongoDB may log as replacements, keep the lease or end the request.
  */
-export const insertionOfBatch: mongo.BSON.Document = {
-  'fullDocument.command': 'syncBatch',
-  $or: [
-    { operationType: 'insert' },
-    {
-      operationType: 'replace',
-      'fullDocument.lease': { $exists: false },
-      'fullDocument.status': { $in: ['pending', null] },
-    },
-  ],
-};
-
-/** The same as an expression. */
 export const isInsertionOfBatch: mongo.BSON.Document = {
   $and: [
     { $eq: ['$fullDocument.command', 'syncBatch'] },
@@ -45,6 +32,12 @@ export const isInsertionOfBatch: mongo.BSON.Document = {
       ],
     },
   ],
+};
+
+/** Matches these events. MongoDB looks for the type in its log, before it makes an event of an entry. */
+export const insertionOfBatch: mongo.BSON.Document = {
+  operationType: { $in: ['insert', 'replace'] },
+  $expr: isInsertionOfBatch,
 };
 
 /** How long a secret is not read again, however many stamps do not fit it. */
