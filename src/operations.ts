@@ -14,7 +14,7 @@ import { type Head, isStripeId, type Mirror, type StripeId, stripeIdText } from 
 import { approveRemovals } from './sync/scan/approve-removals.js';
 import { scan, type ScanReport } from './sync/scan/scan.js';
 import { type InsertionOrder, toldOf } from './sync/telling.js';
-import { isOwnUntil, writesSoFar } from './sync/writes.js';
+import { isOwnUntil, processName, writesSoFar } from './sync/writes.js';
 
 export interface ActionOptions {
   /** Ends the work with the signal's reason. */
@@ -174,12 +174,13 @@ const guardedBy = (beforeWrite: () => void, mirror: Mirror): Mirror => ({
 });
 
 let calls = 0;
-/** Of this process, so that its calls have an order that no clock decides. */
-const process = randomUUID();
 
-/** A call tells its batch at a moment that MongoDB's clock gives bounds of. */
+/**
+ * A call tells its batch at a moment that MongoDB's clock gives bounds of. The calls of one process have an
+ * order that no clock decides.
+ */
 function calledNow({ earliest, latest }: { readonly earliest: Date; readonly latest: Date }): InsertionOrder {
-  const position = `${process}:${String((calls += 1)).padStart(16, '0')}`;
+  const position = `${processName}:${String((calls += 1)).padStart(16, '0')}`;
   return { kind: 'within', from: earliest, to: latest, position };
 }
 

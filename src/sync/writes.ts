@@ -3,19 +3,20 @@ import { randomBytes } from 'node:crypto';
 import { Fault } from '../base/errors.js';
 import type { MirrorWriteResult } from './ports.js';
 
-const ofThisProcess = randomBytes(6).toString('base64url');
+/** 48 random bits, so that no other process has the name. */
+export const processName = randomBytes(6).toString('base64url');
 let count = 0;
 
-/** A name that no other write has: 48 random bits of this process, and a count. 9 to 16 characters. */
-export const newWriteId = (): string => ofThisProcess + (count += 1).toString(36);
+/** A name that no other write has: that of this process, and a count. 9 to 16 characters. */
+export const newWriteId = (): string => processName + (count += 1).toString(36);
 
 /** How many writes this process has named so far. */
 export const writesSoFar = (): number => count;
 
 /** Whether this process named the write when it had named so many at most: what it tells was known then. */
 export function isOwnUntil(writeId: string | undefined, soFar: number): boolean {
-  if (!writeId?.startsWith(ofThisProcess)) return false;
-  return Number.parseInt(writeId.slice(ofThisProcess.length), 36) <= soFar;
+  if (!writeId?.startsWith(processName)) return false;
+  return Number.parseInt(writeId.slice(processName.length), 36) <= soFar;
 }
 
 /** The result of one of several writes. @throws Fault `internal` if the mirror gave fewer */
