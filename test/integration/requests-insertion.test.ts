@@ -4,7 +4,7 @@ import { mongo } from 'mongoose';
 import { describe, expect, test } from 'vitest';
 import { Seals } from '../../src/requests/insertion.js';
 import { InsertionFollower } from '../../src/requests/upkeep/insertion-follower.js';
-import { InsertionState } from '../../src/requests/upkeep/insertion-state.js';
+import { followLeaseMs, InsertionState } from '../../src/requests/upkeep/insertion-state.js';
 import type { InsertionOrder } from '../../src/sync/telling.js';
 import { atEnd } from '../support/cleanup.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
@@ -352,6 +352,15 @@ describe('the follower', () => {
         return found?.['position'] as { readonly _data: string } | undefined;
       },
       { what: 'the follower' },
+    );
+    // The place was not stored for so long that the next one is stored as soon as there is one.
+    await until(
+      () =>
+        stateOf(database).findOne({
+          ...ofOrder,
+          $expr: { $lt: ['$expiresAt', { $add: ['$$NOW', followLeaseMs - 700] }] },
+        }),
+      { what: 'a place that is due' },
     );
     const refused = await database.failCommand({
       failCommands: ['update'],
