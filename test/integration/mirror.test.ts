@@ -14,6 +14,8 @@ import {
   stripeId,
   takeBatch,
   type TestMirror,
+  newId,
+  whole as customer,
 } from '../support/mirror.js';
 
 const database = freshDatabase();
@@ -23,15 +25,6 @@ beforeAll(async () => {
   m = await openMirror(database);
 });
 
-let next = 0;
-const newId = (): string => `cus_${(next += 1)}`;
-const customer = (id: string, fields: object = {}): StripeObject => ({
-  id: stripeId(id),
-  object: 'customer',
-  created: 1_700_000_000,
-  livemode: false,
-  ...fields,
-});
 /** Reads as of 1,000 to 1,010 whose answers came half a minute ago. */
 const thirtySecondsOld = (...objects: StripeObject[]): WholeRead[] =>
   toReads(objects, { ...answered(1_000, 1_010), receivedAtMs: performance.now() - 30_001 }, 'list');

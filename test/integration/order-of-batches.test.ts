@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { applyReads, toReads } from '../../src/sync/apply.js';
 import type { ItemResult } from '../../src/sync/outcome.js';
-import type { Mirror, StripeObject } from '../../src/sync/ports.js';
+import type { Mirror } from '../../src/sync/ports.js';
 import type { Telling } from '../../src/sync/telling.js';
 import { freshDatabase } from '../support/database.js';
 import {
@@ -13,6 +13,8 @@ import {
   stripeId,
   takeBatch,
   type TestMirror,
+  newId,
+  whole,
 } from '../support/mirror.js';
 import { until } from '../support/until.js';
 
@@ -26,16 +28,7 @@ beforeAll(async () => {
   replicas = [m.mirror, (await openMirror(database)).mirror];
 });
 
-let next = 0;
-const newId = (): string => `cus_${(next += 1)}`;
 const newIds = (count: number): string[] => Array.from({ length: count }, newId);
-const whole = (id: string, fields: object = {}): StripeObject => ({
-  id: stripeId(id),
-  object: 'customer',
-  created: 1_700_000_000,
-  livemode: false,
-  ...fields,
-});
 
 async function fieldsOf(id: string): Promise<object | undefined> {
   const { _id, _sync, ...fields } = (await m.stored(id)) ?? {};

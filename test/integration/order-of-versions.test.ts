@@ -5,7 +5,7 @@ import { applyReads, toReads } from '../../src/sync/apply.js';
 import { prepare } from '../../src/sync/canonical.js';
 import { confirmDeleted, softDelete } from '../../src/sync/deletion.js';
 import type { ItemResult } from '../../src/sync/outcome.js';
-import type { Mirror, StripeObject } from '../../src/sync/ports.js';
+import type { Mirror } from '../../src/sync/ports.js';
 import { freshDatabase } from '../support/database.js';
 import {
   answered,
@@ -15,6 +15,8 @@ import {
   stripeId,
   takeBatch,
   type TestMirror,
+  newId,
+  whole,
 } from '../support/mirror.js';
 
 const database = freshDatabase();
@@ -26,14 +28,6 @@ beforeAll(async () => {
   other = (await openMirror(database)).mirror;
 });
 
-let next = 0;
-const newId = (): string => `cus_${(next += 1)}`;
-const whole = (id: string, fields: object = {}): StripeObject => ({
-  id: stripeId(id),
-  object: 'customer',
-  created: 1_700_000_000,
-  ...fields,
-});
 const during = (from: number, to: number) => ({ from: new Date(from), to: new Date(to) });
 const documents = () => m.db.collection<{ _id: string }>(mirrorCollection);
 

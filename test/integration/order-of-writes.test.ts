@@ -15,6 +15,8 @@ import {
   stripeId,
   takeBatch,
   type TestMirror,
+  newId,
+  whole,
 } from '../support/mirror.js';
 import { Life } from '../support/scan.js';
 
@@ -27,15 +29,6 @@ beforeAll(async () => {
   other = (await openMirror(database)).mirror;
 });
 
-let next = 0;
-const newId = (): string => `cus_${(next += 1)}`;
-const whole = (id: string, fields: object = {}): StripeObject => ({
-  id: stripeId(id),
-  object: 'customer',
-  created: 1_700_000_000,
-  livemode: false,
-  ...fields,
-});
 const known = (id: string): Promise<unknown> => m.read(whole(id, { name: 'before' }), 1_000);
 
 /** An answer of Stripe as of then. */

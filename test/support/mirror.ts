@@ -87,3 +87,16 @@ export const answered = (from: number, to: number): Answer => ({
 });
 
 export const stripeId = (id: string): StripeId => id as StripeId;
+
+let ids = 0;
+/** An id that no other call in this file of tests gives. */
+export const newId = (): string => `cus_${(ids += 1)}`;
+
+/** A whole customer in test mode, as a list or a batch has it. */
+export const whole = (id: string, fields: object = {}): StripeObject => ({
+  id: stripeId(id),
+  object: 'customer',
+  created: 1_700_000_000,
+  livemode: false,
+  ...fields,
+});
