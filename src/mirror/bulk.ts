@@ -60,25 +60,34 @@ async function sendAll(
     }
     if (isPassing(cause)) throw error;
     const [only] = indexes;
-    if (indexes.length > 1) {
-      const middle = Math.ceil(indexes.length / 2);
-      await sendAll(collection, operations, indexes.slice(0, middle), results);
-      await sendAll(collection, operations, indexes.slice(middle), results);
-    } else if (only !== undefined) {
-      const literal = withoutBsonTypes(operations[only]);
-      if (literal !== undefined && literal !== operations[only]) {
-        await sendAll(collection, operations.with(only, literal), indexes, results);
-        return;
-      }
-      if (
-        cause instanceof mongo.MongoServerError &&
-        !tooLargeCodes.has(cause.code) &&
-        !isOversized(operations[only])
-      )
-        throw error;
-      results.set(only, rejection(cause, operations[only]));
+    if (indexes.length === 1 && only !== undefined) {
+      await settleAlone(collection, operations, only, results, error);
+      return;
     }
+    const middle = Math.ceil(indexes.length / 2);
+    await sendAll(collection, operations, indexes.slice(0, middle), results);
+    await sendAll(collection, operations, indexes.slice(middle), results);
   }
+}
+
+/** Sends an operation again that failed alone, in a form that keeps every key; or finds why it is refused. */
+async function settleAlone(
+  collection: Collection,
+  operations: readonly MirrorOperation[],
+  index: number,
+  results: Map<number, MirrorWriteResult>,
+  error: unknown,
+): Promise<void> {
+  const operation = operations[index];
+  const literal = withoutBsonTypes(operation);
+  if (literal !== undefined && literal !== operation) {
+    await sendAll(collection, operations.with(index, literal), [index], results);
+    return;
+  }
+  const cause = error instanceof Error ? error.cause : undefined;
+  const isOfServer = cause instanceof mongo.MongoServerError && !tooLargeCodes.has(cause.code);
+  if (isOfServer && !isOversized(operation)) throw error;
+  results.set(index, rejection(cause, operation));
 }
 
 /**
