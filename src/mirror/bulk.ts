@@ -59,14 +59,13 @@ async function sendAll(
       return;
     }
     if (isPassing(cause)) throw error;
-    const [only] = indexes;
-    if (indexes.length === 1 && only !== undefined) {
-      await settleAlone(collection, operations, only, results, error);
+    if (indexes.length > 1) {
+      const middle = Math.ceil(indexes.length / 2);
+      await sendAll(collection, operations, indexes.slice(0, middle), results);
+      await sendAll(collection, operations, indexes.slice(middle), results);
       return;
     }
-    const middle = Math.ceil(indexes.length / 2);
-    await sendAll(collection, operations, indexes.slice(0, middle), results);
-    await sendAll(collection, operations, indexes.slice(middle), results);
+    for (const index of indexes) await settleAlone(collection, operations, index, results, error);
   }
 }
 
