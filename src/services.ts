@@ -22,7 +22,7 @@ import { mainResource, resources } from './resources/registry.js';
 import type { Resource } from './resources/resource.js';
 import { createStripeGateway, type StripeGateway, type StripeReader } from './stripe/gateway.js';
 import type { StripeObserver } from './stripe/observer.js';
-import { checkBinding } from './sync/binding.js';
+import { type BindingCheck, BindingGuard, checkBinding } from './sync/binding.js';
 import type { Mirror, SharedClock, Source } from './sync/ports.js';
 import type { RemovalLimits } from './sync/scan/removals.js';
 import type { ScanObserver } from './sync/scan/scan.js';
@@ -164,6 +164,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     config: config.stripe,
     readKey,
     verifyKey: (candidate, signal) => bind(options, { db, of }, candidate, signal),
+    confirmBinding: () => guard.confirm(),
     budget: createBudget(state),
     clock,
     observer,
@@ -190,6 +191,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     if (!found) throw new Fault('internal', `Unknown kind of object: ${object}`);
     return found;
   };
+  const guard = new BindingGuard(bindingCheck(options, { db, of }, gateway, options.signal));
   const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const { leaseMs } = config.requests;
   const { maxInFlight, ...rates } = limitsFor(config.stripe, livemode);
@@ -228,18 +230,25 @@ async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<vo
 
 /** Refuses a key of another account or mode than the database's. */
 async function bind(
+  options: ServicesOptions,
+  opened: Pick<Opened, 'db' | 'of'>,
+  reader: StripeReader,
+  signal: AbortSignal,
+): Promise<void> {
+  await checkBinding(bindingCheck(options, opened, reader, signal));
+}
+
+const bindingCheck = (
   { config }: ServicesOptions,
   { db, of }: Pick<Opened, 'db' | 'of'>,
   reader: StripeReader,
   signal: AbortSignal,
-): Promise<void> {
-  await checkBinding({
-    source: reader.source(mainResource),
-    account: (how) => reader.account(how),
-    keyHash: (salt) => reader.keyHash(salt),
-    store: createBindingStore(stateOf(db)),
-    mirror: of(mainResource.object).mirror,
-    expectedAccountId: config.stripe.accountId,
-    signal,
-  });
-}
+): BindingCheck => ({
+  source: reader.source(mainResource),
+  account: (how) => reader.account(how),
+  keyHash: (salt) => reader.keyHash(salt),
+  store: createBindingStore(stateOf(db)),
+  mirror: of(mainResource.object).mirror,
+  expectedAccountId: config.stripe.accountId,
+  signal,
+});

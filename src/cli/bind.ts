@@ -83,7 +83,7 @@ async function requireNobodyAtWork({ db }: Session): Promise<void> {
   const atWork = await readAtWork(db);
   if (atWork.length === 0) return;
   throw new Refusal(
-    `The database is in use by ${atWork.join(', ')}; stop it first (a process that was killed counts for about 30 s more); nothing was changed`,
+    `The database is in use by ${atWork.join(', ')}; stop it first (a process that was killed counts for about 40 s more); nothing was changed`,
   );
 }
 

@@ -51,8 +51,11 @@ export interface Presence {
 const prefix = stateIds.replica();
 const isReplica: mongo.Filter<StateDocument> = { _id: new RegExp(`^${prefix}`) };
 const defaultEveryMs = 10_000;
-/** A replica counts as gone after this many missed heartbeats. */
-const missedBeats = 3;
+/**
+ * A replica counts as gone after this many missed heartbeats. The time is longer than an answer of Stripe may
+ * be old when it is written, as `bind --reset` relies on it.
+ */
+const missedBeats = 4;
 /** The document of a replica that is gone is deleted after this time. */
 const keptMs = 86_400_000;
 const goodbyeMs = 2_000;

@@ -46,6 +46,11 @@ export interface GatewayOptions {
   readonly readKey?: (() => string | Promise<string>) | undefined;
   /** Checks account and mode of a new key before it is used; rejects to refuse it. */
   readonly verifyKey: (candidate: StripeReader, signal: AbortSignal) => Promise<void>;
+  /**
+   * Confirms that the database still belongs to the account of the key in use; rejects to refuse an answer.
+   * Called for each answer, but for those of a check itself (`CallOptions.isTrial`).
+   */
+  readonly confirmBinding: () => Promise<void>;
   readonly budget: Budget;
   readonly clock: MongoClock;
   readonly observer: StripeObserver;
@@ -87,7 +92,11 @@ export function createStripeGateway(options: GatewayOptions): StripeGateway {
   });
 
   const readerOf = (keyInUse: () => ApiKey): StripeReader => {
-    const call = <T>(what: Call<T>, how: CallOptions): Promise<T> => caller.call(what, how, keyInUse);
+    const call = async <T>(what: Call<T>, how: CallOptions): Promise<T> => {
+      const answer = await caller.call(what, how, keyInUse);
+      if (how.isTrial !== true) await options.confirmBinding();
+      return answer;
+    };
     const { apiVersion } = config;
     const mode = keyInUse().livemode;
     return {

@@ -87,6 +87,59 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   );
 }
 
+/**
+ * How long one look at the binding is believed, in milliseconds. With the age up to which an answer is
+ * written, it is less than the time for which a process without heartbeats counts as alive.
+ */
+const confirmedForMs = 5_000;
+/** A look that took longer than it is believed, as where the process stood still, is repeated. */
+const maxLooks = 5;
+
+/**
+ * Confirms that the database is still bound to the account of the key in use. `bind --reset` cannot see a
+ * process that stands still, or one that uses the library: when it goes on, the database may be another
+ * account's. So each answer is confirmed before it is used; one look at `sync_state` serves all answers of
+ * five seconds.
+ */
+export class BindingGuard {
+  readonly #check: BindingCheck;
+  #confirmedAt = -Infinity;
+  #looking: Promise<void> | undefined;
+
+  /** @param check of the key in use */
+  constructor(check: BindingCheck) {
+    this.#check = check;
+  }
+
+  /**
+   * @throws as checkBinding, where another process has bound the database or the binding is gone; a fatal
+   *   Fault `account_unproven` after a reset; `mongodb_unavailable`
+   */
+  async confirm(): Promise<void> {
+    for (let looks = 0; performance.now() - this.#confirmedAt >= confirmedForMs; looks += 1) {
+      if (looks === maxLooks) {
+        throw new Fault('mongodb_unavailable', 'MongoDB takes too long to tell the account of the database');
+      }
+      this.#looking ??= this.#look().finally(() => (this.#looking = undefined));
+      await this.#looking;
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { store, keyHash } = this.#check;
+    const lookedAt = performance.now();
+    const { salt, keys, resetAt } = await store.read();
+    if (resetAt !== undefined) {
+      throw new Fault(
+        'account_unproven',
+        'The binding of the database was reset while this process ran; nothing was written since; start it again to bind the database to its key',
+      );
+    }
+    if (salt === undefined || !keys.includes(keyHash(salt))) await checkBinding(this.#check);
+    this.#confirmedAt = lookedAt;
+  }
+}
+
 /** Of many replicas that start at once with a new key, the first one stores it for all. */
 function isStored(seen: StoredBinding, next: Binding): boolean {
   const fields = ({ livemode, accountId, salt, keys, witness, provesAfter }: Partial<Binding>): unknown[] => [

@@ -1,5 +1,6 @@
 // A replica that stands still for longer than its lease, and then wakes up with what it held: it changes nothing any more.
 import { expect, test } from 'vitest';
+import { callCommandLine } from '../support/cli.js';
 import { said } from '../support/daemon.js';
 import { openFleet } from '../support/fleet.js';
 import { keepJournal } from '../support/journal.js';
@@ -86,4 +87,42 @@ test('a daemon paused in the middle of a scan neither ends it nor moves its chec
   expect(await user.requests.findOne({ _id: scan! })).toEqual(ended);
   expect((await journal.ends()).get(String(scan))).toEqual(['succeeded']);
   expect(await fleet.differences()).toEqual([]);
+});
+
+test('a daemon paused while its database is bound to another account writes nothing of its own, and ends', async () => {
+  const fleet = await openFleet({ simulated: { seed: { count: 3 } }, settings });
+  const { simulator, user, db, uri } = fleet;
+  const [id = ''] = simulator.listIds();
+  const paused = await fleet.start();
+  await user.run({ command: 'syncAll' });
+  const held = simulator.hold({ endpoint: 'GET /v1/customers/{id}', when: 'after-compute' });
+  const [request] = await user.insert({ command: 'syncByIds', ids: [id] });
+  await held.arrived;
+  await paused.freeze();
+  simulator.update(id, { name: 'of the former account' });
+  held.release();
+
+  // Its heartbeats are long past, as after a pause of a minute.
+  const states = db.collection<{ _id: string }>('sync_state');
+  await states.updateMany({ _id: /^replica:/ }, { $set: { seenAt: new Date(Date.now() - 60_000) } });
+  await until(
+    async () => (await callCommandLine(['bind', '--reset', '--yes'], { MONGODB_URI: uri })).code === 0,
+    {
+      what: 'the leases of the paused one to run out',
+    },
+  );
+  const other = simulator.account('acct_1Other');
+  other.test.create({ id, name: 'of the other account' });
+  const next = await fleet.start({ STRIPE_API_KEY: other.keys.restrictedTest });
+  await user.run({ command: 'syncAll' });
+  const before = await db.collection('stripe_customers').find().toArray();
+  await next.stop();
+  const [later] = await user.insert({ command: 'syncByIds', ids: [id] });
+  paused.thaw();
+
+  expect(await paused.exit).toMatchObject({ code: 1 });
+  expect(await db.collection('stripe_customers').find().toArray()).toEqual(before);
+  expect(await user.requests.findOne({ _id: later! })).not.toHaveProperty('finishedAt');
+  expect((await user.requests.findOne({ _id: request! }))?.['status']).toBe('succeeded');
+  expect(JSON.stringify(paused.errors())).toContain('account_mismatch');
 });

@@ -1,10 +1,10 @@
 // The database belongs to one account and mode, whatever key comes along.
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type CustomerObject, startSimulator, type StripeSimulator } from 'stripe-simulator';
-import { createBindingStore } from '../../src/mirror/binding-state.js';
+import { createBindingStore, resetBinding } from '../../src/mirror/binding-state.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { customer } from '../../src/resources/customer.js';
-import { type BindingCheck, checkBinding } from '../../src/sync/binding.js';
+import { type BindingCheck, BindingGuard, checkBinding } from '../../src/sync/binding.js';
 import type { Mirror, StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
 import { freshDatabase } from '../support/database.js';
@@ -30,10 +30,10 @@ beforeEach(async () => {
   atEnd(() => simulator.close());
 });
 
-/** Checks a key against the database. */
-function check(key: string, options: Partial<BindingCheck> = {}) {
+/** What checks a key against the database. */
+function checkOf(key: string, options: Partial<BindingCheck> = {}): BindingCheck {
   const { gateway } = startGateway({ url: simulator.url, key });
-  return checkBinding({
+  return {
     source: gateway.source(customer),
     account: (how) => gateway.account(how),
     keyHash: (salt) => gateway.keyHash(salt),
@@ -42,8 +42,11 @@ function check(key: string, options: Partial<BindingCheck> = {}) {
     expectedAccountId: '',
     signal: new AbortController().signal,
     ...options,
-  });
+  };
 }
+
+/** Checks a key against the database. */
+const check = (key: string, options: Partial<BindingCheck> = {}) => checkBinding(checkOf(key, options));
 
 interface Mirrored {
   source: 'list' | 'retrieve' | 'batch';
@@ -457,6 +460,48 @@ test('of two replicas that start at once with keys of two accounts one is refuse
     const winner = results.findIndex(({ status }) => status === 'fulfilled');
     expect(await written()).toMatchObject([{ accountId: [simulator.account().id, other][winner] }]);
   }
+});
+
+describe('a process at work', () => {
+  test('goes on while its key is known, at one look for many answers', async () => {
+    await check(simulator.key);
+    let looks = 0;
+    const store = createBindingStore(states);
+    const counting = { ...store, read: () => ((looks += 1), store.read()) };
+    const guard = new BindingGuard(checkOf(simulator.key, { store: counting }));
+    const before = structuredClone(calls());
+
+    for (let answer = 0; answer < 50; answer += 1) await guard.confirm();
+    await Promise.all(Array.from({ length: 50 }, () => guard.confirm()));
+
+    expect({ looks, calls: calls() }).toEqual({ looks: 1, calls: before });
+  });
+
+  test('uses no answer after a reset, whether or not a key has bound the database since', async () => {
+    await check(simulator.restrictedKey);
+    const guard = new BindingGuard(checkOf(simulator.restrictedKey));
+    await resetBinding(states);
+
+    await expect(guard.confirm()).rejects.toMatchObject({ kind: 'fatal', code: 'account_unproven' });
+    const theirs = simulator.account(other);
+    theirs.test.create();
+    await check(theirs.keys.restrictedTest);
+    simulator.create();
+    const before = await written();
+    await expect(guard.confirm()).rejects.toMatchObject({ kind: 'fatal' });
+
+    expect(await written()).toEqual(before);
+  });
+
+  test('proves its key again where the binding is gone', async () => {
+    await check(simulator.key);
+    const bound = await written();
+    await states.deleteMany({});
+
+    await new BindingGuard(checkOf(simulator.key)).confirm();
+
+    expect(await written()).toMatchObject([{ _id: 'account-binding', accountId: bound[0]?.['accountId'] }]);
+  });
 });
 
 test("a new key file with another account's key is refused while the daemon runs, and the old key stays", async () => {

@@ -103,6 +103,7 @@ export async function openScanBench(
   const gateway = createStripeGateway({
     config: config.stripe,
     verifyKey: () => Promise.resolve(),
+    confirmBinding: () => Promise.resolve(),
     budget: createBudget(stateOf(opened.db)),
     clock,
     observer: silentStripeObserver,

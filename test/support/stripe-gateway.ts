@@ -111,6 +111,7 @@ export function startGateway(
     budget: freeBudget,
     clock: localClock,
     verifyKey: async () => {},
+    confirmBinding: async () => {},
     observer,
     logger,
     random: () => 0.01,
