@@ -58,7 +58,10 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
       // better bound of the answer than the clock's uncertainty, and worth an update.
       if (!basis && source === 'retrieve')
         return update(notWrittenBy(write), replaceStage(write, sync), true);
-      if (basis) return update(stillStored(basis), replaceStage(write, sync));
+      if (basis) {
+        const guards = { ...stillStored(basis), ...inTime(write.notAfter) };
+        return update(guards, replaceStage(write, sync));
+      }
       const document = {
         _id: id, // the first field: in any other place copying and encoding take twice as long
         ...write.object,
@@ -89,6 +92,8 @@ export function toOperation(write: MirrorWrite, { object, ...rest }: WriteStamp)
       });
   }
 }
+
+const inTime = (notAfter: Date | undefined) => notAfter && { $expr: { $lte: ['$$NOW', notAfter] } };
 
 /** Matches nothing before the write, so that an upsert inserts. If it comes again, it matches its own. */
 const notWrittenBy = ({ id, writeId }: MirrorWrite): mongo.Filter<MirrorDocument> => ({

@@ -131,17 +131,29 @@ export async function applyReads(
   return { results, unsettled };
 }
 
-const putOf = ({ id, object, hash, observed, source }: WholeRead, basis: Head | undefined): MirrorWrite => ({
-  kind: 'put',
-  id,
-  writeId: newWriteId(),
-  basis,
-  object,
-  hash,
-  observed,
-  told: [],
-  source,
-});
+function putOf(read: WholeRead, basis: Head | undefined): MirrorWrite {
+  const { id, object, hash, observed, source } = read;
+  const notAfter = source === 'batch' ? undefined : tooOldAt(read, basis);
+  return {
+    kind: 'put',
+    id,
+    writeId: newWriteId(),
+    basis,
+    object,
+    hash,
+    observed,
+    told: [],
+    source,
+    notAfter,
+  };
+}
+
+/** When an answer becomes too old to replace what is stored, on MongoDB's clock. */
+function tooOldAt({ receivedAtMs }: WholeRead, basis: Head | undefined): Date | undefined {
+  if (basis?.seenAt === undefined) return undefined;
+  const ageMs = performance.now() - receivedAtMs;
+  return new Date(basis.seenAt.getTime() + Math.ceil(maxAnswerAgeMs - ageMs));
+}
 
 /**
  * Writes objects of which parts have told some fields since: these stay as they are stored. Returns the reads

@@ -214,6 +214,8 @@ export type MirrorWrite =
       readonly hash: string | undefined;
       readonly observed: Telling;
       readonly told: readonly ToldFields[];
+      /** A conflict from then on, on the clock of `Head.seenAt`: a write may wait on its way. */
+      readonly notAfter?: Date | undefined;
     })
   /** Sets top-level fields. */
   | (WriteBase & {

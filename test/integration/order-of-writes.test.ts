@@ -53,6 +53,28 @@ function meanwhile(happens: () => Promise<unknown>): Mirror {
   };
 }
 
+test('an answer that becomes too old on its way to MongoDB is not written', async () => {
+  const id = newId();
+  await m.read(whole(id, { name: 'before' }), 1_000);
+  const aged = { ...answered(2_000, 2_010), receivedAtMs: performance.now() - 29_500 };
+  const reads = toReads([whole(id, { name: 'too old' })], aged, 'list');
+  const heads = await m.mirror.headsOf([stripeId(id)]);
+  await database.failCommand({
+    failCommands: ['update'],
+    namespace: `${database.name}.${mirrorCollection}`,
+    blockConnection: true,
+    blockTimeMS: 1_500,
+    times: 1,
+  });
+
+  const { results, unsettled } = await applyReads(m.mirror, reads, heads);
+
+  expect({ results, unsettled }).toMatchObject({ results: [], unsettled: [{ id, reason: 'too_old' }] });
+  expect(await m.db.collection<{ _id: string }>(mirrorCollection).findOne({ _id: id })).toMatchObject({
+    name: 'before',
+  });
+});
+
 interface Write {
   readonly name: string;
   /** Whether the customer is stored before. */
