@@ -35,10 +35,11 @@ const options = z
   .parse(values);
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-const kinds = ['first scan', 'unchanged scan', 'requests'] as const;
+const kinds = ['first scan', 'unchanged scan', 'softDelete', 'syncBatch', 'syncByIds'] as const;
 type Kind = (typeof kinds)[number];
 /** Seconds of processor time of the daemon. */
 type Costs = Record<Kind, number>;
+type CostsOfRequests = Pick<Costs, 'softDelete' | 'syncBatch' | 'syncByIds'>;
 
 interface Place {
   readonly simulator: { readonly url: string; readonly restrictedKey: string };
@@ -70,12 +71,19 @@ async function measure(daemon: string, { simulator, database }: Place): Promise<
   return {
     'first scan': first.cpuSeconds,
     'unchanged scan': unchanged.cpuSeconds,
-    requests: await costOfRequests(daemon, { simulator, database }),
+    ...(await costOfRequests(daemon, { simulator, database })),
   };
 }
 
+/** A part of a customer is the smallest batch. */
+const commands: Readonly<Record<keyof CostsOfRequests, (id: string) => CommandInput>> = {
+  softDelete: (stripeId) => ({ command: 'softDelete', stripeId }),
+  syncBatch: (id) => ({ command: 'syncBatch', batch: [{ id, metadata: { by: 'compare' } }] }),
+  syncByIds: (id) => ({ command: 'syncByIds', ids: [id] }),
+};
+
 /** Requests of one customer each, all there when the daemon is told of them; the ids are those of the mirror. */
-async function costOfRequests(program: string, { simulator, database }: Place): Promise<number> {
+async function costOfRequests(program: string, { simulator, database }: Place): Promise<CostsOfRequests> {
   const client = await mongo.MongoClient.connect(database.uri);
   try {
     const db = client.db(database.database);
@@ -86,14 +94,10 @@ async function costOfRequests(program: string, { simulator, database }: Place): 
         .find({}, { projection: { _id: 1 }, limit: options.requests, sort: { _id: 1 } })
         .toArray()
     ).map(({ _id }) => _id);
-    const before = await daemon.cpuSeconds();
-    const commands: ((id: string) => CommandInput)[] = [
-      (stripeId) => ({ command: 'softDelete', stripeId }),
-      (id) => ({ command: 'syncBatch', batch: [{ id, metadata: { by: 'compare' } }] }),
-      (id) => ({ command: 'syncByIds', ids: [id] }),
-    ];
-    for (const command of commands) {
-      const requestedBy = `compare ${commands.indexOf(command)}`;
+    const costs: CostsOfRequests = { softDelete: 0, syncBatch: 0, syncByIds: 0 };
+    for (const [kind, command] of Object.entries(commands)) {
+      const before = await daemon.cpuSeconds();
+      const requestedBy = `compare ${kind}`;
       await db.collection('sync_requests').insertMany(ids.map((id) => ({ ...command(id), requestedBy })));
       await until(
         async () =>
@@ -101,10 +105,10 @@ async function costOfRequests(program: string, { simulator, database }: Place): 
           ids.length,
         { what: `${requestedBy} to end`, timeoutMs: 300_000, intervalMs: 500 },
       );
+      costs[kind as keyof CostsOfRequests] = (await daemon.cpuSeconds()) - before;
     }
-    const seconds = (await daemon.cpuSeconds()) - before;
     await daemon.stop();
-    return seconds;
+    return costs;
   } finally {
     await client.close();
   }

@@ -10,6 +10,15 @@ import type { Config } from '../config/schema.js';
 import type { SendOptions } from '../resources/resource.js';
 import { type Proxy, type ProxyFailure, proxyFor } from './proxy.js';
 
+const utf8 = new TextDecoder();
+
+/**
+ * Decodes all bytes at once, and drops the text before anything else happens. A text of 150 KB that lives on,
+ * as one that was awaited or joined chunk by chunk, is freed by full garbage collections alone, of which it
+ * causes half as many again.
+ */
+const jsonOf = (bytes: Uint8Array): unknown => parseExactJson(utf8.decode(bytes));
+
 export interface ExchangeOptions {
   /** API key, used only for the Authorization header. */
   readonly key: string;
@@ -158,10 +167,7 @@ class Attempt {
       const { 'stripe-notice': _, ...kept } = answer.headers as AnswerHeaders; // a header that is absent has no entry
       this.status = answer.statusCode;
       this.headers = kept;
-      // Decodes all bytes at once. The SDK's own client joins the text chunk by chunk. Beyond Latin-1 that
-      // creates strings of 150 KB which only full garbage collections free. In 2,000 pages it caused 36 of
-      // those collections, this way 2.
-      this.body = parseExactJson(await answer.body.text());
+      this.body = jsonOf(await answer.body.bytes());
       this.#connection = undefined;
       return new ResponseForSdk(answer.statusCode, kept, this.body);
     } catch (error) {
