@@ -65,6 +65,24 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
     return new Map(heads.map((head) => [head.id, head]));
   });
 
+  // Whole documents: few of them share a command.
+  const storedOf = sharingReads(
+    async (ids) => {
+      const found = await persistently('reading stored objects', () =>
+        collection
+          .aggregate<{ document: MirrorDocument; now: Date }>([
+            { $match: { _id: { $in: [...ids] } } },
+            { $project: { _id: 0, document: '$$ROOT', now: '$$NOW' } },
+          ])
+          .toArray(),
+      );
+      const stored = found.map(toStored);
+      tellAhead(stored.map(({ head }) => head));
+      return new Map(stored.map((each) => [each.head.id, each]));
+    },
+    { most: 1 },
+  );
+
   const idsWhere = (
     doing: string,
     filter: mongo.Filter<MirrorDocument>,
@@ -82,19 +100,7 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
 
     refusalOf: (object) => refusalOf(withoutBsonTypes(object)),
 
-    async storedOf(ids) {
-      const found = await persistently('reading stored objects', () =>
-        collection
-          .aggregate<{ document: MirrorDocument; now: Date }>([
-            { $match: { _id: { $in: [...ids] } } },
-            { $project: { _id: 0, document: '$$ROOT', now: '$$NOW' } },
-          ])
-          .toArray(),
-      );
-      const stored = found.map(toStored);
-      tellAhead(stored.map(({ head }) => head));
-      return new Map(stored.map((each) => [each.head.id, each]));
-    },
+    storedOf,
 
     async *heads(range: CreatedRange, signal: AbortSignal) {
       // A stream is not retried: the whole run of pages is reconciled again.

@@ -1,5 +1,6 @@
 // Implements the port ScanState on the collection sync_state.
 import { mongo } from 'mongoose';
+import { GroupCommit } from '../base/group-commit.js';
 import { persistently } from '../mongo/faults.js';
 import { type StateDocument, stateIds } from '../mongo/sync-state.js';
 import type { StripeId } from '../sync/ports.js';
@@ -36,6 +37,16 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
     const change = [{ $set: { at: '$$NOW', ...fields } }, ...(unset.length > 0 ? [{ $unset: unset }] : [])];
     return state.updateOne({ _id }, change, { upsert: true });
   };
+
+  // Every batch asks for it.
+  const lastComplete = new GroupCommit<undefined, Confirmed | undefined>(async (asked) => {
+    const found = await persistently('reading the last complete scan', () =>
+      // A time ahead of MongoDB's clock, which has been set back since, says nothing.
+      state.findOne({ _id: completedId, $expr: { $lte: ['$from', '$$NOW'] } }),
+    );
+    const confirmed = confirmedIn(found);
+    return asked.map(() => confirmed);
+  });
 
   return {
     async begin(runId) {
@@ -104,13 +115,7 @@ export function createScanState(state: mongo.Collection<StateDocument>, object: 
       });
     },
 
-    async lastComplete() {
-      const found = await persistently('reading the last complete scan', () =>
-        // A time ahead of MongoDB's clock, which has been set back since, says nothing.
-        state.findOne({ _id: completedId, $expr: { $lte: ['$from', '$$NOW'] } }),
-      );
-      return confirmedIn(found);
-    },
+    lastComplete: () => lastComplete.run(undefined),
 
     async held() {
       const found = await persistently('reading held removals', () => state.findOne({ _id: heldId }));

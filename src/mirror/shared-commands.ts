@@ -2,23 +2,27 @@
 // each, that saves most of the work. A fault of one of them does not affect the others.
 import { GroupCommit } from '../base/group-commit.js';
 import { isPassing } from '../mongo/faults.js';
-import type { Head, MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
+import type { MirrorWrite, MirrorWriteResult, StripeId } from '../sync/ports.js';
 
 /** Larger reads and writes are sent alone, as they would make others wait. */
 const few = 10;
 
-type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
+type ReadById<Found> = (ids: readonly StripeId[]) => Promise<Map<StripeId, Found>>;
 
-/** `headsOf`, with small reads at the same time in one command. */
-export function sharingReads(headsOf: HeadsOf): HeadsOf {
-  const group = new GroupCommit<readonly StripeId[], Map<StripeId, Head>>(async (asked) => {
-    const heads = await headsOf([...new Set(asked.flat())]);
-    return asked.map((ids) => new Map(ids.flatMap((id) => entryOf(id, heads.get(id)))));
+/** `read`, with small reads at the same time in one command. @param most ids of a read that is small */
+export function sharingReads<Found extends object>(
+  read: ReadById<Found>,
+  { most = few }: { readonly most?: number } = {},
+): ReadById<Found> {
+  const group = new GroupCommit<readonly StripeId[], Map<StripeId, Found>>(async (asked) => {
+    const all = await read([...new Set(asked.flat())]);
+    return asked.map((ids) => new Map(ids.flatMap((id) => entryOf(id, all.get(id)))));
   });
-  return (ids) => (ids.length > few ? headsOf(ids) : group.run(ids));
+  return (ids) => (ids.length > most ? read(ids) : group.run(ids));
 }
 
-const entryOf = (id: StripeId, head: Head | undefined): [StripeId, Head][] => (head ? [[id, head]] : []);
+const entryOf = <Found>(id: StripeId, found: Found | undefined): [StripeId, Found][] =>
+  found === undefined ? [] : [[id, found]];
 
 type Write = (writes: readonly MirrorWrite[]) => Promise<readonly MirrorWriteResult[]>;
 
