@@ -46,3 +46,20 @@ export async function build(checkout = repository): Promise<Build> {
     },
   };
 }
+
+/** Builds a checkout of the revision, with packages of its own. It is removed at the end. */
+export async function buildRevision(revision: string): Promise<Build> {
+  const folder = await mkdtemp(join(tmpdir(), 'stripe-mongo-sync-revision-'));
+  atEnd(async () => {
+    await rm(folder, { recursive: true, force: true });
+    await runCommand('git', ['worktree', 'prune'], { timeoutMs: 30_000 });
+  });
+  await runCommand('git', ['worktree', 'add', '--detach', '--force', folder, revision], {
+    timeoutMs: 60_000,
+  });
+  await runCommand('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    cwd: folder,
+    timeoutMs: 300_000,
+  });
+  return build(folder);
+}

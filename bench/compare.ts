@@ -1,16 +1,12 @@
 // `npm run bench:compare -- --against REV`: the daemon of another revision and this one, in turn on the same work: a first scan, a scan that
 // finds nothing changed, and requests of each kind. What counts is processor time, which sways less than the clock; the last line is JSON.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mongo } from 'mongoose';
 import { z } from 'zod';
 import type { CommandInput } from '../src/index.js';
-import { atEnd, releaseTo } from '../test/support/cleanup.js';
-import { runCommand } from '../test/support/run-command.js';
+import { releaseTo } from '../test/support/cleanup.js';
 import { until } from '../test/support/until.js';
-import { build } from './build.js';
+import { build, buildRevision } from './build.js';
 import { startBenchDaemon } from './requests-daemon.js';
 import { type Database, startServer } from './scan-place.js';
 import { runScan } from './scan-run.js';
@@ -44,23 +40,6 @@ type CostsOfRequests = Pick<Costs, 'softDelete' | 'syncBatch' | 'syncByIds'>;
 interface Place {
   readonly simulator: { readonly url: string; readonly restrictedKey: string };
   readonly database: Database;
-}
-
-/** A checkout of the revision with packages of its own, built. */
-async function buildRevision(revision: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'stripe-mongo-sync-revision-'));
-  atEnd(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await runCommand('git', ['worktree', 'prune'], { timeoutMs: 30_000 });
-  });
-  await runCommand('git', ['worktree', 'add', '--detach', '--force', folder, revision], {
-    timeoutMs: 60_000,
-  });
-  await runCommand('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
-    cwd: folder,
-    timeoutMs: 300_000,
-  });
-  return (await build(folder)).daemon;
 }
 
 async function measure(daemon: string, { simulator, database }: Place): Promise<Costs> {
@@ -138,7 +117,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 
 try {
   say(`Building ${options.against} and this checkout; starting MongoDB and Stripe's simulator`);
-  const programs = { old: await buildRevision(options.against), new: (await build()).daemon };
+  const programs = { old: (await buildRevision(options.against)).daemon, new: (await build()).daemon };
   const server = await startServer();
   const { simulator } = await server.open({
     customers: options.customers,

@@ -49,15 +49,20 @@ const quickSettings: Settings = {
   LOG_LEVEL: 'debug',
 };
 
-/** Starts `stripe-mongo-sync run`. Returns at once; it ends with the test. */
+/**
+ * Starts `stripe-mongo-sync run`. Returns at once; it ends with the test.
+ * @param entry absolute path of another build's main.js
+ */
 export function startDaemon(
   { uri }: Database,
   simulator: { url: string; restrictedKey: string },
   settings: Settings = {},
+  entry?: string,
 ): Daemon {
   const { STRIPE_API_KEY_FILE: keyFile } = settings;
   const started = startProcess({
     args: ['run'],
+    ...(entry !== undefined && { entry }),
     env: {
       ...quickSettings,
       ...(keyFile === undefined && { STRIPE_API_KEY: simulator.restrictedKey }),

@@ -25,10 +25,10 @@ export interface Fleet {
   db: mongo.Db;
   simulator: StripeSimulator;
   user: UserOfQueue;
-  /** Starts one more replica; resolves when it is ready. */
-  start: (settings?: Settings) => Promise<Daemon>;
+  /** Starts one more replica; resolves when it is ready. @param entry absolute path of another build's main.js */
+  start: (settings?: Settings, entry?: string) => Promise<Daemon>;
   /** Begins to start one more replica; returns at once. */
-  launch: (settings?: Settings) => Daemon;
+  launch: (settings?: Settings, entry?: string) => Daemon;
   /** What is different between the mirror and a complete listing at Stripe, in words. */
   differences: () => Promise<string[]>;
 }
@@ -47,16 +47,16 @@ export async function openFleet(options: FleetOptions = {}): Promise<Fleet> {
   const { simulated = {}, settings = {}, database = freshDatabase() } = options;
   const simulator = await startSimulator(simulated);
   atEnd(() => simulator.close());
-  const launch = (own: Settings = {}): Daemon =>
-    startDaemon(database, simulator, { ...quick, ...settings, ...own });
+  const launch = (own: Settings = {}, entry?: string): Daemon =>
+    startDaemon(database, simulator, { ...quick, ...settings, ...own }, entry);
   return {
     uri: database.uri,
     db: database.db,
     simulator,
     user: new UserOfQueue(database.db),
     launch,
-    start: async (own) => {
-      const daemon = launch(own);
+    start: async (own, entry) => {
+      const daemon = launch(own, entry);
       await daemon.ready();
       return daemon;
     },
