@@ -18,7 +18,6 @@ export interface Told {
 }
 
 export class Clients {
-  readonly faults: string[] = [];
   /** By id and field. */
   readonly told = new Map<string, Map<string, Told[]>>();
   readonly marked = new Set<string>();
@@ -30,6 +29,7 @@ export class Clients {
   /** Works in rounds, waits until all requests have ended, and scans once more. */
   async work({ rounds, isOrdered }: { readonly rounds: number; readonly isOrdered: boolean }): Promise<void> {
     const { simulator, user } = this.fleet;
+    await user.run({ command: 'syncAll' }); // a mark needs a customer in the mirror
     for (let round = 1; round <= rounds; round += 1) {
       simulator.updateRandom(20);
       simulator.deleteRandom(1);

@@ -7,7 +7,7 @@ type Document = Readonly<Record<string, unknown>> & { readonly _id: string };
 /** In words; none if all is well. To be called when nothing is under way any more. */
 export async function faultsOf(fleet: Fleet, clients: Clients): Promise<readonly string[]> {
   const { db, user } = fleet;
-  const faults = [...clients.faults];
+  const faults: string[] = [];
   const ended = await user.allEnded(clients.requests, 60_000);
   for (const { command, status, error } of ended) {
     if (status === 'failed') faults.push(`${String(command)} failed: ${JSON.stringify(error)}`);

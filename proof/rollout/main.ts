@@ -3,8 +3,9 @@
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { build, buildRevision } from '../../bench/build.js';
+import { type Server, startServer } from '../../bench/scan-place.js';
 import { releaseTo } from '../../test/support/cleanup.js';
-import { type Fleet, openFleet } from '../../test/support/fleet.js';
+import { databaseAt, type Fleet, openFleet } from '../../test/support/fleet.js';
 import { type Builds, orders, type Order } from './orders.js';
 import { Clients } from './clients.js';
 import { faultsOf } from './judge.js';
@@ -22,20 +23,25 @@ const options = z
 const customers = 300;
 
 /** What was wrong after one order of versions, in words. */
-async function tryOrder({ phases }: Order, builds: Builds): Promise<readonly string[]> {
-  const fleet: Fleet = await openFleet({ simulated: { seed: { count: customers } } });
+async function tryOrder({ phases }: Order, builds: Builds, server: Server): Promise<readonly string[]> {
+  const { uri } = await server.database();
+  const database = databaseAt(uri);
+  const fleet: Fleet = await openFleet({ simulated: { seed: { count: customers } }, database });
   const clients = new Clients(fleet);
+  const faults: string[] = [];
   for (const versions of phases) {
+    const phase = versions.join(' and ');
     const daemons = [];
     for (const version of versions) daemons.push(await fleet.start({}, builds[version]));
     await clients.work({ rounds: options.rounds, isOrdered: versions.every((each) => each === 'new') });
+    faults.push(...(await faultsOf(fleet, clients)).map((fault) => `${phase}: ${fault}`));
     for (const daemon of daemons) {
       const { code } = await daemon.stop();
-      if (code !== 0) clients.faults.push(`A daemon of ${versions.join(' and ')} ended with ${String(code)}`);
-      clients.faults.push(...daemon.errors().map(({ msg }) => `A daemon logged an error: ${msg}`));
+      if (code !== 0) faults.push(`${phase}: a daemon ended with ${String(code)}`);
+      faults.push(...daemon.errors().map(({ msg }) => `${phase}: a daemon logged "${msg}"`));
     }
   }
-  return faultsOf(fleet, clients);
+  return faults;
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
@@ -46,8 +52,9 @@ try {
     old: (await buildRevision(options.against)).daemon,
     new: (await build()).daemon,
   };
+  const server = await startServer();
   for (const order of orders) {
-    const faults = await tryOrder(order, builds);
+    const faults = await tryOrder(order, builds, server);
     if (faults.length > 0) failed += 1;
     console.log(`${faults.length === 0 ? 'ok    ' : 'FAILED'} ${order.name}`);
     for (const fault of faults.slice(0, 20)) console.log(`       ${fault}`);
