@@ -1,6 +1,6 @@
 // The orders in which versions follow each other.
 
-export type Version = 'old' | 'new';
+type Version = 'old' | 'new';
 /** Absolute paths of the compiled main.js. */
 export type Builds = Readonly<Record<Version, string>>;
 
