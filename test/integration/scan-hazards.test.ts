@@ -365,6 +365,34 @@ describe('a server that answers another question than Stripe would', () => {
   });
 });
 
+test('attempts that go round a circle of pages count, as nothing more is settled', async () => {
+  const bench = await openScanBench(
+    freshDatabase(),
+    { seed: { count: 350 } },
+    { attemptTimeoutMs: 400, callDeadlineMs: 400 },
+  );
+  const ids = bench.simulator.listIds();
+  const source: ScanBench['source'] = {
+    ...bench.source,
+    list: async (query, options) => {
+      // After the second page comes the first one, after the first one the second.
+      const isSecond = query.startingAfter === ids[199];
+      return bench.source.list({ ...query, ...(isSecond && { startingAfter: undefined }) }, options);
+    },
+  };
+  const moved: number[] = [];
+  for (let attempt = 1; attempt <= 5; attempt += 1) {
+    let count = 0;
+    const onCheckpoint = (): void => void (count += 1);
+    await expect(
+      bench.scan({ source, listsAtOnce: 1, requestId: 'the same', onCheckpoint }),
+    ).rejects.toMatchObject({ code: 'stripe_invalid_response' });
+    moved.push(count);
+  }
+
+  expect(moved.slice(1)).toEqual([0, 0, 0, 0]);
+});
+
 describe('rows out of order', () => {
   test('are mirrored, whatever page they come on', async () => {
     const bench = await openScanBench(freshDatabase(), { seed: { count: 450 } });

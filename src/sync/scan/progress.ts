@@ -112,11 +112,14 @@ const startBy = (
 
 /**
  * Differs if a checkpoint has advanced: more is settled or concluded. A stolen window alone is not progress.
+ * Neither is a cursor: round a circle of pages it moves for ever, and no more time is settled.
  */
 export const reached = ({ phase, windows, clocksAfter, removals }: Checkpoint): string =>
   JSON.stringify([
     phase,
-    windows.filter(({ cursor, done }) => done || cursor !== null).map(({ cursor, done }) => [cursor, done]),
+    windows
+      .filter(({ settledFrom, done }) => done || settledFrom !== null)
+      .map(({ settledFrom, openIds, done }) => [settledFrom, openIds.length, done]),
     clocksAfter,
     removals.after,
     removals.proven.length,
