@@ -184,6 +184,31 @@ describe('with the setting', () => {
     ).toEqual([]);
   });
 
+  test('attempts that go round a circle of pages of clocks count, as nothing more is settled', async () => {
+    const { bench, scan } = await account(Array.from({ length: 120 }, () => 1));
+    const source: ScanBench['source'] = {
+      ...bench.source,
+      // After the second page comes the first one.
+      testClocks: async (query, options) => {
+        const answer = await bench.source.testClocks!(query, options);
+        if (answer.kind === 'cursor_gone' || answer.hasMore) return answer;
+        const first = await bench.source.testClocks!({ limit: 100 }, options);
+        return query.startingAfter === undefined ? answer : { ...answer, ...first, hasMore: true };
+      },
+    };
+    const moved: number[] = [];
+    for (let attempt = 1; attempt <= 4; attempt += 1) {
+      let count = 0;
+      const onCheckpoint = (): void => void (count += 1);
+      await expect(scan({ source, requestId: 'the same', onCheckpoint })).rejects.toMatchObject({
+        code: 'stripe_invalid_response',
+      });
+      moved.push(count);
+    }
+
+    expect(moved.slice(1)).toEqual([0, 0, 0]);
+  });
+
   test('a clock that is deleted while it is listed, or as the place to go on from, stops nobody', async () => {
     const { bench, scan, ids, all } = await account([2, 3, 2, 1]);
     await scan();
