@@ -174,13 +174,16 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
   const { apiVersion } = config.stripe;
   const servicesOf = (resource: Resource): ObjectServices => ({
     source: gateway.source(resource),
-    mirror: createMirror({
-      db,
-      collection: resource.collection,
-      stamp: { object: resource.object, apiVersion, livemode },
-      observer,
-      logger,
-    }),
+    mirror: confirmed(
+      createMirror({
+        db,
+        collection: resource.collection,
+        stamp: { object: resource.object, apiVersion, livemode },
+        observer,
+        logger,
+      }),
+      () => guard.confirm(),
+    ),
     scanState: createScanState(state, resource.object),
   });
   const byObject = new Map<string, ObjectServices>(
@@ -212,6 +215,15 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     exclusively: new ScanLease(connection, owner, leaseMs).exclusively,
   };
 }
+
+/** Batches and marks need no answer of Stripe, so their writes are confirmed, too. */
+const confirmed = (mirror: Mirror, confirm: () => Promise<void>): Mirror => ({
+  ...mirror,
+  write: async (writes, beforeSend) => {
+    await confirm();
+    return mirror.write(writes, beforeSend);
+  },
+});
 
 async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<void> {
   const { logger, signal, isPatient = false } = options;

@@ -146,7 +146,8 @@ function readPage(reply: Reply, query: ListQuery, resource: Resource, livemode: 
   const objects: StripeObject[] = [];
   const invalid: InvalidEntry[] = [];
   for (const [index, entry] of (data as readonly unknown[]).entries()) {
-    if (isObjectOf(entry, resource)) objects.push(entry);
+    // Stripe lists no deleted objects. Stored as it came, one would seem to live, without its fields.
+    if (isObjectOf(entry, resource) && entry['deleted'] !== true) objects.push(entry);
     else invalid.push({ place: index + 1, id: textIdOf(entry) });
   }
   // Without a cursor the same page would be requested forever.

@@ -98,8 +98,8 @@ const maxLooks = 5;
 /**
  * Confirms that the database is still bound to the account of the key in use. `bind --reset` cannot see a
  * process that stands still, or one that uses the library: when it goes on, the database may be another
- * account's. So each answer is confirmed before it is used; one look at `sync_state` serves all answers of
- * five seconds.
+ * account's. So each answer is confirmed before it is used, and each write before it is sent. One look at
+ * `sync_state` serves all of five seconds.
  */
 export class BindingGuard {
   readonly #check: BindingCheck;

@@ -5,6 +5,7 @@ import { stateOf } from '../../src/mongo/sync-state.js';
 import { startPresence } from '../../src/status/replicas.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
+import { connect } from '../support/library.js';
 import { said, startDaemon, UserOfQueue } from '../support/daemon.js';
 import { type FreshDatabase, freshDatabase } from '../support/database.js';
 import { requestsLab } from '../support/requests.js';
@@ -119,6 +120,32 @@ describe('bind --reset', () => {
     expect(await database.db.collection('stripe_customers').countDocuments()).toBe(3);
     const back = startDaemon(database, simulator);
     expect(await back.exit).toMatchObject({ code: 1 });
+  });
+
+  it('ends what a process of the library may do, which it does not see', async () => {
+    const { action } = await connect(database, simulator);
+    await action.syncAll();
+    const [id = ''] = simulator.listIds();
+    await bind(['--reset', '--yes']);
+    const other = simulator.account('acct_1Other');
+    other.test.create({ id });
+    await syncAll(other.keys.restrictedTest);
+    const before = await database.db.collection('stripe_customers').find().toArray();
+    const refused = { kind: 'fatal', code: 'account_mismatch' };
+    const batch = [{ id, name: 'of the former account' }];
+
+    // The last look is believed for some seconds.
+    const isRefused = () =>
+      action.syncByIds([id]).then(
+        () => false,
+        () => true,
+      );
+    await until(isRefused, { what: 'the next look' });
+    await expect(action.syncBatch(batch)).rejects.toMatchObject(refused);
+    await expect(action.softDelete(id)).rejects.toMatchObject(refused);
+    await expect(action.syncByIds([id])).rejects.toMatchObject(refused);
+
+    expect(await database.db.collection('stripe_customers').find().toArray()).toEqual(before);
   });
 
   it('is a way out where every customer was deleted at Stripe and no key is known', async () => {

@@ -46,12 +46,29 @@ test('an entry without a usable id is a failed item with its id, if any, its pla
     item('(invalid)', 3, 'has no usable id'),
     item('(invalid)', 4, 'has no usable id'),
     item('x'.repeat(255), 5, 'has no usable id'),
-    item('in_1', 6, 'is another kind of object'),
+    item('in_1', 6, 'is another kind of object, or deleted'),
   ]);
   expect(await leftOut(database)).toBe(4);
   change.remove();
   await bench.scan({ requestId: 'again' });
   expect(await leftOut(database)).toBe(0);
+});
+
+test('a deleted customer in a list is left out, and the one in the mirror is asked for', async () => {
+  const bench = await openScanBench(freshDatabase(), { seed: { count: 3 } });
+  await bench.scan();
+  const [id = ''] = bench.simulator.listIds();
+  const before = await bench.stored(id);
+  changeLists(bench.simulator, (entries) =>
+    entries.map((entry) =>
+      (entry as { id: string }).id === id ? { id, object: 'customer', deleted: true } : entry,
+    ),
+  );
+
+  const { result } = await bench.scan({ requestId: 'again', removals: { maxRatio: 1, maxCount: 10 } });
+
+  expect(result.items).toMatchObject([{ id, outcome: 'failed', code: 'invalid_object' }]);
+  expect(await bench.stored(id)).toEqual(before);
 });
 
 test('an entry of a first page is named by the interval that was asked for', async () => {
