@@ -22,9 +22,17 @@ export interface ClockReading {
   readonly at: number;
 }
 
+interface ObservedInterval {
+  readonly from: Date;
+  readonly to: Date;
+}
+
 /** The interval of MongoDB's clock in which something happened. */
 export interface Dated {
-  readonly observed: { readonly from: Date; readonly to: Date };
+  readonly observed: ObservedInterval & {
+    /** The clock has said this time before: it was set back since. */
+    readonly isRepeated?: boolean;
+  };
   /** False if the clock moved meanwhile: the interval includes what it said before and after. */
   readonly isCertain: boolean;
 }
@@ -77,11 +85,14 @@ export function createMongoClock(
   /** The newest reading, and what this process's time of day was then. */
   let latest: (ClockReading & { readonly localTime: number }) | undefined;
   let running: Promise<ClockReading> | undefined;
+  /** The latest time that the clock had come to before it was set back. */
+  let saidUntil = -Infinity;
 
   const learn = (reading: ClockReading): void => {
     // Answers may overtake each other. The newest one tells what the clock says now.
     if (latest && reading.at < latest.at) return;
     const movedMs = latest ? movedBetween(latest, reading) : 0;
+    if (latest && movedMs < 0) saidUntil = Math.max(saidUntil, extrapolated(latest, reading.at).latest);
     latest = { ...reading, localTime: Date.now() - (performance.now() - reading.at) };
     if (Math.abs(movedMs) >= toldMs) observer.clockMoved(movedMs / 1_000);
   };
@@ -125,7 +136,9 @@ export function createMongoClock(
         freshReading() ??
         (await withDeadline(checkTimeoutMs, readOnce, () => undefined).catch(() => undefined)) ??
         reading; // MongoDB does not answer: what it said last is all that is known
-      return datedBy(reading, now, from, to);
+      const dated = datedBy(reading, now, from, to);
+      const isRepeated = dated.observed.from.getTime() < saidUntil;
+      return isRepeated ? { ...dated, observed: { ...dated.observed, isRepeated } } : dated;
     },
   };
 }
@@ -160,7 +173,7 @@ function movedBetween(before: ClockReading, after: ClockReading): number {
  * The interval of MongoDB's clock that certainly includes `from` to `to` (`performance.now()`, not before the
  * reading).
  */
-export const observedBetween = (reading: ClockReading, from: number, to: number): Dated['observed'] => ({
+export const observedBetween = (reading: ClockReading, from: number, to: number): ObservedInterval => ({
   from: new Date(Math.floor(extrapolated(reading, from).earliest)),
   to: new Date(Math.ceil(extrapolated(reading, to).latest)),
 });

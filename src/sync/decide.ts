@@ -79,12 +79,13 @@ export function decideRead(head: Head | undefined, read: Whole, isLater = false)
   switch (orderOf(observed, head.observed)) {
     case 'later': {
       const orders = head.told.map(({ telling }) => compare(observed, telling));
-      if (orders.includes('unknown')) return { kind: 'overlap' };
+      if (orders.includes('unknown') || (observed.isRepeated && orders.includes('earlier')))
+        return { kind: 'overlap' };
       const kept = head.told.filter((_, index) => orders[index] !== 'later');
       return { kind: 'write', outcome: 'updated', kept };
     }
     case 'earlier':
-      return { kind: 'stale', code: staleCodeOf(head.observed) };
+      return observed.isRepeated ? { kind: 'overlap' } : { kind: 'stale', code: staleCodeOf(head.observed) };
     default:
       return { kind: 'overlap' };
   }

@@ -54,6 +54,11 @@ export interface StripeObject {
 export interface Observed {
   readonly from: Date;
   readonly to: Date;
+  /**
+   * MongoDB's clock has said this time before: it was set back since. What was told then seems later, and may
+   * be earlier. Not stored.
+   */
+  readonly isRepeated?: boolean | undefined;
 }
 
 /** An answer of Stripe with the interval it was computed in. */

@@ -85,6 +85,16 @@ describe('the order of reads', () => {
     expect(decideRead(head({ seenAt: at(300) }), read(300, 310))).toEqual(write('updated'));
   });
 
+  it('reads again what seems earlier, by a time that the clock has said before', () => {
+    const repeated = { hash: 'read', observed: { ...during(100, 110), isRepeated: true } };
+    const isPart = head({ observed: during(10, 20), told: [told(400, 'name')] });
+
+    expect(decideRead(head({ observed: during(200, 210) }), repeated)).toEqual({ kind: 'overlap' });
+    expect(decideRead(isPart, repeated)).toEqual({ kind: 'overlap' });
+    // What seems later is later: the stored time was said at that time, or before it.
+    expect(decideRead(head({ observed: during(10, 20) }), repeated)).toEqual(write('updated'));
+  });
+
   it('does not take a batch for later by a time that the clock has been set back from', () => {
     const stored = head({ seenAt: at(250), told: [told(400, 'email')] });
     const part = { id: 'cus_1' as StripeId, name: 'x' };

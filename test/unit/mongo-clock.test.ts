@@ -50,6 +50,25 @@ describe("MongoDB's clock has moved", () => {
 });
 
 describe('what happened', () => {
+  test('after it was set back is dated as a time that it has said before, until it has passed that time', async () => {
+    const { clock } = clockUnderWatch();
+    const datedNow = async (offsetMs: number, agoMs: number) => {
+      const now = reading(offsetMs, agoMs);
+      clock.learn(now);
+      const from = performance.now() - agoMs;
+      return (await clock.dated(now, from, from)).observed.isRepeated;
+    };
+
+    const seen = [
+      await datedNow(0, 900),
+      await datedNow(-600, 800), // it had come to that time, and says it again 600 ms later
+      await datedNow(-600, 500),
+      await datedNow(-600, 100),
+    ];
+
+    expect(seen).toEqual([undefined, true, true, undefined]);
+  });
+
   test('while the clock went on is dated by it', async () => {
     const { clock } = clockUnderWatch();
     const before = reading(0, 500);

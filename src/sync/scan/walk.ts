@@ -101,7 +101,8 @@ function invalidItem({ place, id }: InvalidEntry, { cursor, gte, queryLt }: Wind
   const until = queryLt === undefined ? '' : ` before ${isoTime(queryLt)}`;
   const page =
     cursor === undefined ? `first page of those created${from}${until}` : `page after ${loggedId(cursor)}`;
-  const why = id === undefined || !isStripeId(id) ? 'has no usable id' : 'is another kind of object, or deleted';
+  const why =
+    id === undefined || !isStripeId(id) ? 'has no usable id' : 'is another kind of object, or deleted';
   return failedItem(id === undefined ? noId : shortened(id), {
     code: 'invalid_object',
     message: `Entry ${place} of the ${page} ${why}`,
