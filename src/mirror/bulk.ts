@@ -1,8 +1,17 @@
 // Sends guarded writes in one unordered bulk and determines the result of each. A lost acknowledgement, a
-// lost race or a refused document affects only its own write.
+// lost race or a refused document affects only its own write. If MongoDB refuses the bulk as a whole, that is
+// no race: nothing is decided again.
 import { mongo } from 'mongoose';
 import { hasNulKey, withoutBsonTypes } from '../mongo/bson.js';
-import { isPassing, persistently, serverCodes, tooLargeCodes } from '../mongo/faults.js';
+import {
+  documentCodes,
+  isPassing,
+  isRefusedAsWhole,
+  nameOfError,
+  persistently,
+  serverCodes,
+  tooLargeCodes,
+} from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, Rejected, StripeId } from '../sync/ports.js';
 import type { MirrorDocument, MirrorOperation } from './operations.js';
 
@@ -15,7 +24,10 @@ type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
  */
 const maxDocumentBytes = 16 * 1024 * 1024 - 4_096;
 
-/** @returns one result per write, in order */
+/**
+ * @returns one result per write, in order
+ * @throws Fault `mongodb_unavailable`; `mongodb_rejected` if MongoDB refuses the writes as a whole
+ */
 export async function bulkWrite(
   collection: Collection,
   writes: readonly MirrorWrite[],
@@ -31,8 +43,9 @@ export async function bulkWrite(
 
 /**
  * Sends the operations with the given indexes. Sets the results that are certain, and leaves out those that
- * only the stored document can tell. If a bulk fails as a whole for a permanent reason, it is halved until
- * the faulty operation is alone.
+ * only the stored document can tell. If a bulk fails as a whole because of a document, it is halved until the
+ * faulty operation is alone.
+ * @throws Fault `mongodb_rejected` if it fails as a whole for another reason: that reason holds for every part
  */
 async function sendAll(
   collection: Collection,
@@ -54,11 +67,11 @@ async function sendAll(
     }
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
-    if (cause instanceof mongo.MongoBulkWriteError) {
+    if (cause instanceof mongo.MongoBulkWriteError && !isRefusedAsWhole(cause)) {
       recordWriteErrors(cause, indexes, results);
       return;
     }
-    if (isPassing(cause)) throw error;
+    if (isPassing(cause) || isRefusalOfAll(cause)) throw error;
     if (indexes.length > 1) {
       const middle = Math.ceil(indexes.length / 2);
       await sendAll(collection, operations, indexes.slice(0, middle), results);
@@ -68,6 +81,10 @@ async function sendAll(
     for (const index of indexes) await settleAlone(collection, operations, index, results, error);
   }
 }
+
+/** A refusal by the server that lies in no document. What the driver cannot send lies in a document. */
+const isRefusalOfAll = (cause: unknown): boolean =>
+  cause instanceof mongo.MongoServerError && !documentCodes.has(cause.code);
 
 /** Sends an operation again that failed alone, in a form that keeps every key; or finds why it is refused. */
 async function settleAlone(
@@ -84,8 +101,6 @@ async function settleAlone(
     return;
   }
   const cause = error instanceof Error ? error.cause : undefined;
-  const isOfServer = cause instanceof mongo.MongoServerError && !tooLargeCodes.has(cause.code);
-  if (isOfServer && !isOversized(operation)) throw error;
   results.set(index, rejection(cause, operation));
 }
 
@@ -118,12 +133,12 @@ function recordWriteErrors(
 }
 
 function rejection(cause: unknown, operation: MirrorOperation | undefined): MirrorWriteResult {
-  const name = cause instanceof Error ? cause.name : 'error';
+  const isOfServer = cause instanceof mongo.MongoServerError;
   return (
     refusalOf(operation) ?? {
       kind: 'rejected',
-      code: 'write_rejected',
-      message: `The object cannot be stored in MongoDB: ${name}`,
+      code: isOfServer && tooLargeCodes.has(cause.code) ? 'document_too_large' : 'write_rejected',
+      message: `The object cannot be stored in MongoDB: ${nameOfError(cause)}`,
     }
   );
 }

@@ -5,8 +5,9 @@ import { Fault, isFault } from '../base/errors.js';
 import { backoffMs, pause } from '../base/waiting.js';
 
 /** True for a transient error (network, election, time limit): the same step may be retried. */
-export function isPassing(error: unknown): boolean {
-  if (isFault(error)) return error.code === 'mongodb_unavailable';
+export function isPassing(thrown: unknown): boolean {
+  if (isFault(thrown)) return thrown.code === 'mongodb_unavailable';
+  const error = unwrapped(thrown);
   if (error instanceof mongo.MongoServerError) {
     return (
       error.hasErrorLabel('RetryableWriteError') ||
@@ -24,6 +25,24 @@ export function isPassing(error: unknown): boolean {
   );
 }
 
+/**
+ * True if the server refused all writes of a bulk, or one of its commands as a whole. The driver reports that
+ * as an error of the bulk, without an error of any single write.
+ */
+export const isRefusedAsWhole = (error: unknown): error is mongo.MongoBulkWriteError =>
+  error instanceof mongo.MongoBulkWriteError && [error.writeErrors].flat().length === 0;
+
+/**
+ * The driver wraps whatever ends a command of a bulk, errors of the network too. It also wraps code 20, which
+ * it takes for a server without retryable writes.
+ */
+function unwrapped(error: unknown): unknown {
+  if (!(error instanceof mongo.MongoServerError)) return error;
+  const original: unknown = error['originalError'];
+  if (original instanceof Error) return original;
+  return isRefusedAsWhole(error) && error.errorResponse instanceof Error ? error.errorResponse : error;
+}
+
 export const isDuplicateKey = (error: unknown): boolean =>
   error instanceof mongo.MongoServerError && hasCode(error, 'duplicateKey');
 
@@ -39,9 +58,37 @@ export function toMongoFault(error: unknown, doing: string): Fault {
   if (isPassing(error)) {
     return new Fault('mongodb_unavailable', `MongoDB did not answer while ${doing}`, { cause: error });
   }
-  const code = error instanceof mongo.MongoServerError ? (error.codeName ?? String(error.code)) : undefined;
-  const name = code ?? (error instanceof Error ? error.name : typeof error);
-  return new Fault('mongodb_rejected', `MongoDB refused ${doing}: ${name}`, { cause: error });
+  const kind = mendableCodes.has(codeOf(unwrapped(error))) ? 'retryable' : undefined;
+  return new Fault('mongodb_rejected', `MongoDB refused ${doing}: ${nameOfError(error)}`, {
+    cause: error,
+    ...(kind && { kind }),
+  });
+}
+
+/** The name of the server's code, such as `Unauthorized`, or its number; the class of any other error. */
+export function nameOfError(thrown: unknown): string {
+  const error = unwrapped(thrown);
+  if (!(error instanceof mongo.MongoServerError)) return error instanceof Error ? error.name : typeof error;
+  return (
+    codeNames.get(error.code) ??
+    error.codeName ??
+    (error.code === undefined ? error.name : String(error.code))
+  );
+}
+
+/** True if the server refuses the step, for whatever reason. */
+export function isRefusal(error: unknown): boolean {
+  if (isFault(error)) return error.code === 'mongodb_rejected' && isRefusal(error.cause);
+  return unwrapped(error) instanceof mongo.MongoServerError && !isPassing(error);
+}
+
+/**
+ * True if the server refuses the step for a reason that lies in no document: rights, a view, a write block, a
+ * full disk, or that of a hosting service. Whatever document is written next is refused, too.
+ */
+export function refusesEveryWrite(error: unknown): boolean {
+  if (isFault(error)) return error.code === 'mongodb_rejected' && refusesEveryWrite(error.cause);
+  return refusingCodes.has(codeOf(unwrapped(error))) && !isPassing(error);
 }
 
 const passingBackoff = { baseMs: 100, maxMs: 2_000 } as const;
@@ -81,17 +128,24 @@ export async function persistently<T>(
 /** Source: https://www.mongodb.com/docs/manual/reference/error-codes/ */
 export const serverCodes = {
   unauthorized: 13,
+  authenticationFailed: 18,
+  illegalOperation: 20,
   namespaceNotFound: 26,
   namespaceExists: 48,
   indexOptionsConflict: 85,
   indexKeySpecsConflict: 86,
   documentValidationFailure: 121,
+  commandNotSupportedOnView: 166,
   duplicateKey: 11_000,
   /** Change streams on a standalone server. */
   needsReplicaSet: 40_573,
   invalidResumeToken: 260,
   changeStreamFatalError: 280,
   changeStreamHistoryLost: 286,
+  userWritesBlocked: 371,
+  /** Of Atlas, for instance where the storage is full. */
+  atlasError: 8_000,
+  outOfDiskSpace: 14_031,
 } as const;
 
 /**
@@ -100,6 +154,28 @@ export const serverCodes = {
  */
 const passingCodes: ReadonlySet<unknown> = new Set([
   6, 7, 50, 64, 89, 91, 100, 112, 133, 189, 262, 9001, 10107, 11600, 11602, 13388, 13435, 13436,
+]);
+
+/** Refusals that end when somebody ends them elsewhere: a full disk, a block of writes during a migration. */
+const mendableCodes: ReadonlySet<unknown> = new Set([
+  serverCodes.userWritesBlocked,
+  serverCodes.outOfDiskSpace,
+]);
+
+const refusingCodes: ReadonlySet<unknown> = new Set([
+  ...mendableCodes,
+  serverCodes.unauthorized,
+  serverCodes.authenticationFailed,
+  serverCodes.illegalOperation,
+  serverCodes.commandNotSupportedOnView,
+  serverCodes.atlasError,
+]);
+
+/** Names that the server does not send, or sends as `Location8000`. */
+const codeNames: ReadonlyMap<unknown, string> = new Map([
+  [serverCodes.userWritesBlocked, 'UserWritesBlocked'],
+  [serverCodes.atlasError, 'AtlasError'],
+  [serverCodes.outOfDiskSpace, 'OutOfDiskSpace'],
 ]);
 
 /**
@@ -126,6 +202,12 @@ const brokenConnectionCodes: ReadonlySet<unknown> = new Set([
 
 /** Codes of a write whose document would exceed 16 MiB. */
 export const tooLargeCodes: ReadonlySet<unknown> = new Set([10_334, 17_280, 17_419, 17_420]);
+
+/**
+ * Codes by which the server refuses a whole command because of one document in it: too large, nested too
+ * deeply (15), or no BSON that it reads (22).
+ */
+export const documentCodes: ReadonlySet<unknown> = new Set([...tooLargeCodes, 15, 22]);
 
 /** The code of an error. It also works for another version of the driver, whose classes differ. */
 const codeOf = (error: unknown): unknown =>

@@ -1,7 +1,7 @@
 // syncAll: lists every object at Stripe in windows of `created` and updates the mirror, removals included.
 import { randomUUID } from 'node:crypto';
 import { Fault } from '../../base/errors.js';
-import { type Progress, type SyncResult, withResult } from '../outcome.js';
+import { type Progress, statusOf, type SyncResult, withResult } from '../outcome.js';
 import type { Mirror, Source, StripeId } from '../ports.js';
 import { EarlyCatchUp } from './early-catch-up.js';
 import { type FetchHooks, type ListOptions, listWindows } from './list-windows.js';
@@ -89,7 +89,8 @@ export async function scan(options: ScanOptions): Promise<ScanReport> {
     const isHeld = removalsHeld > 0;
     await state.end(runId, {
       scanId,
-      isComplete: !isHeld,
+      // Where every object failed, nothing is mirrored that the scan could answer for.
+      isComplete: !isHeld && statusOf(counts.result()) !== 'failed',
       heldFor: isHeld ? requestId : undefined,
       heldCount: removalsHeld,
       confirmed: scanned.confirmed(seesTestClocks(testClocks, scanned)),
