@@ -90,7 +90,7 @@ function settingsPage(): string {
       '- **Empty** (`NAME=` in the environment, nothing after the colon in YAML) is a value where the table allows it, such as a schedule that is turned off, and a fault elsewhere: unset the variable to get the default. An empty `CONFIG_FILE` is none.',
       '- **Secrets** may also be given as a file: `STRIPE_API_KEY_FILE=/run/secrets/stripe`. Line breaks at its end do not count. Giving both is a fault, but an empty one counts as not given. They are never printed: of a key its kind, mode and last four characters are, of a connection string all but its credentials.',
       '- **Unknown keys** in a file are faults, and the nearest setting is named. Of unknown variables in the environment those are warned of that look like a slip (`MONGODB_URL`); others are left alone, as other tools use names like `STRIPE_WEBHOOK_SECRET` too.',
-      '- **A bad configuration** is refused with exit code 2 and every fault at once: setting, source, value and what is allowed. `stripe-mongo-sync check-config` does that alone, or prints the configuration as it takes effect and where each setting is from.',
+      '- **A bad configuration** is refused with exit code 2 and every fault at once: setting, source, value and what is allowed. `stripe-mongo-sync check-config` does that alone, or prints the configuration as it takes effect and where each setting is from. With `--connect` it also tries the rights in MongoDB and the key ([rights](operations.md#try-the-rights)).',
     ].join('\n'),
   ].join('\n\n');
 }

@@ -8,6 +8,7 @@ import { serviceVersion } from './base/version.js';
 import type { LoadedConfig } from './config/load.js';
 import { startHttpServer } from './http/server.js';
 import { createMetrics } from './metrics/metrics.js';
+import { isRefusal } from './mongo/faults.js';
 import { stateOf } from './mongo/sync-state.js';
 import { runnerOf } from './operations.js';
 import { RequestWorker } from './requests/worker/worker.js';
@@ -81,7 +82,12 @@ export async function runDaemon(
       callsPerSecond: calls.lately(),
       running: worker.running,
     }),
-    onFault: (error) => logger.debug({ err: error }, 'The heartbeat of this replica cannot be written'),
+    observer,
+    onFault: (error) => {
+      // People read heartbeats, and little depends on them. A refusal does not pass by itself.
+      const level = isRefusal(error) ? 'warn' : 'debug';
+      logger[level]({ err: error }, 'The heartbeat of this replica cannot be written');
+    },
   });
   lifecycle.onStop('presence', () => presence.stop());
 

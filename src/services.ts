@@ -89,6 +89,8 @@ const silentObserver: ServicesObserver = {
   slotWaited: ignore,
   writeFinished: ignore,
   timesAhead: ignore,
+  writesRefused: ignore,
+  writesAccepted: ignore,
   rowsDisordered: ignore,
 };
 

@@ -155,4 +155,15 @@ export const stripe = [
     max: 1,
     decimals: 0,
   }),
+  graph({
+    title: 'Writes refused',
+    description:
+      '1 while MongoDB refuses what is written, for a missing right, a view, a block of writes or a full disk.',
+    queries: [{ expr: q.highest('mongodb_refuses_writes', ['part']), legend: named('{{part}}') }],
+    unit: 'short',
+    width: 8,
+    min: 0,
+    max: 1,
+    decimals: 0,
+  }),
 ];

@@ -41,8 +41,11 @@ function addDaemon(program: Command, action: Action): void {
     .summary('print the effective configuration')
     .description(
       'Print the configuration that "run" would use, as YAML. Secrets are masked, and each setting that is not a ' +
-        'default shows its source. An invalid configuration exits with 2 and names every fault.',
+        'default shows its source. An invalid configuration exits with 2 and names every fault. With --connect, connect ' +
+        'to MongoDB and Stripe as "run" would, and try each right that it needs, without writing anything. What is ' +
+        'missing is named, and the exit code is 1.',
     )
+    .option('--connect', 'try the rights in MongoDB and the key, too')
     .action(action(async () => (await import('./run.js')).checkConfig));
   program
     .command('migrate')

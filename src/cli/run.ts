@@ -26,9 +26,18 @@ export async function run(): Promise<ExitCode> {
   );
 }
 
-export async function checkConfig(terminal: Terminal): Promise<ExitCode> {
-  const { config, sources, warnings } = loadDaemonSettings();
+export interface CheckOptions {
+  readonly connect?: true;
+}
+
+/** @throws ConfigFault; with `connect` as `checkConnections` */
+export async function checkConfig(terminal: Terminal, { connect }: CheckOptions): Promise<ExitCode> {
+  const loaded = loadDaemonSettings();
+  const { config, sources, warnings } = loaded;
   terminal.result(formatConfig(config, sources).trimEnd());
   for (const warning of warnings) terminal.note(`warning: ${warning}`);
-  return exitCodes.succeeded;
+  if (!connect) return exitCodes.succeeded;
+  // Loaded only here: it brings the MongoDB driver and the Stripe SDK.
+  const { checkConnections } = await import('./check.js');
+  return checkConnections(terminal);
 }

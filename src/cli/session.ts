@@ -28,6 +28,7 @@ export interface RequestWork {
 export interface Session {
   readonly terminal: Terminal;
   readonly config: Config;
+  readonly logger: Logger;
   readonly connection: mongoose.Connection;
   readonly db: mongo.Db;
   readonly requests: RequestCollection;
@@ -43,6 +44,12 @@ export interface Session {
   readonly now: () => Promise<Date>;
 }
 
+interface SessionOptions {
+  readonly inProcess?: boolean | undefined;
+  /** The task calls Stripe; with `inProcess` it may. */
+  readonly needsKey?: boolean;
+}
+
 /**
  * Opens a session for the task, and always closes it.
  * @throws ConfigFault; a fatal Fault that says what to do where MongoDB or Stripe is unusable; `Interrupted`;
@@ -51,9 +58,9 @@ export interface Session {
 export function withSession(
   terminal: Terminal,
   task: (session: Session) => Promise<ExitCode>,
-  { inProcess = false }: { readonly inProcess?: boolean | undefined } = {},
+  { inProcess = false, needsKey = inProcess }: SessionOptions = {},
 ): Promise<ExitCode> {
-  const settings = loadSettings(terminal, inProcess);
+  const settings = loadSettings(terminal, needsKey);
   const { config, logger } = settings;
   const { connection } = mongoose;
   return interruptibly(async (signal) => {
@@ -70,6 +77,7 @@ export function withSession(
       return await task({
         terminal,
         config,
+        logger,
         connection,
         db,
         requests: typedRequestsOf(connection),
@@ -89,8 +97,8 @@ export function withSession(
  * Requires only what the command needs. Logs at level `warn` unless LOG_LEVEL is set: stdout is for the
  * command's result.
  */
-function loadSettings(terminal: Terminal, inProcess: boolean): CommandSettings {
-  const loaded = loadConfig({ requires: inProcess ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'] });
+function loadSettings(terminal: Terminal, needsKey: boolean): CommandSettings {
+  const loaded = loadConfig({ requires: needsKey ? ['stripe.apiKey', 'mongodb.uri'] : ['mongodb.uri'] });
   const { config, sources } = loaded;
   // The daemon shares a settings file, so the log level in the file is meant for the daemon.
   const isAsked = sources.get('log.level')?.kind === 'environment';

@@ -3,6 +3,7 @@
 // gauges that are read at a scrape. Names follow https://prometheus.io/docs/practices/naming/: base units,
 // `_total` for counters only.
 import { faultCodes } from '../base/errors.js';
+import { writtenParts } from '../mongo/refused-writes.js';
 import { rateLimitReasons } from '../rate/limits.js';
 import { laneNames } from '../requests/commands.js';
 import { commandLabels } from '../requests/observer.js';
@@ -242,6 +243,13 @@ export const catalog = {
     scope: 'process',
     labels: {},
     buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
+  },
+  mongodb_refuses_writes: {
+    type: 'gauge',
+    help: 'Whether MongoDB refused the last write of this replica, of the mirror, of sync_requests or of sync_state, for a reason that lies in no document: a missing right, a view, a block of writes, a full disk. 1 until a write is taken, or for an hour where nothing is written.',
+    unit: 'none',
+    scope: 'process',
+    labels: { part: writtenParts },
   },
   stored_times_ahead_of_clock_total: {
     type: 'counter',

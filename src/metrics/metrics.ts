@@ -1,6 +1,7 @@
 // The metrics of one process: the catalog's, Node's own, and the text that Prometheus scrapes.
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { serviceVersion } from '../base/version.js';
+import { RefusedWrites } from '../mongo/refused-writes.js';
 import { DatabaseMetrics, type DatabaseMetricsOptions, type ReadDatabase } from './database-metrics.js';
 import { createInstruments } from './instruments.js';
 import { createObserver, type MetricsObserver } from './observer.js';
@@ -42,6 +43,7 @@ export function createMetrics({
   for (const name of misnamedDefaults) registry.removeSingleMetric(name);
   const instruments = createInstruments(registry);
   const database = new DatabaseMetrics(instruments, options);
+  const refused = new RefusedWrites();
   let parts: Parts | undefined;
   instruments.build_info.set(
     { version: serviceVersion, node: process.versions.node, stripe_api_version: stripeApiVersion },
@@ -49,11 +51,11 @@ export function createMetrics({
   );
   if (monthlyReadAllowance > 0) instruments.stripe_monthly_read_allowance.set(monthlyReadAllowance);
   return {
-    observer: createObserver(instruments),
+    observer: createObserver(instruments, refused),
     contentType: registry.contentType,
     async render() {
       await database.refresh();
-      showReadings(instruments, stateReadings, parts);
+      showReadings(instruments, stateReadings, parts && { ...parts, refused });
       return registry.metrics();
     },
     readFrom: (read) => database.readFrom(read),

@@ -1,5 +1,6 @@
 // Turns the events of all parts into metrics. Each part names its events; here each event is one line.
 import type { MirrorObserver } from '../mirror/mirror.js';
+import type { RefusedWrites } from '../mongo/refused-writes.js';
 import type { RequestsObserver } from '../requests/observer.js';
 import { mainResource } from '../resources/registry.js';
 import type { ScheduleObserver } from '../schedule/schedule.js';
@@ -15,7 +16,7 @@ export type MetricsObserver = RequestsObserver &
   MirrorObserver &
   ScanObserver;
 
-export function createObserver(to: Instruments): MetricsObserver {
+export function createObserver(to: Instruments, refused: RefusedWrites): MetricsObserver {
   return {
     requestClaimed: ({ lane, waitSeconds }) =>
       to.request_wait_seconds.observe(seriesOf('request_wait_seconds', { lane }), waitSeconds),
@@ -66,6 +67,8 @@ export function createObserver(to: Instruments): MetricsObserver {
       to.scan_disordered_objects_total.inc(seriesOf('scan_disordered_objects_total', { object }), count),
 
     writeFinished: (seconds) => to.mongodb_write_duration_seconds.observe(seconds),
+    writesRefused: (part) => refused.writesRefused(part),
+    writesAccepted: (part) => refused.writesAccepted(part),
     timesAhead: (count) => to.stored_times_ahead_of_clock_total.inc(count),
 
     scheduleStarted: ({ schedule, intervalSeconds }) =>

@@ -1,6 +1,7 @@
 // Gauges that are read at a scrape: the state of this process and the numbers of the database. Each is one
 // line of a table.
 import type { Gauge } from 'prom-client';
+import { type RefusedWrites, writtenParts } from '../mongo/refused-writes.js';
 import type { RequestWorker } from '../requests/worker/worker.js';
 import type { DatabaseStats } from '../status/database-stats.js';
 import type { StripeGateway } from '../stripe/gateway.js';
@@ -45,6 +46,11 @@ export interface Parts {
   readonly worker: Pick<RequestWorker, 'lastPollAt'>;
 }
 
+/** With what metrics itself keeps. */
+interface Shown extends Parts {
+  readonly refused: Pick<RefusedWrites, 'has'>;
+}
+
 const orUnlimited = (callsPerSecond: number | undefined): number => callsPerSecond || Infinity;
 
 export const stateReadings = {
@@ -52,11 +58,12 @@ export const stateReadings = {
     const refusals = gateway.keyRefusals();
     return keyRefusals.map((reason) => [{ reason }, refusals.includes(reason) ? 1 : 0]);
   },
+  mongodb_refuses_writes: ({ refused }) => writtenParts.map((part) => [{ part }, refused.has(part) ? 1 : 0]),
   rate_limiter_calls_per_second: ({ gateway }) => orUnlimited(gateway.effectiveRate()),
   rate_limiter_max_calls_per_second: ({ gateway }) => orUnlimited(gateway.configuredRate),
   last_poll_timestamp_seconds: ({ worker: { lastPollAt } }) =>
     lastPollAt === undefined ? undefined : (Date.now() - (performance.now() - lastPollAt)) / 1_000,
-} satisfies Partial<Readings<Parts, GaugeName>>;
+} satisfies Partial<Readings<Shown, GaugeName>>;
 
 /** Updates the gauges of a table. Without a source all of them are absent. */
 export function showReadings<Source, N extends GaugeName>(

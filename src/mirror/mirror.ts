@@ -3,7 +3,8 @@
 import type { mongo } from 'mongoose';
 import type { Logger } from '../base/logger.js';
 import { withoutBsonTypes } from '../mongo/bson.js';
-import { persistently, toMongoFault } from '../mongo/faults.js';
+import { isRefusal, persistently, toMongoFault } from '../mongo/faults.js';
+import type { WritesObserver } from '../mongo/refused-writes.js';
 import { durable } from '../mongo/sync-state.js';
 import type { CreatedRange, Head, ListedHead, Mirror, Stored, StripeId } from '../sync/ports.js';
 import type { Telling } from '../sync/telling.js';
@@ -14,7 +15,7 @@ import { readSamples } from './samples.js';
 import { sharingReads, sharingWrites } from './shared-commands.js';
 
 /** What metrics learn of writes. */
-export interface MirrorObserver {
+export interface MirrorObserver extends WritesObserver {
   /** A bulk write was acknowledged after this many seconds. */
   writeFinished(seconds: number): void;
   /** So many stored times were found ahead of MongoDB's clock. */
@@ -126,7 +127,11 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
     write: sharingWrites(async (writes) => {
       const started = performance.now();
       const operations = writes.map((write) => toOperation(write, stamp));
-      const results = await bulkWrite(collection, writes, operations, headsOf);
+      const results = await bulkWrite(collection, writes, operations, headsOf).catch((error: unknown) => {
+        if (isRefusal(error)) observer.writesRefused('mirror');
+        throw error;
+      });
+      observer.writesAccepted('mirror');
       observer.writeFinished((performance.now() - started) / 1_000);
       return results;
     }),

@@ -132,6 +132,8 @@ export const serverCodes = {
   illegalOperation: 20,
   namespaceNotFound: 26,
   namespaceExists: 48,
+  cannotCreateIndex: 67,
+  invalidOptions: 72,
   indexOptionsConflict: 85,
   indexKeySpecsConflict: 86,
   documentValidationFailure: 121,

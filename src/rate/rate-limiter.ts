@@ -3,6 +3,7 @@
 import { Fault, reportError } from '../base/errors.js';
 import type { Logger } from '../base/logger.js';
 import { backoffMs, withDeadline } from '../base/waiting.js';
+import { isDuplicateKey, isRefusal, toMongoFault } from '../mongo/faults.js';
 import { type ClockReading, type MongoClock, readingOf } from '../mongo/clock.js';
 import type { CallPriority } from '../sync/ports.js';
 import { AnswerDelay, AskTimes } from './ask-times.js';
@@ -93,7 +94,7 @@ export class RateLimiter {
    * Runs the task, which makes one HTTP call, when its slot is due. The task is given the reading of
    * MongoDB's clock that came with the slot.
    * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where MongoDB gives
-   *   no slots and `stripe_rate_limited` otherwise; for scans `read_allowance_used` while the month's
+   *   no slots and `stripe_rate_limited` otherwise; `mongodb_rejected` if MongoDB refuses them; for scans `read_allowance_used` while the month's
    *   allowance is used up; `shutdown` once closed; what the task throws
    */
   async schedule<T>(turn: Turn, task: (reading: ClockReading) => Promise<T>): Promise<T> {
@@ -140,7 +141,8 @@ export class RateLimiter {
     const slowing = inTime(this.#options.budget.slowDown(slowdown))
       .catch((error: unknown) => {
         // The call backs off in any case, and the next 429 slows down again.
-        this.#options.logger.warn({ error: reportError(error) }, 'The rate of calls could not be reduced');
+        const fault = toMongoFault(error, 'reducing the rate');
+        this.#options.logger.warn({ error: reportError(fault) }, 'The rate of calls could not be reduced');
       })
       .finally(() => this.#slowing.delete(slowing));
     this.#slowing.add(slowing);
@@ -221,14 +223,22 @@ export class RateLimiter {
       if (this.#failedAsks > 0) this.#options.logger.info('MongoDB answers again; calls to Stripe continue');
       this.#failedAsks = 0;
     } catch (error) {
-      for (const call of calls) this.#release(call);
+      const fault = toMongoFault(error, 'taking calls from the budget of the rate');
+      const isRefused = isRefusal(error) && !isDuplicateKey(error);
+      for (const call of calls) {
+        this.#release(call);
+        // Whoever asks again is refused again.
+        if (isRefused) call.refuse(fault);
+      }
       this.#failedAsks += 1;
       const halfToAll = (): number => 0.5 + this.#options.random() / 2;
       this.#pausedUntil = performance.now() + backoffMs(failedAskBackoff, this.#failedAsks, halfToAll);
       if (this.#failedAsks === 1) {
         this.#options.logger.warn(
-          { error: reportError(error) },
-          'MongoDB does not answer; calls to Stripe are paused',
+          { error: reportError(fault) },
+          isRefused
+            ? 'MongoDB refuses to count calls to Stripe; none is made'
+            : 'MongoDB does not answer; calls to Stripe are paused',
         );
       }
     } finally {

@@ -1,6 +1,7 @@
 // What happens to requests, as events for metrics. Labels come from closed lists: a user cannot make a new
 // one.
 import type { ErrorReport } from '../base/errors.js';
+import type { WritesObserver } from '../mongo/refused-writes.js';
 import type { SyncResult } from '../sync/outcome.js';
 import { type CommandName, commandNames, type LaneName } from './commands.js';
 import type { EndStatus } from './request.js';
@@ -13,7 +14,7 @@ export const commandLabels: readonly CommandLabel[] = [...commandNames, 'unknown
 export const commandLabel = (command: unknown): CommandLabel =>
   commandNames.find((name) => name === command) ?? 'unknown';
 
-export interface RequestsObserver {
+export interface RequestsObserver extends WritesObserver {
   /**
    * A request was claimed this long after it first could have been: its insertion, `runAt`, the end of its
    * last attempt, or its last requeue.
@@ -47,4 +48,6 @@ export const silentRequestsObserver: RequestsObserver = {
   requestClaimed: () => undefined,
   requestEnded: () => undefined,
   scanProgressed: () => undefined,
+  writesRefused: () => undefined,
+  writesAccepted: () => undefined,
 };

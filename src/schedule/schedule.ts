@@ -5,6 +5,8 @@ import { type Connection, mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
+import { isRefusal } from '../mongo/faults.js';
+import type { WritesObserver } from '../mongo/refused-writes.js';
 import { type ScheduleState, SlotState } from './slot-state.js';
 import { CronSlots } from './slots.js';
 
@@ -49,7 +51,7 @@ type ScheduleName = (typeof scheduleNames)[number];
 export const slotOutcomes = ['inserted', 'caught_up', 'skipped', 'lost'] as const;
 type SlotOutcome = (typeof slotOutcomes)[number];
 
-export interface ScheduleObserver {
+export interface ScheduleObserver extends WritesObserver {
   /** A schedule runs. `intervalSeconds` is the longest time between two of its slots. */
   scheduleStarted(event: { readonly schedule: ScheduleName; readonly intervalSeconds: number }): void;
   slotDecided(event: { readonly schedule: ScheduleName; readonly outcome: SlotOutcome }): void;
@@ -152,10 +154,14 @@ class RunningSchedule implements Schedule {
     const { logger } = this.#options;
     try {
       await this.#decideLatest(signal);
-      if (this.#isFailing) logger.info('The schedule works again');
+      if (this.#isFailing) {
+        logger.info('The schedule works again');
+        this.#options.observer.writesAccepted('requests');
+      }
       this.#isFailing = false;
     } catch (error) {
       if (signal.aborted) return;
+      if (isRefusal(error)) this.#options.observer.writesRefused('requests');
       if (!this.#isFailing) logger.warn({ err: error }, 'The schedule cannot be read or updated; retrying');
       this.#isFailing = true;
     }

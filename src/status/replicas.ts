@@ -2,7 +2,8 @@
 // version use a database. No decision depends on it, because leases decide who may do what.
 import type { mongo } from 'mongoose';
 import { isDoneWithin, pause } from '../base/waiting.js';
-import { persistently, toMongoFault } from '../mongo/faults.js';
+import { isRefusal, persistently, toMongoFault } from '../mongo/faults.js';
+import type { WritesObserver } from '../mongo/refused-writes.js';
 import { type StateDocument, stateIds } from '../mongo/sync-state.js';
 import type { StripeObserver } from '../stripe/observer.js';
 
@@ -34,6 +35,8 @@ export interface PresenceOptions {
   readonly states: mongo.Collection<StateDocument>;
   readonly owner: string;
   readonly vitals: () => Vitals;
+  /** Heartbeats are also the regular writes that show whether MongoDB takes any. */
+  readonly observer?: WritesObserver;
   /** Called when heartbeats begin to fail, once until one succeeds. */
   readonly onFault: (error: unknown) => void;
   /** Time between two heartbeats, in milliseconds; 10,000 by default. */
@@ -68,6 +71,7 @@ export function startPresence({
   states,
   owner,
   vitals,
+  observer,
   onFault,
   everyMs = defaultEveryMs,
 }: PresenceOptions): Presence {
@@ -95,7 +99,9 @@ export function startPresence({
         if (isFirst) await forgetOld(states);
         isFirst = false;
         isFailing = false;
+        observer?.writesAccepted('state');
       } catch (error) {
+        if (isRefusal(error)) observer?.writesRefused('state');
         if (!isFailing) onFault(toMongoFault(error, 'writing the heartbeat of this replica'));
         isFailing = true;
       }

@@ -105,7 +105,7 @@ describe('cancel', () => {
       runner,
       logger: lab.logger,
       observer,
-      outage: new OutageLog(lab.logger, never),
+      outage: new OutageLog(lab.logger, never, silentRequestsObserver),
       random: () => 0,
       stopping: never,
       givingUp: never,

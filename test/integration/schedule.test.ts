@@ -29,6 +29,8 @@ function bench(schedule = '0 3 * * *', timezone = 'UTC') {
       logger: lab.logger,
       observer: {
         scheduleStarted: () => undefined,
+        writesRefused: () => undefined,
+        writesAccepted: () => undefined,
         slotDecided: ({ schedule: name, outcome }) => void outcomes.push(`${name} ${outcome}`),
       },
       now: () => Promise.resolve(clock.now),

@@ -52,7 +52,12 @@ export const mirrorIn = (db: mongo.Db): Mirror =>
     db,
     collection: mirrorCollection,
     stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
-    observer: { writeFinished: () => undefined, timesAhead: () => undefined },
+    observer: {
+      writeFinished: () => undefined,
+      timesAhead: () => undefined,
+      writesRefused: () => undefined,
+      writesAccepted: () => undefined,
+    },
     logger: { warn: () => undefined },
   });
 

@@ -219,6 +219,8 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
           requestClaimed: () => {},
           requestEnded: () => {},
           scanProgressed: () => {},
+          writesRefused: () => {},
+          writesAccepted: () => {},
           ...observer,
         },
         feed,

@@ -5,6 +5,7 @@ import type { MirrorObserver } from '../../src/mirror/mirror.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
 import { resources } from '../../src/resources/registry.js';
 import type { ScheduleObserver } from '../../src/schedule/schedule.js';
+import { RefusedWrites, writtenParts } from '../../src/mongo/refused-writes.js';
 import { type KeyRefusal, keyRefusals } from '../../src/stripe/key.js';
 import type { StripeObserver } from '../../src/stripe/observer.js';
 import { Tally } from '../../src/sync/outcome.js';
@@ -198,6 +199,35 @@ describe('events', () => {
     states.refusals = [];
     expect(await refused()).toEqual([]);
     expect(await samplesOf(metrics, 'stripe_key_refused')).toHaveLength(keyRefusals.length);
+  });
+
+  it('of refused writes tell each part, until a write of it is taken', async () => {
+    const metrics = metricsOf();
+    const refused = async (): Promise<unknown[]> =>
+      (await samplesOf(metrics, 'mongodb_refuses_writes'))
+        .filter(({ value }) => value === 1)
+        .map(({ labels }) => labels['part']);
+    showing(metrics, {});
+    expect(await refused()).toEqual([]);
+
+    metrics.observer.writesRefused('mirror');
+    metrics.observer.writesRefused('state');
+    expect(await refused()).toEqual(['mirror', 'state']);
+
+    metrics.observer.writesAccepted('mirror');
+    expect(await refused()).toEqual(['state']);
+    expect(await samplesOf(metrics, 'mongodb_refuses_writes')).toHaveLength(writtenParts.length);
+  });
+
+  it('of refused writes end after an hour in which nothing is written', () => {
+    let now = 0;
+    const refused = new RefusedWrites(() => now);
+
+    refused.writesRefused('mirror');
+    now = 3_599_999;
+    expect(refused.has('mirror')).toBe(true);
+    now = 3_600_000;
+    expect(refused.has('mirror')).toBe(false);
   });
 
   it('of the schedule, the poll and the settings are gauges that are absent before', async () => {

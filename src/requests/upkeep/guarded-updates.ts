@@ -3,7 +3,7 @@
 import { type Connection, mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
-import { isPassing } from '../../mongo/faults.js';
+import { isPassing, refusesEveryWrite } from '../../mongo/faults.js';
 import { commandNames } from '../commands.js';
 import type { Filter, Pipeline } from '../expressions.js';
 import { commandLabel, type RequestsObserver } from '../observer.js';
@@ -86,6 +86,11 @@ export class GuardedUpdates {
     });
   }
 
+  /** As of `Refusals`. */
+  refusalOf(id: RequestId): unknown {
+    return this.#refusals.of(id);
+  }
+
   get requests(): mongo.Collection<StoredRequest> {
     return requestsOf(this.connection);
   }
@@ -101,8 +106,14 @@ const maxRefused = 100;
 /** A request's id as a key: users choose the type of `_id`. */
 export const keyOf = (id: RequestId): string => mongo.BSON.EJSON.stringify({ id });
 
+interface Refused {
+  readonly id: RequestId;
+  readonly untilMs: number;
+  readonly error: unknown;
+}
+
 export class Refusals {
-  readonly #refused = new Map<string, { readonly id: RequestId; readonly untilMs: number }>();
+  readonly #refused = new Map<string, Refused>();
 
   constructor(private readonly logger: Logger) {}
 
@@ -113,16 +124,22 @@ export class Refusals {
     return [...this.#refused.values()].map(({ id }) => id);
   }
 
+  /** Why MongoDB has refused it lately; undefined if it has not. */
+  of(id: RequestId): unknown {
+    return this.#refused.get(keyOf(id))?.error;
+  }
+
   /**
    * The result of the step; undefined if MongoDB refuses this request.
-   * @throws faults that have another cause than the request
+   * @throws faults that have another cause than the request, a missing right among them
    */
   async unless<T>(id: RequestId, step: () => Promise<T>): Promise<T | undefined> {
     try {
       return await step();
     } catch (error) {
-      if (isPassing(error) || isFault(error) || this.#refused.size >= maxRefused) throw error;
-      this.#refused.set(keyOf(id), { id, untilMs: performance.now() + refusedForMs });
+      const isOfRequest = !isPassing(error) && !isFault(error) && !refusesEveryWrite(error);
+      if (!isOfRequest || this.#refused.size >= maxRefused) throw error;
+      this.#refused.set(keyOf(id), { id, untilMs: performance.now() + refusedForMs, error });
       this.logger.error({ err: error, requestId: id }, 'MongoDB refuses to update a request');
       return undefined;
     }

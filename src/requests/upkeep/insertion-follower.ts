@@ -4,6 +4,7 @@
 import { pause } from '../../base/waiting.js';
 import { secondOfToken } from '../../mongo/change-stream.js';
 import { clusterSecond } from '../../mongo/clock.js';
+import { toMongoFault } from '../../mongo/faults.js';
 import { databaseOf } from '../../mongo/sync-state.js';
 import type { HeldFollowLease } from './insertion-state.js';
 import { InsertionStream, type InsertionStreamOptions, type StreamState } from './insertion-stream.js';
@@ -89,7 +90,10 @@ export class InsertionFollower {
   #tellFault(error: unknown): void {
     if (!this.#hasToldFault && !this.#stopping.signal.aborted) {
       const { logger } = this.#options;
-      logger.warn({ err: error }, 'The order of insertions cannot be stored; trying again');
+      logger.warn(
+        { err: toMongoFault(error, 'storing it') },
+        'The order of insertions cannot be stored; trying again',
+      );
     }
     this.#hasToldFault = true;
   }

@@ -22,7 +22,7 @@ import {
   replaceFields,
 } from '../expressions.js';
 import { commandLabel, type RequestsObserver } from '../observer.js';
-import { endStatuses, type StoredError } from '../request.js';
+import { endStatuses, type RequestId, type StoredError } from '../request.js';
 import type { RequestsSettings } from '../steps.js';
 import { GuardedUpdates } from './guarded-updates.js';
 import { UnusableRequests } from './unusable-requests.js';
@@ -58,6 +58,11 @@ export class Sweeper {
     const cancelledLate = { cancel: true, status: { $in: endStatuses } };
     await this.#updates.all(cancelledLate, {}, [{ $unset: 'cancel' }], signal);
     return recovered;
+  }
+
+  /** Why MongoDB has lately refused to update the request; undefined if it has not. */
+  refusalOf(id: RequestId): unknown {
+    return this.#updates.refusalOf(id);
   }
 
   /** Fails requests that no claim takes. */

@@ -34,6 +34,8 @@ export class Insertions {
   readonly #options: InsertionsOptions;
   readonly #remembered = new Map<string, Insertion>();
   #isCatchingUp = false;
+  /** Whether the stream was open since the last `begin`. */
+  #wasOpen = true;
   #isImpossible = false;
   /** Ends the wait for an earlier opening. */
   #closing = new AbortController();
@@ -74,9 +76,12 @@ export class Insertions {
 
   /**
    * The stream of wake-ups is closed, or not open yet: what is inserted now may have no stamp when a search
-   * finds it.
+   * finds it. A stream that cannot be opened again, for want of the right to it, is closed once: the search
+   * would leave out batches for ever.
    */
   begin(): void {
+    if (!this.#wasOpen) return;
+    this.#wasOpen = false;
     this.#isCatchingUp = true;
     void this.seals.load().catch(() => undefined); // the first stamp that is read loads it
     this.#openLater(undefined);
@@ -84,6 +89,7 @@ export class Insertions {
 
   /** The stream of wake-ups begins at `token`: what was inserted before is to be stamped first. */
   opened(token: string | undefined): void {
+    this.#wasOpen = true;
     if (this.#isCatchingUp) this.#openLater(token);
   }
 

@@ -106,5 +106,9 @@ async function takeTurn({
   const command = commandLabel(found.command);
   if (command === 'unknown') return {};
   const run = await runs.claim(laneOf[command], { id, wokenAt: undefined }, signal);
-  return typeof run === 'string' ? {} : { end: await run() };
+  if (typeof run !== 'string') return { end: await run() };
+  // Nobody else may be there to end it: the next turn would be refused, too.
+  const refusal = runs.refusalOf(id) ?? sweeper.refusalOf(id);
+  if (refusal !== undefined) throw toMongoFault(refusal, 'updating the request');
+  return {};
 }

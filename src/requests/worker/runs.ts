@@ -71,6 +71,11 @@ export class Runs {
     return ids.map((id) => ({ id, wokenAt: undefined }));
   }
 
+  /** Why MongoDB has lately refused the claim; undefined if it has not. */
+  refusalOf(id: RequestId): unknown {
+    return this.#refusals.of(id);
+  }
+
   /**
    * Claims the request. `taken`: another process was quicker, or it no longer waits. `rest`: another process
    * scans.

@@ -68,7 +68,7 @@ export class RequestWorker {
   constructor(options: WorkerOptions) {
     const { connection, settings, logger, owner, observer = silentRequestsObserver } = options;
     this.#options = options;
-    this.#outage = new OutageLog(logger, this.#givingUp.signal);
+    this.#outage = new OutageLog(logger, this.#givingUp.signal, observer);
     this.#steps = new RequestSteps(connection, owner, settings);
     this.#sweeper = new Sweeper(connection, settings, logger, observer);
     this.#equalScans = new EqualScans(connection, settings, logger, observer);
