@@ -7,7 +7,7 @@ import type { Config } from './config/load.js';
 import { liveView, mirrorPlan } from './mirror/ensure.js';
 import { type CollectionPlan, missingOf } from './mongo/collections.js';
 import { createMongoClock } from './mongo/clock.js';
-import { hasCode, isRefusal, nameOfError, persistently } from './mongo/faults.js';
+import { hasCode, isRefusal, nameOfError, persistently, refusesEveryWrite } from './mongo/faults.js';
 import { databaseOf } from './mongo/sync-state.js';
 import type { Budget } from './rate/budget.js';
 import { requestsPlan, statePlan } from './requests/indexes.js';
@@ -135,7 +135,7 @@ const inCollection = (run: (collection: Probed) => Promise<unknown>): Trial['run
 const trials = {
   find: { run: inCollection((collection) => collection.findOne(nobody())), grantedBy: [] },
   // No `_id` may be a list: whoever may insert is told so of this one document.
-  insert: { run: (db, insert) => db.command({ insert, documents: [{ _id: [] }] }), grantedBy: [] },
+  insert: { run: tryInsert, grantedBy: [] },
   update: {
     run: inCollection((collection) => collection.updateOne(nobody(), [{ $set: { tried: true } }])),
     grantedBy: [],
@@ -158,6 +158,13 @@ const trials = {
     grantedBy: ['cannotCreateIndex'],
   },
 } as const satisfies Record<string, Trial>;
+
+async function tryInsert(db: mongo.Db, insert: string): Promise<void> {
+  const answer = await db.command({ insert, documents: [{ _id: [] }] });
+  const [refused] = (answer['writeErrors'] ?? []) as { code?: number }[]; // as MongoDB's reference has it
+  const error = new mongo.MongoServerError(refused ?? {});
+  if (refusesEveryWrite(error)) throw error;
+}
 
 async function openStream(collection: Probed): Promise<void> {
   const stream = collection.watch([], { maxAwaitTimeMS: 1 });

@@ -9,7 +9,9 @@ import {
   isRefusedAsWhole,
   nameOfError,
   persistently,
+  refusesEveryWrite,
   serverCodes,
+  toMongoFault,
   tooLargeCodes,
 } from '../mongo/faults.js';
 import type { Head, MirrorWrite, MirrorWriteResult, Rejected, StripeId } from '../sync/ports.js';
@@ -17,6 +19,8 @@ import type { MirrorDocument, MirrorOperation } from './operations.js';
 
 type Collection = mongo.Collection<MirrorDocument>;
 type HeadsOf = (ids: readonly StripeId[]) => Promise<Map<StripeId, Head>>;
+
+const writing = 'writing the mirror';
 
 /**
  * MongoDB's limit on a document, less the operation around it
@@ -55,9 +59,7 @@ async function sendAll(
 ): Promise<void> {
   const chosen = indexes.map((index) => operations[index]).filter((operation) => operation !== undefined);
   try {
-    const answer = await persistently('writing the mirror', () =>
-      collection.bulkWrite([...chosen], { ordered: false }),
-    );
+    const answer = await persistently(writing, () => collection.bulkWrite([...chosen], { ordered: false }));
     const expected = chosen.filter((operation) => 'insertOne' in operation).length;
     const updates = chosen.length - expected;
     const applied = answer.matchedCount + answer.upsertedCount;
@@ -68,6 +70,7 @@ async function sendAll(
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     if (cause instanceof mongo.MongoBulkWriteError && !isRefusedAsWhole(cause)) {
+      throwIfOfAll(cause);
       recordWriteErrors(cause, indexes, results);
       return;
     }
@@ -111,6 +114,17 @@ async function settleAlone(
 const isLostRace = ({ code, errmsg }: mongo.WriteError): boolean =>
   code === serverCodes.duplicateKey && (errmsg === undefined || errmsg.includes('index: _id_'));
 
+const writeErrorsOf = (error: mongo.MongoBulkWriteError): readonly mongo.WriteError[] =>
+  [error.writeErrors].flat();
+
+/** MongoDB refuses the documents one by one where the collection is a view, though none is the cause. */
+function throwIfOfAll(error: mongo.MongoBulkWriteError): void {
+  for (const { code } of writeErrorsOf(error)) {
+    const ofAll = new mongo.MongoServerError({ code });
+    if (refusesEveryWrite(ofAll)) throw toMongoFault(ofAll, writing);
+  }
+}
+
 /**
  * Errors of single documents: a duplicate `_id` is a lost race, anything else a document that MongoDB
  * refuses.
@@ -120,8 +134,7 @@ function recordWriteErrors(
   indexes: readonly number[],
   results: Map<number, MirrorWriteResult>,
 ): void {
-  const writeErrors: readonly mongo.WriteError[] = [error.writeErrors].flat();
-  for (const writeError of writeErrors) {
+  for (const writeError of writeErrorsOf(error)) {
     const index = indexes[writeError.index];
     if (index === undefined || isLostRace(writeError)) continue;
     results.set(index, {

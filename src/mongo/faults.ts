@@ -173,8 +173,12 @@ const refusingCodes: ReadonlySet<unknown> = new Set([
   serverCodes.atlasError,
 ]);
 
-/** Names that the server does not send, or sends as `Location8000`. */
+/** Names that the server sends as `Location8000`, or not: an error of a single write has a number alone. */
 const codeNames: ReadonlyMap<unknown, string> = new Map([
+  [serverCodes.unauthorized, 'Unauthorized'],
+  [serverCodes.authenticationFailed, 'AuthenticationFailed'],
+  [serverCodes.illegalOperation, 'IllegalOperation'],
+  [serverCodes.commandNotSupportedOnView, 'CommandNotSupportedOnView'],
   [serverCodes.userWritesBlocked, 'UserWritesBlocked'],
   [serverCodes.atlasError, 'AtlasError'],
   [serverCodes.outOfDiskSpace, 'OutOfDiskSpace'],

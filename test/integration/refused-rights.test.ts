@@ -6,6 +6,7 @@ import { startSimulator, type StripeSimulator } from 'stripe-simulator';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
 import { type Daemon, startDaemon, UserOfQueue } from '../support/daemon.js';
+import { insertedAs, mirrorIn, takeBatch, whole } from '../support/mirror.js';
 import { type ReplicaSet, startReplicaSet } from '../support/mongodb.js';
 import type { AnyDocument, RequestDocument } from '../support/requests.js';
 import { until } from '../support/until.js';
@@ -202,6 +203,36 @@ describe('a daemon that loses its right', () => {
 
     await grant();
     for (const request of await user.allEnded(ids)) expect(request).toMatchObject(done);
+    expect((await daemon.stop()).code).toBe(0);
+  });
+
+  test('to write at all, as the cluster blocks writes, goes on when it ends', async () => {
+    const simulator = await startStripe();
+    const { db, env } = await open('blocked', simulator);
+    const daemon = startDaemon({ uri: env.MONGODB_URI }, simulator, env);
+    await daemon.ready();
+    const user = new UserOfQueue(db);
+    const block = (global: boolean) => client.db('admin').command({ setUserWriteBlockMode: 1, global });
+    atEnd(async () => void (await block(false)));
+
+    await block(true);
+    const [id] = await user.insert({ command: 'syncAll' }); // root may
+    await until(() => refusesIn(daemon, 'requests'), { what: 'the metric' });
+    const told = daemon.logs().find(({ msg }) => msg.startsWith('MongoDB is failing'));
+    expect(told?.['err']).toMatchObject({
+      message: 'MongoDB refused working on requests: UserWritesBlocked',
+    });
+    const own = await mongo.MongoClient.connect(env.MONGODB_URI);
+    atEnd(() => own.close());
+    const batch = takeBatch(mirrorIn(own.db('blocked')), [whole('cus_1')], insertedAs(1, Date.now()));
+    await expect(batch).rejects.toMatchObject({
+      code: 'mongodb_rejected',
+      kind: 'retryable',
+      message: 'MongoDB refused writing the mirror: UserWritesBlocked',
+    });
+    await block(false);
+
+    expect(await user.ended(id!)).toMatchObject(done);
     expect((await daemon.stop()).code).toBe(0);
   });
 

@@ -5,7 +5,15 @@ import { syncByIds } from '../../src/sync/by-ids.js';
 import { confirmDeleted, softDelete } from '../../src/sync/deletion.js';
 import { freshDatabase, type FreshDatabase } from '../support/database.js';
 import type { FailCommandOptions } from '../support/failpoint.js';
-import { answered, insertedAs, mirrorCollection, stripeId, takeBatch, whole } from '../support/mirror.js';
+import {
+  answered,
+  insertedAs,
+  mirrorCollection,
+  openMirror,
+  stripeId,
+  takeBatch,
+  whole,
+} from '../support/mirror.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 
 /** Codes by which a server refuses a whole command, by the names that people are told. */
@@ -88,5 +96,58 @@ describe.each(refusals)('MongoDB refuses with code %i', (code, name) => {
     expect(await bench.stored(changed)).toEqual(stored);
     await bench.scan({ requestId: 'third' });
     expect(await bench.differences()).toEqual([]);
+  });
+});
+
+describe('MongoDB refuses', () => {
+  test('to write to a view, by that name', async () => {
+    const bench = await openScanBench(freshDatabase());
+    await bench.db.collection(mirrorCollection).drop();
+    await bench.db.createCollection(mirrorCollection, { viewOn: 'sync_state', pipeline: [] });
+
+    await expect(bench.read(whole('cus_1'), 1_000)).rejects.toMatchObject(
+      refused('CommandNotSupportedOnView'),
+    );
+  });
+
+  test('one document by a validator: it fails alone, and the scan is complete without it', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 40 } });
+    const [refusedId = ''] = bench.simulator.listIds();
+    await bench.db.command({ collMod: mirrorCollection, validator: { _id: { $ne: refusedId } } });
+
+    const { result } = await bench.scan();
+
+    expect(result).toMatchObject({ created: 39, failed: 1 });
+    expect(result.items).toContainEqual(expect.objectContaining({ id: refusedId, code: 'write_rejected' }));
+    expect(await bench.state.lastComplete()).toMatchObject({ leftOut: [refusedId] });
+  });
+
+  test('every document by a validator: the scan says so, and is not complete', async () => {
+    const bench = await openScanBench(freshDatabase(), { seed: { count: 40 } });
+    await bench.db.command({ collMod: mirrorCollection, validator: { never: 'there' } });
+
+    const { result } = await bench.scan();
+
+    expect(result).toMatchObject({ created: 0, failed: 40 });
+    expect(new Set(result.items.map(({ code }) => code))).toEqual(new Set(['write_rejected']));
+    expect(await bench.state.lastComplete()).toBeUndefined();
+    const completed = { _id: 'scan-completed:customer' } as object;
+    expect(await bench.db.collection('sync_state').countDocuments(completed)).toBe(0);
+  });
+
+  test('a whole command because of one document: that one fails alone', async () => {
+    const { mirror, db } = await openMirror(freshDatabase());
+    const ids = ['cus_a', 'cus_b', 'cus_c', 'cus_d', 'cus_e'];
+    let deep: object = {};
+    for (let level = 0; level < 300; level += 1) deep = { deep };
+    const entries = ids.map((id) => whole(id, id === 'cus_c' ? { deep } : {}));
+
+    const result = await takeBatch(mirror, entries, insertedAs(1, Date.now()));
+
+    expect(result).toMatchObject({ created: 4, failed: 1 });
+    expect(result.items).toContainEqual(
+      expect.objectContaining({ id: 'cus_c', outcome: 'failed', code: 'write_rejected' }),
+    );
+    expect(await db.collection(mirrorCollection).countDocuments()).toBe(4);
   });
 });
