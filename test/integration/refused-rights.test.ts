@@ -213,7 +213,9 @@ describe('a daemon that loses its right', () => {
     await daemon.ready();
     const user = new UserOfQueue(db);
     const block = (global: boolean) => client.db('admin').command({ setUserWriteBlockMode: 1, global });
-    atEnd(async () => void (await block(false)));
+    atEnd(async () => {
+      await block(false);
+    });
 
     await block(true);
     const [id] = await user.insert({ command: 'syncAll' }); // root may

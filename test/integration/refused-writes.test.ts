@@ -14,6 +14,7 @@ import {
   takeBatch,
   whole,
 } from '../support/mirror.js';
+import { quickRunner, requestsLab } from '../support/requests.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 
 /** Codes by which a server refuses a whole command, by the names that people are told. */
@@ -150,4 +151,20 @@ describe('MongoDB refuses', () => {
     );
     expect(await db.collection(mirrorCollection).countDocuments()).toBe(4);
   });
+});
+
+test('a request that MongoDB refuses to update ends the command that works on it alone', async () => {
+  const database = freshDatabase();
+  const lab = requestsLab(database);
+  const worker = await lab.worker({ runner: quickRunner(), start: false });
+  const [id] = await lab.insert({ command: 'softDelete', stripeId: 'cus_1' });
+  // No code that tells of rights or disks: it might lie in the request.
+  const failpoint = await database.failCommand({ failCommands: ['findAndModify'], errorCode: 96 });
+
+  await expect(worker.runOnce(id!, anySignal)).rejects.toMatchObject({
+    code: 'mongodb_rejected',
+    message: 'MongoDB refused updating the request: OperationFailed',
+  });
+
+  expect(await failpoint.timesEntered()).toBe(1);
 });
