@@ -164,7 +164,12 @@ export const faultCodes = described({
   },
   // MongoDB
   mongodb_unavailable: { kind: 'retryable', at: 'error', meaning: 'MongoDB did not answer' },
-  mongodb_rejected: { kind: 'terminal', at: 'error', meaning: 'MongoDB refused a command' },
+  mongodb_rejected: {
+    kind: 'terminal',
+    at: 'error',
+    meaning:
+      'MongoDB refused a command as a whole: a right is missing, the disk is full; the message names the reason',
+  },
   // Scans
   scan_incomplete: {
     kind: 'retryable',

@@ -133,6 +133,14 @@ describe('the roles of docs/operations.md', () => {
     expect(await Promise.all(others.map(isRefused))).toEqual(others.map(() => true));
   });
 
+  it('the daemon has every right that check-config tries', async () => {
+    const { code, stdout } = await callCommandLine(['check-config', '--connect'], daemonEnv());
+
+    expect(stdout).toContain('granted    remove on sync_state');
+    expect(stdout).not.toMatch(/^(refused|missing) /m);
+    expect(code).toBe(0);
+  });
+
   it('the daemon works on every command, and may drop nothing', async () => {
     const daemon = startProcess({ args: ['run'], env: daemonEnv() });
     await daemon.waitForLine(isStarted, { what: 'the start of the daemon' });
