@@ -1,5 +1,5 @@
-// The rights that the daemon needs in MongoDB and at Stripe, each tried by what needs it. Nothing is written: the
-// trials match no document, or hold one that MongoDB takes from nobody.
+// The rights that the daemon needs in MongoDB and at Stripe, each tried by what needs it. Nothing is written:
+// the trials match no document, or hold one that MongoDB takes from nobody.
 import { type Connection, mongo } from 'mongoose';
 import { type Fault, isFault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
@@ -15,10 +15,10 @@ import { mainResource, resources } from './resources/registry.js';
 import { createStripeGateway } from './stripe/gateway.js';
 
 /** MongoDB's names of actions (https://www.mongodb.com/docs/manual/reference/privilege-actions/). */
-export type Action = keyof typeof trials;
+type Action = keyof typeof trials;
 
 /** What became of a right. */
-export interface TriedRight {
+interface TriedRight {
   readonly collection: string;
   readonly action: Action;
   /** Why MongoDB refused it, by the name of its code; undefined if it is granted. */
@@ -37,7 +37,7 @@ interface Needed {
 }
 
 /** As docs/operations.md grants them to the role stripeSyncDaemon. */
-export const neededRights: readonly Needed[] = [
+const neededRights: readonly Needed[] = [
   { plan: requestsPlan, actions: ['find', 'insert', 'update', 'changeStream', 'listIndexes'] },
   ...resources.map(({ collection }) => ({
     plan: mirrorPlan(collection),

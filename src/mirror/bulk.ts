@@ -49,7 +49,7 @@ export async function bulkWrite(
  * Sends the operations with the given indexes. Sets the results that are certain, and leaves out those that
  * only the stored document can tell. If a bulk fails as a whole because of a document, it is halved until the
  * faulty operation is alone.
- * @throws Fault `mongodb_rejected` if it fails as a whole for another reason: that reason holds for every part
+ * @throws Fault `mongodb_rejected` if it fails as a whole for another reason, which holds for every part
  */
 async function sendAll(
   collection: Collection,

@@ -1,5 +1,5 @@
-// Which writes MongoDB refuses at present as a whole: not for what a document holds, but for a missing right, a
-// view, a block of writes, a full disk. Each part that writes tells of it, for a metric.
+// Which writes MongoDB refuses at present as a whole: not for what a document holds, but for a missing right,
+// a view, a block of writes, a full disk. Each part that writes tells of it, for a metric.
 
 /** `mirror`: the mirrored objects. `requests`: sync_requests. `state`: sync_state. */
 export const writtenParts = ['mirror', 'requests', 'state'] as const;

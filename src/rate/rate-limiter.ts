@@ -94,8 +94,9 @@ export class RateLimiter {
    * Runs the task, which makes one HTTP call, when its slot is due. The task is given the reading of
    * MongoDB's clock that came with the slot.
    * @throws the signal's reason; at the deadline a retryable Fault, `mongodb_unavailable` where MongoDB gives
-   *   no slots and `stripe_rate_limited` otherwise; `mongodb_rejected` if MongoDB refuses them; for scans `read_allowance_used` while the month's
-   *   allowance is used up; `shutdown` once closed; what the task throws
+   *   no slots and `stripe_rate_limited` otherwise; `mongodb_rejected` if MongoDB refuses them; for scans
+   *   `read_allowance_used` while the month's allowance is used up; `shutdown` once closed; what the task
+   *   throws
    */
   async schedule<T>(turn: Turn, task: (reading: ClockReading) => Promise<T>): Promise<T> {
     turn.signal.throwIfAborted();
