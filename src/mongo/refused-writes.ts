@@ -12,26 +12,35 @@ export interface WritesObserver {
   writesAccepted(part: WrittenPart): void;
 }
 
-/** A refusal counts for this long at most where nothing is written any more. */
+/** A refusal counts for this long at least: while updates are refused, inserts may be taken in between. */
+const shownForMs = 60_000;
+/** It counts for this long at most where nothing is written any more. */
 const believedForMs = 3_600_000;
 
-/** The parts whose last write was refused, within the last hour. */
+interface Refused {
+  atMs: number;
+  isOver: boolean;
+}
+
+/** The parts whose writes are refused: within the last minute, or the last one, within the last hour. */
 export class RefusedWrites implements WritesObserver {
-  readonly #refusedAtMs = new Map<WrittenPart, number>();
+  readonly #refused = new Map<WrittenPart, Refused>();
 
   /** @param now milliseconds of a monotonic clock */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
   writesRefused(part: WrittenPart): void {
-    this.#refusedAtMs.set(part, this.now());
+    this.#refused.set(part, { atMs: this.now(), isOver: false });
   }
 
   writesAccepted(part: WrittenPart): void {
-    this.#refusedAtMs.delete(part);
+    const refused = this.#refused.get(part);
+    if (refused) refused.isOver = true;
   }
 
   has(part: WrittenPart): boolean {
-    const atMs = this.#refusedAtMs.get(part);
-    return atMs !== undefined && this.now() - atMs < believedForMs;
+    const refused = this.#refused.get(part);
+    if (!refused) return false;
+    return this.now() - refused.atMs < (refused.isOver ? shownForMs : believedForMs);
   }
 }
