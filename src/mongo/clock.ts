@@ -28,7 +28,7 @@ interface ObservedInterval {
 }
 
 /** The interval of MongoDB's clock in which something happened. */
-export interface Dated {
+interface Dated {
   readonly observed: ObservedInterval & {
     /** The clock has said this time before: it was set back since. */
     readonly isRepeated?: boolean;
