@@ -112,8 +112,8 @@ function stayText(
   return [
     `${counted(all, object)} of the former account ${all === 1 ? 'stays' : 'stay'} in ${collection}`,
     `If the next key is of the same account, leave ${all === 1 ? 'it' : 'them'}. A key of another account never marks ` +
-      'them as deleted: each scan suspects them, and leaves them as not_in_account. Many at once are held for approval, ' +
-      'and the scan ends as partial. To remove them, with their fields under app, in mongosh before the next start:',
+      'them as deleted: a scan asks Stripe for them and names them as not_in_account, or holds them for approval if there ' +
+      'are too many. To remove them, with their fields under app, in mongosh before the next start:',
     `  db.${collection}.deleteMany(${before})`,
   ];
 }

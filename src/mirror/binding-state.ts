@@ -5,6 +5,20 @@ import { clearedAtReset, type StateDocument, stateIds } from '../mongo/sync-stat
 import type { Binding, BindingStore, StoredBinding } from '../sync/binding.js';
 import type { Sample } from '../sync/ports.js';
 
+const projection = {
+  livemode: 1,
+  accountId: 1,
+  salt: 1,
+  keys: 1,
+  boundAt: 1,
+  witness: 1,
+  provesAfter: 1,
+  resetAt: 1,
+  resetAgoMs: {
+    $cond: [{ $eq: [{ $type: '$resetAt' }, 'date'] }, { $subtract: ['$$NOW', '$resetAt'] }, null],
+  },
+} as const;
+
 /** The binding in `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
 export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
   return {
@@ -12,7 +26,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
       const document = await persistently('reading the account binding', () =>
         states.findOne(
           { _id: stateIds.binding },
-          { readPreference: 'primary', readConcern: { level: 'majority' } },
+          { readPreference: 'primary', readConcern: { level: 'majority' }, projection },
         ),
       );
       return bindingOf(document ?? {});
@@ -89,7 +103,7 @@ const unsetBy = ({ accountId, witness }: Binding): readonly string[] => [
 
 /** Only this file writes the document. */
 function bindingOf(document: Partial<StateDocument>): StoredBinding {
-  const { livemode, accountId, salt, keys, boundAt, witness, provesAfter, resetAt } = document;
+  const { livemode, accountId, salt, keys, boundAt, witness, provesAfter, resetAt, resetAgoMs } = document;
   return {
     ...(typeof livemode === 'boolean' && { livemode }),
     ...(typeof accountId === 'string' && { accountId }),
@@ -98,6 +112,6 @@ function bindingOf(document: Partial<StateDocument>): StoredBinding {
     ...(witness !== undefined && { witness: witness as Sample }), // as written above
     ...(boundAt instanceof Date && { boundAt }),
     ...(provesAfter instanceof Date && { provesAfter }),
-    ...(resetAt instanceof Date && { resetAt }),
+    ...(resetAt instanceof Date && { resetAt, resetAgoMs: Number(resetAgoMs) }),
   };
 }

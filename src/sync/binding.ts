@@ -2,7 +2,7 @@
 // as a scan with the wrong key would find every customer missing.
 import { randomBytes } from 'node:crypto';
 import { Fault, isFault } from '../base/errors.js';
-import { withDeadline } from '../base/waiting.js';
+import { pause, withDeadline } from '../base/waiting.js';
 import { requireProof } from './binding-proof.js';
 import type { CallOptions, Mirror, Sample, Source } from './ports.js';
 
@@ -27,6 +27,8 @@ export interface StoredBinding extends Partial<Omit<Binding, 'keys'>> {
   readonly boundAt?: Date | undefined;
   /** When `bind --reset` took the binding away: the next key binds the database without proof. */
   readonly resetAt?: Date | undefined;
+  /** How long ago that was, in milliseconds of MongoDB's clock. */
+  readonly resetAgoMs?: number | undefined;
 }
 
 export interface BindingStore {
@@ -73,6 +75,7 @@ const accountWithinMs = 5_000;
  */
 export async function checkBinding(check: BindingCheck): Promise<Binding> {
   const { store, signal } = check;
+  await untilResetIsSeen(await store.read(), signal);
   for (let tries = 0; tries < maxTries; tries += 1) {
     const seen = await store.read();
     const { next, isNew } = await fatalIfRefused(() => judge(check, seen));
@@ -92,6 +95,8 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
  * written, it is less than the time for which a process without heartbeats counts as alive.
  */
 const confirmedForMs = 5_000;
+/** After a reset the next key waits until every process has looked: what the former ones write comes before. */
+const seenWithinMs = confirmedForMs + 1_000;
 /** A look that took longer than it is believed, as where the process stood still, is repeated. */
 const maxLooks = 5;
 
@@ -132,12 +137,21 @@ export class BindingGuard {
     if (resetAt !== undefined) {
       throw new Fault(
         'account_unproven',
-        'The binding of the database was reset while this process ran; nothing was written since; start it again to bind the database to its key',
+        'The binding of the database was reset while this process ran; start it again to bind the database to its key',
       );
     }
     if (salt === undefined || !keys.includes(keyHash(salt))) await checkBinding(this.#check);
     this.#confirmedAt = lookedAt;
   }
+}
+
+async function untilResetIsSeen(
+  { resetAt, resetAgoMs = 0 }: StoredBinding,
+  signal: AbortSignal,
+): Promise<void> {
+  if (resetAt === undefined) return;
+  await pause(Math.min(seenWithinMs, seenWithinMs - resetAgoMs), signal);
+  signal.throwIfAborted();
 }
 
 /** Of many replicas that start at once with a new key, the first one stores it for all. */
@@ -167,7 +181,7 @@ async function judge(
   const ownId = isKnown ? await accountOfKnown(check, seen) : idOf(await check.account(trial(check)));
   requireSetting(ownId, expectedAccountId);
   const accountId = ownId ?? (expectedAccountId === '' ? undefined : expectedAccountId);
-  requireAccount(accountId, seen);
+  requireAccount(ownId, expectedAccountId, seen);
 
   const isProven = isKnown || (ownId !== undefined && ownId === seen.accountId);
   const proof = isProven ? 'known' : await proofOf(check, seen);
@@ -251,12 +265,21 @@ function requireSetting(ownId: string | undefined, expected: string): void {
   );
 }
 
-function requireAccount(accountId: string | undefined, seen: StoredBinding): void {
-  if (accountId === undefined || seen.accountId === undefined || seen.accountId === accountId) return;
-  throw new Fault(
-    'account_mismatch',
-    `The key is for account ${accountId}, but the database mirrors ${seen.accountId}; ${remediesFor(undefined)}`,
-  );
+function requireAccount(ownId: string | undefined, expected: string, seen: StoredBinding): void {
+  const { accountId: bound } = seen;
+  if (bound === undefined) return;
+  if (ownId === undefined && expected !== '' && expected !== bound) {
+    throw new Fault(
+      'account_mismatch',
+      `STRIPE_ACCOUNT_ID is ${expected}, but the database mirrors ${bound}; ${remediesFor(undefined)}`,
+    );
+  }
+  if (ownId !== undefined && ownId !== bound) {
+    throw new Fault(
+      'account_mismatch',
+      `The key is for account ${ownId}, but the database mirrors ${bound}; ${remediesFor(undefined)}`,
+    );
+  }
 }
 
 /** @param seen undefined where the key's account is known */

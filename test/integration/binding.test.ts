@@ -30,6 +30,9 @@ beforeEach(async () => {
   atEnd(() => simulator.close());
 });
 
+/** Every process has looked since. */
+const longAgo = (): Date => new Date(Date.now() - 60_000);
+
 /** What checks a key against the database. */
 function checkOf(key: string, options: Partial<BindingCheck> = {}): BindingCheck {
   const { gateway } = startGateway({ url: simulator.url, key });
@@ -289,7 +292,7 @@ describe('a new key', () => {
   test('is proven by what the former key listed where the mirror holds nothing alive', async () => {
     await mirrored(create(5), { source: 'list', deletedBy: 'stripe' });
     simulator.create();
-    await states.insertOne({ _id: 'account-binding', resetAt: new Date() });
+    await states.insertOne({ _id: 'account-binding', resetAt: longAgo() });
     await check(simulator.restrictedKey);
 
     await check(keyOf(accountId(), 'next'));
@@ -397,8 +400,7 @@ describe('a key of another account that may not tell its account', () => {
 });
 
 describe('after a reset', () => {
-  const reset = () =>
-    states.replaceOne({ _id: 'account-binding' }, { resetAt: new Date() }, { upsert: true });
+  const reset = () => states.replaceOne({ _id: 'account-binding' }, { resetAt: longAgo() }, { upsert: true });
 
   test.each([0, 3])('the next key binds, and what stays proves nothing (it lists %d)', async (count) => {
     await mirrored(create(20), { source: 'list' });
@@ -483,6 +485,7 @@ describe('a process at work', () => {
     await resetBinding(states);
 
     await expect(guard.confirm()).rejects.toMatchObject({ kind: 'fatal', code: 'account_unproven' });
+    await states.updateOne({ _id: 'account-binding' }, { $set: { resetAt: longAgo() } });
     const theirs = simulator.account(other);
     theirs.test.create();
     await check(theirs.keys.restrictedTest);
@@ -491,6 +494,27 @@ describe('a process at work', () => {
     await expect(guard.confirm()).rejects.toMatchObject({ kind: 'fatal' });
 
     expect(await written()).toEqual(before);
+  });
+
+  test('has looked, and is refused, before the next key binds the database', async () => {
+    await check(simulator.restrictedKey);
+    const guard = new BindingGuard(checkOf(simulator.restrictedKey));
+    await guard.confirm(); // believed for some seconds
+    await resetBinding(states);
+    const events: string[] = [];
+
+    const binding = check(simulator.account(other).keys.restrictedTest).then(() => events.push('bound'));
+    const refusing = until(
+      () =>
+        guard.confirm().then(
+          () => false,
+          () => events.push('refused'),
+        ),
+      { what: 'the refusal' },
+    );
+    await Promise.all([binding, refusing]);
+
+    expect(events).toEqual(['refused', 'bound']);
   });
 
   test('proves its key again where the binding is gone', async () => {

@@ -90,7 +90,7 @@ describe('bind --reset', () => {
     expect(stdout.split('\n')).toEqual([
       `${database.name} is not bound to an account any more; the next key that starts binds it, without proof`,
       '12 customers of the former account stay in stripe_customers',
-      expect.stringContaining('leaves them as not_in_account'),
+      expect.stringContaining('names them as not_in_account'),
       expect.stringMatching(
         /^ {2}db\.stripe_customers\.deleteMany\(\{ '_sync\.writtenAt': .*ISODate\('.*Z'\) \} \}\)$/,
       ),
