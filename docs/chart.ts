@@ -20,6 +20,8 @@ interface JsonSchema {
   properties?: Record<string, JsonSchema> | undefined;
 }
 
+type Section = JsonSchema & { properties: Record<string, JsonSchema> };
+
 const root = new URL('../', import.meta.url);
 const read = (name: string): string => readFileSync(fileURLToPath(new URL(name, root)), 'utf8');
 const folder = 'helm/stripe-mongo-sync/';
@@ -83,20 +85,20 @@ function withoutRequired({ required: _, ...schema }: JsonSchema): JsonSchema {
 }
 
 function configSchema(described: readonly Described[]): JsonSchema {
-  const sections: Record<string, JsonSchema & { properties: Record<string, JsonSchema> }> = {};
+  const closed = (): Section => ({ type: 'object', additionalProperties: false, properties: {} });
+  const all = closed();
   for (const { setting, meaning } of described) {
-    const { section, key, allowed } = setting;
-    const { properties } = (sections[section] ??= {
-      type: 'object',
-      additionalProperties: false,
-      properties: {},
-    });
-    properties[key] = { description: `${meaning} Must be ${allowed}.`, ...jsonSchema(setting.schema) };
+    let part = all;
+    for (const key of setting.section.split('.')) part = (part.properties[key] ??= closed()) as Section; // only this function makes them
+    part.properties[setting.key] = {
+      description: `${meaning} Must be ${setting.allowed}.`,
+      ...jsonSchema(setting.schema),
+    };
   }
   // A Service cannot be told of a port that is found out at start.
-  const { http } = sections;
-  if (http?.properties['port']) http.properties['port']['minimum'] = 1;
-  return { type: 'object', additionalProperties: false, properties: sections };
+  const port = all.properties['http']?.properties?.['port'];
+  if (port) port['minimum'] = 1;
+  return all;
 }
 
 /** Adds to every value its comment in values.yaml: what follows ` -- `. */
@@ -118,11 +120,15 @@ function withSettings(values: string, described: readonly Described[]): string {
   if (start < 0 || end < start)
     throw new TypeError(`${valuesFile} must have the lines ${markers.start} and ${markers.end}`);
   const lines: string[] = [];
-  let open = '';
+  let open: readonly string[] = [];
   for (const { setting, meaning, preset } of described) {
-    if (setting.section !== open) lines.push(`  ${setting.section}:`);
-    open = setting.section;
-    lines.push(`    # ${meaning}`, `    ${setting.key}: ${preset === '' ? "''" : preset}`);
+    const sections = setting.section.split('.');
+    for (const [depth, key] of sections.entries()) {
+      if (open[depth] !== key) lines.push(`${'  '.repeat(depth + 1)}${key}:`);
+    }
+    open = sections;
+    const indent = '  '.repeat(sections.length + 1);
+    lines.push(`${indent}# ${meaning}`, `${indent}${setting.key}: ${preset === '' ? "''" : preset}`);
   }
   const block = lines.map((line) => `# ${line}`.trimEnd()).join('\n');
   return `${values.slice(0, start)}${markers.start}\n${block}\n${values.slice(end)}`;

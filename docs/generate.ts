@@ -47,7 +47,7 @@ function describedSettings(): Described[] {
   const { contents } = parseDocument(readFileSync(pathOf('config/default.yaml'), 'utf8'));
   if (!isMap(contents)) throw new TypeError('config/default.yaml must be a mapping');
   return settings.map((setting) => {
-    const section = contents.get(setting.section, true);
+    const section = contents.getIn(setting.section.split('.'), true);
     if (!isMap(section)) throw new TypeError(`config/default.yaml has no section ${setting.section}`);
     const pair = section.items.find(({ key }) => isScalar(key) && key.value === setting.key);
     const meaning = commentText(pair && commentAbove(section, pair));

@@ -57,13 +57,13 @@ export async function runDaemon(
     signal,
   });
   lifecycle.onStop('services', () => services.close());
-  const { db, owner, gateway } = services;
-  metrics.readFrom(() => readDatabaseStats(db));
+  const { database, owner, gateway } = services;
+  metrics.readFrom(() => readDatabaseStats(database));
   lifecycle.onStop('database metrics', () => metrics.readFrom(undefined));
 
   // The heartbeat lasts until the worker has drained, because it reports which requests still run.
   const worker = new RequestWorker({
-    connection,
+    database,
     settings: config.requests,
     feed: config.requests.changeStream,
     runner: runnerOf(services),
@@ -73,7 +73,7 @@ export async function runDaemon(
     observer,
   });
   const presence = startPresence({
-    states: stateOf(db),
+    states: stateOf(database),
     owner,
     vitals: () => ({
       version: serviceVersion,
@@ -103,7 +103,7 @@ export async function runDaemon(
 
   // The schedule inserts requests; it stops first.
   const schedule = startSchedule({
-    connection,
+    database,
     ...config.syncAll,
     ...config.schedule,
     owner,

@@ -1,11 +1,10 @@
 // All collections, indexes, views and validators that this service needs in MongoDB. The command migrate or
 // the start of the daemon creates them; otherwise they are only checked.
-import type { Connection } from 'mongoose';
 import { Fault } from './base/errors.js';
 import { ensureMirror, mirrorPlan } from './mirror/ensure.js';
 import { type Change, type CollectionPlan, missingOf } from './mongo/collections.js';
 import { persistently } from './mongo/faults.js';
-import { databaseOf } from './mongo/sync-state.js';
+import type { OurDatabase } from './mongo/sync-state.js';
 import { ensureRequestIndexes, requestsPlan, statePlan } from './requests/indexes.js';
 import { ensureRequestValidator, type ValidationSetting } from './requests/validator.js';
 import { resources } from './resources/registry.js';
@@ -16,14 +15,14 @@ import { resources } from './resources/registry.js';
  * @throws Fault `mongodb_rejected` (fatal if the user lacks a right), `mongodb_unavailable`
  */
 export async function migrate(
-  connection: Connection,
+  database: OurDatabase,
   { validation }: { readonly validation: ValidationSetting },
 ): Promise<readonly Change[]> {
-  const db = databaseOf(connection);
+  const { db, names } = database;
   const changes: Change[] = [];
-  for (const { collection } of resources) changes.push(...(await ensureMirror(db, collection)));
-  changes.push(...(await ensureRequestIndexes(connection)));
-  changes.push(await ensureRequestValidator(connection, validation));
+  for (const { collection } of resources) changes.push(...(await ensureMirror(db, collection(names))));
+  changes.push(...(await ensureRequestIndexes(database)));
+  changes.push(await ensureRequestValidator(database, validation));
   return changes;
 }
 
@@ -33,10 +32,9 @@ export async function migrate(
  * @throws a fatal Fault that names what is missing and the command migrate; `mongodb_rejected`,
  *   `mongodb_unavailable`
  */
-export async function checkMigrated(connection: Connection): Promise<void> {
-  const db = databaseOf(connection);
-  const mirrors = resources.map(({ collection }) => mirrorPlan(collection));
-  const plans: readonly CollectionPlan[] = [...mirrors, requestsPlan, statePlan];
+export async function checkMigrated({ db, names }: OurDatabase): Promise<void> {
+  const mirrors = resources.map(({ collection }) => mirrorPlan(collection(names)));
+  const plans: readonly CollectionPlan[] = [...mirrors, requestsPlan(names), statePlan(names)];
   const missing: string[] = [];
   for (const plan of plans) {
     missing.push(...(await persistently(`looking for ${plan.name}`, () => missingOf(db, plan))));

@@ -1,6 +1,6 @@
 // The rights that the daemon needs in MongoDB and at Stripe, each tried by what needs it. Nothing is written:
 // the trials match no document, or hold one that MongoDB takes from nobody.
-import { type Connection, mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import { type Fault, isFault } from './base/errors.js';
 import type { Logger } from './base/logger.js';
 import type { Config } from './config/load.js';
@@ -8,7 +8,7 @@ import { liveView, mirrorPlan } from './mirror/ensure.js';
 import { type CollectionPlan, missingOf } from './mongo/collections.js';
 import { createMongoClock } from './mongo/clock.js';
 import { hasCode, isRefusal, nameOfError, persistently, refusesEveryWrite } from './mongo/faults.js';
-import { databaseOf } from './mongo/sync-state.js';
+import type { CollectionNames, OurDatabase } from './mongo/sync-state.js';
 import type { Budget } from './rate/budget.js';
 import { requestsPlan, statePlan } from './requests/indexes.js';
 import { mainResource, resources } from './resources/registry.js';
@@ -37,13 +37,13 @@ interface Needed {
 }
 
 /** As docs/operations.md grants them to the role stripeSyncDaemon. */
-const neededRights: readonly Needed[] = [
-  { plan: requestsPlan, actions: ['find', 'insert', 'update', 'changeStream', 'listIndexes'] },
+const neededRights = (names: CollectionNames): readonly Needed[] => [
+  { plan: requestsPlan(names), actions: ['find', 'insert', 'update', 'changeStream', 'listIndexes'] },
   ...resources.map(({ collection }) => ({
-    plan: mirrorPlan(collection),
+    plan: mirrorPlan(collection(names)),
     actions: ['find', 'insert', 'update', 'listIndexes'] as const,
   })),
-  { plan: statePlan, actions: ['find', 'insert', 'update', 'remove', 'listIndexes'] },
+  { plan: statePlan(names), actions: ['find', 'insert', 'update', 'remove', 'listIndexes'] },
 ];
 
 interface TrialOptions {
@@ -55,10 +55,10 @@ interface TrialOptions {
 
 /** Tries every right. @throws Fault `mongodb_unavailable` */
 export async function tryRights(
-  connection: Connection,
+  database: OurDatabase,
   { changeStream, autoMigrate }: TrialOptions,
 ): Promise<TriedRights> {
-  const db = databaseOf(connection);
+  const { db, names } = database;
   const rights: TriedRight[] = [];
   const missing: string[] = [];
   const attempt = async (collection: string, action: Action): Promise<boolean> => {
@@ -66,7 +66,7 @@ export async function tryRights(
     rights.push(tried);
     return tried.refused === undefined;
   };
-  for (const { plan, actions } of neededRights) {
+  for (const { plan, actions } of neededRights(names)) {
     for (const action of actions) {
       const isNeeded = action !== 'changeStream' || changeStream;
       const isGranted = isNeeded && (await attempt(plan.name, action));
@@ -78,18 +78,18 @@ export async function tryRights(
       await attempt(plan.name, 'createIndex');
     }
   }
-  if (autoMigrate) missing.push(...(await tryViews(db, attempt)));
+  if (autoMigrate) missing.push(...(await tryViews(database, attempt)));
   return { rights, missing };
 }
 
 /** The daemon looks for the views only where it also creates them. */
 async function tryViews(
-  db: mongo.Db,
+  { db, names }: OurDatabase,
   attempt: (collection: string, action: Action) => Promise<boolean>,
 ): Promise<readonly string[]> {
   const missing: string[] = [];
   for (const { collection } of resources) {
-    const { name } = liveView(collection);
+    const { name } = liveView(collection(names));
     if (!(await attempt(name, 'listCollections'))) continue;
     const found = await persistently('listing the collections', () => listed(db, name));
     if (found) continue;
@@ -199,7 +199,7 @@ const atOnce: Budget = {
  * database's account is not looked at.
  */
 export async function tryKey(
-  connection: Connection,
+  { db }: OurDatabase,
   config: Config['stripe'],
   { logger, signal }: { readonly logger: Logger; readonly signal: AbortSignal },
 ): Promise<Fault | undefined> {
@@ -208,7 +208,7 @@ export async function tryKey(
     verifyKey: () => Promise.resolve(),
     confirmBinding: () => Promise.resolve(),
     budget: atOnce,
-    clock: createMongoClock(databaseOf(connection)),
+    clock: createMongoClock(db),
     observer: silent,
     logger,
   });

@@ -14,7 +14,7 @@ import { createMirror, type MirrorObserver } from './mirror/mirror.js';
 import { createScanState } from './mirror/scan-state.js';
 import { createMongoClock } from './mongo/clock.js';
 import { openConnection } from './mongo/connection.js';
-import { databaseOf, stateOf } from './mongo/sync-state.js';
+import { databaseOf, type OurDatabase, stateOf } from './mongo/sync-state.js';
 import { createBudget } from './rate/budget.js';
 import { type Limits, limitsFor } from './rate/limits.js';
 import { type Exclusively, ScanLease } from './requests/scan-lease.js';
@@ -58,8 +58,7 @@ export interface ObjectServices {
 }
 
 interface Opened {
-  readonly connection: mongoose.Connection;
-  readonly db: mongoose.mongo.Db;
+  readonly database: OurDatabase;
   /** Unique name of this process, in leases. */
   readonly owner: string;
   readonly logger: Logger;
@@ -117,10 +116,14 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   try {
     options.onWait?.('MongoDB');
     if (await openDatabase(options)) closers.push(() => options.connection.close(true));
-    await prepareDatabase(options);
+    const database: OurDatabase = {
+      db: databaseOf(options.connection),
+      names: options.config.mongodb.collections,
+    };
+    await prepareDatabase(options, database);
 
     options.onWait?.('Stripe');
-    const opened = openStripeAndMirror(options);
+    const opened = openStripeAndMirror(options, database);
     closers.push(() => opened.gateway.close());
     await bindAtStart(options, opened);
     return { ...opened, close };
@@ -137,21 +140,21 @@ async function openDatabase({ config, connection, logger, signal }: ServicesOpti
   return true;
 }
 
-async function prepareDatabase({ config, connection, logger }: ServicesOptions): Promise<void> {
+async function prepareDatabase({ config, logger }: ServicesOptions, database: OurDatabase): Promise<void> {
   if (!config.mongodb.autoMigrate) {
-    await checkMigrated(connection);
+    await checkMigrated(database);
     return;
   }
-  for (const { what, outcome, note } of await migrate(connection, config.requests)) {
+  for (const { what, outcome, note } of await migrate(database, config.requests)) {
     if (outcome === 'left alone' || outcome === 'refused')
       logger.warn({ what, note }, 'Left unchanged in MongoDB');
     else if (outcome !== 'unchanged') logger.info({ what, outcome }, 'Set up in MongoDB');
   }
 }
 
-function openStripeAndMirror(options: ServicesOptions): Opened {
-  const { config, connection, readKey, logger, observer = silentObserver } = options;
-  const db = databaseOf(connection);
+function openStripeAndMirror(options: ServicesOptions, database: OurDatabase): Opened {
+  const { config, readKey, logger, observer = silentObserver } = options;
+  const { db, names } = database;
   const clock = createMongoClock(db, {
     clockMoved: (seconds) => {
       logger.warn(
@@ -161,11 +164,11 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
       observer.clockMoved(seconds);
     },
   });
-  const state = stateOf(db);
+  const state = stateOf(database);
   const gateway = createStripeGateway({
     config: config.stripe,
     readKey,
-    verifyKey: (candidate, signal) => bind(options, { db, of }, candidate, signal),
+    verifyKey: (candidate, signal) => bind(options, { database, of }, candidate, signal),
     confirmBinding: () => guard.confirm(),
     budget: createBudget(state),
     clock,
@@ -179,7 +182,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     mirror: confirmed(
       createMirror({
         db,
-        collection: resource.collection,
+        collection: resource.collection(names),
         stamp: { object: resource.object, apiVersion, livemode },
         observer,
         logger,
@@ -196,13 +199,12 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     if (!found) throw new Fault('internal', `Unknown kind of object: ${object}`);
     return found;
   };
-  const guard = new BindingGuard(bindingCheck(options, { db, of }, gateway, options.signal));
+  const guard = new BindingGuard(bindingCheck(options, { database, of }, gateway, options.signal));
   const owner = `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const { leaseMs } = config.requests;
   const { maxInFlight, ...rates } = limitsFor(config.stripe, livemode);
   return {
-    connection,
-    db,
+    database,
     owner,
     logger,
     observer,
@@ -214,7 +216,7 @@ function openStripeAndMirror(options: ServicesOptions): Opened {
     rates,
     concurrency: maxInFlight,
     settleWithinMs: Math.min(maxSettlingMs, config.shutdown.timeoutMs * settlingShare),
-    exclusively: new ScanLease(connection, owner, leaseMs).exclusively,
+    exclusively: new ScanLease(database, owner, leaseMs).exclusively,
   };
 }
 
@@ -245,7 +247,7 @@ async function bindAtStart(options: ServicesOptions, opened: Opened): Promise<vo
 /** Refuses a key of another account or mode than the database's. */
 async function bind(
   options: ServicesOptions,
-  opened: Pick<Opened, 'db' | 'of'>,
+  opened: Pick<Opened, 'database' | 'of'>,
   reader: StripeReader,
   signal: AbortSignal,
 ): Promise<void> {
@@ -254,14 +256,14 @@ async function bind(
 
 const bindingCheck = (
   { config }: ServicesOptions,
-  { db, of }: Pick<Opened, 'db' | 'of'>,
+  { database, of }: Pick<Opened, 'database' | 'of'>,
   reader: StripeReader,
   signal: AbortSignal,
 ): BindingCheck => ({
   source: reader.source(mainResource),
   account: (how) => reader.account(how),
   keyHash: (salt) => reader.keyHash(salt),
-  store: createBindingStore(stateOf(db)),
+  store: createBindingStore(stateOf(database)),
   mirror: of(mainResource.object).mirror,
   expectedAccountId: config.stripe.accountId,
   signal,

@@ -31,11 +31,13 @@ export async function bind(terminal: Terminal, options: BindOptions): Promise<Ex
   );
 }
 
-async function show({ terminal, db }: Session, { json }: BindOptions): Promise<ExitCode> {
-  const binding = await readBinding(stateOf(db));
-  const database = db.databaseName;
+async function show({ terminal, database }: Session, { json }: BindOptions): Promise<ExitCode> {
+  const binding = await readBinding(stateOf(database));
+  const { databaseName } = database.db;
   terminal.result(
-    json ? JSON.stringify({ database, binding: binding ?? null }) : bindingText(database, binding),
+    json
+      ? JSON.stringify({ database: databaseName, binding: binding ?? null })
+      : bindingText(databaseName, binding),
   );
   return exitCodes.succeeded;
 }
@@ -53,25 +55,32 @@ function bindingText(database: string, binding: Binding): string {
 }
 
 async function reset(session: Session, { yes, json }: BindOptions): Promise<ExitCode> {
-  const { terminal, db, requests, persist } = session;
+  const { terminal, database, requests, persist } = session;
+  const { databaseName } = database.db;
   await requireNobodyAtWork(session);
-  const before = await readBinding(stateOf(db));
-  const stays = await readMirrorObjects(db);
+  const before = await readBinding(stateOf(database));
+  const stays = await readMirrorObjects(database);
   const waiting = await persist('counting requests', () => requests.countDocuments(isPending));
-  if (!yes) await confirm(session, questionText(db.databaseName, before));
+  if (!yes) await confirm(session, questionText(databaseName, before));
   // Somebody may have started a daemon while the question was open.
   await requireNobodyAtWork(session);
 
-  const resetAt = await resetBinding(stateOf(db));
+  const resetAt = await resetBinding(stateOf(database));
 
-  const database = db.databaseName;
   terminal.result(
     json
-      ? JSON.stringify({ database, binding: null, before: before ?? null, resetAt, mirror: stays, waiting })
+      ? JSON.stringify({
+          database: databaseName,
+          binding: null,
+          before: before ?? null,
+          resetAt,
+          mirror: stays,
+          waiting,
+        })
       : [
-          `${database} is not bound to an account any more; the next key that starts binds it, without proof`,
+          `${databaseName} is not bound to an account any more; the next key that starts binds it, without proof`,
           ...resources.flatMap(({ object, collection }) =>
-            stayText(object, collection, stays[object], resetAt),
+            stayText(object, collection(database.names), stays[object], resetAt),
           ),
           ...(waiting > 0 ? [waitingText(waiting)] : []),
         ].join('\n'),
@@ -79,8 +88,8 @@ async function reset(session: Session, { yes, json }: BindOptions): Promise<Exit
   return exitCodes.succeeded;
 }
 
-async function requireNobodyAtWork({ db }: Session): Promise<void> {
-  const atWork = await readAtWork(db);
+async function requireNobodyAtWork({ database }: Session): Promise<void> {
+  const atWork = await readAtWork(database);
   if (atWork.length === 0) return;
   throw new Refusal(
     `The database is in use by ${atWork.join(', ')}; stop it first (a process that was killed counts for about 40 s more); nothing was changed`,
@@ -114,9 +123,13 @@ function stayText(
     `If the next key is of the same account, leave ${all === 1 ? 'it' : 'them'}. A key of another account never marks ` +
       'them as deleted: a scan asks Stripe for them and names them as not_in_account, or holds them for approval if there ' +
       'are too many. To remove them, with their fields under app, in mongosh before the next start:',
-    `  db.${collection}.deleteMany(${before})`,
+    `  ${inMongosh(collection)}.deleteMany(${before})`,
   ];
 }
+
+/** A collection as it is written in mongosh. */
+const inMongosh = (collection: string): string =>
+  /^[A-Za-z_]\w*$/.test(collection) ? `db.${collection}` : `db.getCollection(${JSON.stringify(collection)})`;
 
 const waitingText = (waiting: number): string =>
   `${counted(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'}, and will run with the next key; "requests cancel" ends them`;

@@ -12,10 +12,10 @@ import { withSession } from './session.js';
 export const checkConnections = (terminal: Terminal): Promise<ExitCode> =>
   withSession(
     terminal,
-    async ({ connection, config, logger, signal }) => {
+    async ({ database, config, logger, signal }) => {
       const { autoMigrate } = config.mongodb;
       const { changeStream } = config.requests;
-      const { rights, missing } = await tryRights(connection, { autoMigrate, changeStream });
+      const { rights, missing } = await tryRights(database, { autoMigrate, changeStream });
       const tell = (outcome: string, what: string): void => terminal.result(outcome.padEnd(11) + what);
       for (const { action, collection, refused } of rights) {
         const what = `${action} on ${collection}`;
@@ -24,7 +24,7 @@ export const checkConnections = (terminal: Terminal): Promise<ExitCode> =>
       }
       const remedy = autoMigrate ? 'the start creates it' : 'run "stripe-mongo-sync migrate"';
       for (const what of missing) tell('missing', `${what}: ${remedy}`);
-      const fault = await tryKey(connection, config.stripe, { logger, signal });
+      const fault = await tryKey(database, config.stripe, { logger, signal });
       if (fault) tell('refused', `listing customers in Stripe: ${fault.message}`);
       else tell('granted', 'listing customers in Stripe');
       const isReady = rights.every(({ refused }) => refused === undefined) && !fault;

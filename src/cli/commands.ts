@@ -31,7 +31,7 @@ function addDaemon(program: Command, action: Action): void {
     .command('run')
     .summary('run the daemon')
     .description(
-      'Run the daemon. It runs the requests in sync_requests, inserts scans on a schedule, and serves /metrics, /healthz ' +
+      'Run the daemon. It runs the requests in MongoDB, inserts scans on a schedule, and serves /metrics, /healthz ' +
         'and /readyz. SIGTERM or Ctrl-C stops it: it finishes or releases its requests and exits with 0. A second signal ' +
         'ends it at once.',
     )
@@ -51,7 +51,7 @@ function addDaemon(program: Command, action: Action): void {
     .command('migrate')
     .summary('create collections, indexes, view and validator')
     .description(
-      'Create the collections, indexes and view that are missing in MongoDB, set the validator of sync_requests, and ' +
+      'Create the collections, indexes and view that are missing in MongoDB, set the validator of the requests, and ' +
         'print the outcome of each. Run it with every new version, before a daemon that may not create them itself ' +
         '(MONGODB_AUTO_MIGRATE=false). It drops nothing, and a second run changes nothing. Needs only MONGODB_URI.',
     )
@@ -136,7 +136,7 @@ function addRequests(program: Command, action: Action): void {
   const requests = program
     .command('requests')
     .summary('list, show, retry, cancel and watch requests')
-    .description('Inspect and control the requests in sync_requests. Needs only MONGODB_URI.')
+    .description('Inspect and control the requests in MongoDB. Needs only MONGODB_URI.')
     .helpCommand(false);
   requests
     .command('list')

@@ -19,7 +19,7 @@ export async function openWorker(
     signal,
   });
   const worker = new RequestWorker({
-    connection,
+    database: services.database,
     settings: config.requests,
     runner: runnerOf(services),
     logger: workLogger,

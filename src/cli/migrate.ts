@@ -15,8 +15,8 @@ export interface MigrateOptions {
  * @throws as `withSession`; a Fault where MongoDB stays away
  */
 export const runMigrate = (terminal: Terminal, { json }: MigrateOptions): Promise<ExitCode> =>
-  withSession(terminal, async ({ connection, config }) => {
-    const changes = await migrate(connection, config.requests);
+  withSession(terminal, async ({ database, config }) => {
+    const changes = await migrate(database, config.requests);
     for (const change of changes) terminal.result(json ? JSON.stringify(change) : changeText(change));
     return changes.some(({ outcome }) => outcome === 'refused') ? exitCodes.failed : exitCodes.succeeded;
   });

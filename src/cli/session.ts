@@ -1,13 +1,13 @@
 // The environment of a command: the settings it needs, a quiet log on stderr, and MongoDB. With
 // `--in-process` it also has everything that runs requests.
-import mongoose, { type mongo } from 'mongoose';
+import mongoose from 'mongoose';
 import { createLogger, type Logger } from '../base/logger.js';
 import { serviceName } from '../base/version.js';
 import { type Config, loadConfig, type LoadedConfig } from '../config/load.js';
 import { mongoTime } from '../mongo/clock.js';
 import { openConnection } from '../mongo/connection.js';
 import { persistently } from '../mongo/faults.js';
-import { databaseOf } from '../mongo/sync-state.js';
+import { databaseOf, type OurDatabase } from '../mongo/sync-state.js';
 import { type RequestCollection, type RequestId, typedRequestsOf } from '../requests/request.js';
 import { type ExitCode, interruptibly } from './faults.js';
 import type { Terminal } from './screen/terminal.js';
@@ -29,8 +29,7 @@ export interface Session {
   readonly terminal: Terminal;
   readonly config: Config;
   readonly logger: Logger;
-  readonly connection: mongoose.Connection;
-  readonly db: mongo.Db;
+  readonly database: OurDatabase;
   readonly requests: RequestCollection;
   /** How long to wait for MongoDB before giving up, in milliseconds. */
   readonly patienceMs: number;
@@ -69,7 +68,7 @@ export function withSession(
     const worker = await openWorker?.(settings, connection, signal);
     if (!worker)
       await openConnection(connection, { ...config.mongodb, appName: serviceName, logger, signal });
-    const db = databaseOf(connection);
+    const database = { db: databaseOf(connection), names: config.mongodb.collections };
     const patienceMs = config.mongodb.connectDeadlineMs;
     const persist: Session['persist'] = (doing, step) =>
       persistently(doing, step, { withinMs: patienceMs, signal });
@@ -78,14 +77,13 @@ export function withSession(
         terminal,
         config,
         logger,
-        connection,
-        db,
-        requests: typedRequestsOf(connection),
+        database,
+        requests: typedRequestsOf(database),
         patienceMs,
         signal,
         work: worker?.work,
         persist,
-        now: () => persist('telling its time', () => mongoTime(db)),
+        now: () => persist('telling its time', () => mongoTime(database.db)),
       });
     } finally {
       await (worker ? worker.close() : connection.close(true));

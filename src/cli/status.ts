@@ -25,8 +25,8 @@ import type { Terminal } from './screen/terminal.js';
 import { withSession } from './session.js';
 
 export const printStatus = (terminal: Terminal, { json }: { readonly json?: true }): Promise<ExitCode> =>
-  withSession(terminal, async ({ db, requests, signal, now }) => {
-    const status = await readStatus({ db, requests, database: requests.dbName, at: await now(), signal });
+  withSession(terminal, async ({ database, signal, now }) => {
+    const status = await readStatus({ database, at: await now(), signal });
     terminal.result(json ? jsonOf(plainStatus(status)) : statusText(status, terminal.screen?.columns));
     return exitCodes.succeeded;
   });

@@ -34,9 +34,9 @@ export class ConfigFault extends Fault {
 }
 
 /** Any part of the configuration, as options of a caller. */
-export type ConfigOptions = {
-  readonly [S in keyof Config]?: { readonly [K in keyof Config[S]]?: Config[S][K] | undefined } | undefined;
-};
+export type ConfigOptions = PartOf<Config>;
+
+type PartOf<T> = { readonly [K in keyof T]?: (T[K] extends object ? PartOf<T[K]> : T[K]) | undefined };
 
 export interface LoadOptions {
   /** Variables to read; the process's own by default. */
@@ -72,22 +72,20 @@ export function loadConfig(load: LoadOptions = {}): LoadedConfig {
   const given = new Map<SettingPath, Given>(readings.flatMap((reading) => [...reading.given]));
   const unread = new Set(readings.flatMap((reading) => reading.unread));
   const faults = readings.flatMap((reading) => reading.faults);
-  const values: Record<string, Record<string, unknown>> = {};
+  const values: Values = {};
 
   for (const setting of settings) {
     const judged = judge(setting, given.get(setting.path), load);
     if (judged.kind === 'missing' && unread.has(setting.path)) continue;
-    if (judged.kind === 'valid') (values[setting.section] ??= {})[setting.key] = judged.value;
+    if (judged.kind === 'valid') sectionOf(values, setting.section)[setting.key] = judged.value;
     else faults.push(judged.fault);
   }
   if (faults.length > 0) throw new ConfigFault(faults);
   const config = configSchema.parse(values);
-  if (config.sync.testClocks && /^(sk|rk)_live_/.test(config.stripe.apiKey)) {
-    const source = given.get('sync.testClocks')?.source ?? { kind: 'default' };
-    throw new ConfigFault([
-      `SYNC_TEST_CLOCKS must be false with a live key, as there are no test clocks in live mode (sync.testClocks, ${describeSource(source)})`,
-    ]);
-  }
+  const clashes = faultsTogether(config, (path) =>
+    describeSource(given.get(path)?.source ?? { kind: 'default' }),
+  );
+  if (clashes.length > 0) throw new ConfigFault(clashes);
 
   return {
     config,
@@ -95,6 +93,46 @@ export function loadConfig(load: LoadOptions = {}): LoadedConfig {
     warnings: suspectVariables(env),
     readSecret: (path) => secretReader(path, given.get(path)?.source),
   };
+}
+
+interface Values {
+  [key: string]: unknown;
+}
+
+/** The mapping of a section; created where it is missing. */
+function sectionOf(values: Values, section: string): Values {
+  let part = values;
+  for (const key of section.split('.')) part = (part[key] ??= {}) as Values; // only this function makes them
+  return part;
+}
+
+/** Settings that are valid alone, and not together. */
+function faultsTogether(config: Config, sourceOf: (path: SettingPath) => string): readonly string[] {
+  const faults: string[] = [];
+  if (config.sync.testClocks && /^(sk|rk)_live_/.test(config.stripe.apiKey)) {
+    faults.push(
+      `SYNC_TEST_CLOCKS must be false with a live key, as there are no test clocks in live mode (sync.testClocks, ${sourceOf('sync.testClocks')})`,
+    );
+  }
+  const { customers, requests, state } = config.mongodb.collections;
+  const taken = new Map([
+    [customers, 'the customers (mongodb.collections.customers)'],
+    [`${customers}_live`, 'the view of the customers (mongodb.collections.customers and _live)'],
+  ]);
+  for (const [key, name, what] of [
+    ['requests', requests, 'the requests'],
+    ['state', state, 'the state'],
+  ] as const) {
+    const path = `mongodb.collections.${key}` as const;
+    const other = taken.get(name);
+    if (other !== undefined) {
+      faults.push(
+        `MONGODB_COLLECTIONS_${key.toUpperCase()} must be a name of its own, got "${name}", which is that of ${other} (${path}, ${sourceOf(path)})`,
+      );
+    }
+    taken.set(name, `${what} (${path})`);
+  }
+  return faults;
 }
 
 /** The configuration of `loadConfig`, with options that override it. */

@@ -59,9 +59,9 @@ export function maskedConfig(config: Config): Config {
  */
 export function formatConfig(config: Config, sources?: ReadonlyMap<SettingPath, SettingSource>): string {
   const document = new Document(maskedConfig(config));
-  for (const { path, section, key } of settings) {
+  for (const { path } of settings) {
     const source = sources?.get(path);
-    const node = document.getIn([section, key], true);
+    const node = document.getIn(path.split('.'), true);
     if (source && source.kind !== 'default' && isScalar(node)) {
       node.comment = ` ${describeSource(source)}`;
     }

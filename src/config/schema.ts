@@ -73,6 +73,21 @@ const secret = (allowed: string, pattern: RegExp, whenMissing: string) =>
     .refine((value) => value === '' || pattern.test(value))
     .register(settingTraits, { kind: 'text', allowed, mayBeEmpty: true, secret: true, whenMissing });
 
+/** Most bytes of a name: MongoDB allows 255 for the database, a dot, the collection and `_live`. */
+const maxCollectionBytes = 120;
+
+/** https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-Restriction-on-Collection-Names */
+const isCollectionName = (value: string): boolean =>
+  value !== '' &&
+  Buffer.byteLength(value) <= maxCollectionBytes &&
+  !/[$\0\s]|^system\.|^\.|\.$|\.\./.test(value);
+
+const collectionName = () =>
+  text(
+    `a collection name that MongoDB takes: 1 to ${maxCollectionBytes} bytes without $ or white space, and not of system.*`,
+    isCollectionName,
+  );
+
 /** HTTP or HTTPS without credentials, path or query: the Stripe client takes only scheme, host and port. */
 function isApiBase(value: string): boolean {
   if (!URL.canParse(value)) return false;
@@ -117,6 +132,11 @@ export const configSchema = z.strictObject({
     database: textOrEmpty('a MongoDB database name', (value) => /^[^/\\. "$*<>:|?]{1,63}$/.test(value)),
     connectDeadlineMs: wholeNumber(1_000, 3_600_000),
     autoMigrate: flag(),
+    collections: z.strictObject({
+      customers: collectionName(),
+      requests: collectionName(),
+      state: collectionName(),
+    }),
   }),
   syncAll: z.strictObject({
     schedule: textOrEmpty('a cron expression of five or six fields, such as 0 3 * * *', () => true),
@@ -155,7 +175,9 @@ export const configSchema = z.strictObject({
 /** The effective configuration, validated. */
 export type Config = z.infer<typeof configSchema>;
 
-type PathsOf<C> = { [S in keyof C & string]: `${S}.${keyof C[S] & string}` }[keyof C & string];
+type PathsOf<C> = {
+  [S in keyof C & string]: C[S] extends object ? `${S}.${PathsOf<C[S]>}` : S;
+}[keyof C & string];
 
 /** Path of a setting: `stripe.callsPerSecond`. */
 export type SettingPath = PathsOf<Config>;

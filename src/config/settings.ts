@@ -1,12 +1,12 @@
 // The settings as a list: path, environment variable, type. Derived from the schema, so a setting is declared
 // once.
-import type { z } from 'zod';
+import { z } from 'zod';
 import { configSchema, type SettingPath, settingTraits, type SettingTraits } from './schema.js';
 
 export interface Setting extends SettingTraits {
   /** `stripe.callsPerSecond` */
   readonly path: SettingPath;
-  /** `stripe` */
+  /** `stripe`, or `mongodb.collections` within a section */
   readonly section: string;
   /** `callsPerSecond` */
   readonly key: string;
@@ -19,19 +19,29 @@ export interface Setting extends SettingTraits {
 export const envName = (path: string): string =>
   path
     .replace(/[A-Z]/g, (letter) => `_${letter}`)
-    .replace('.', '_')
+    .replaceAll('.', '_')
     .toUpperCase();
 
 /** Every setting, in the order of the schema. */
-export const settings: readonly Setting[] = Object.entries(configSchema.shape).flatMap(
-  ([section, { shape }]) =>
-    Object.entries(shape).map(([key, schema]: [string, z.ZodType]) => {
-      const path = `${section}.${key}` as SettingPath; // SettingPath has the keys of this schema
-      const traits = settingTraits.get(schema);
-      if (!traits) throw new TypeError(`${path} has no traits in config/schema.ts`);
-      return { ...traits, path, section, key, env: envName(path), schema };
-    }),
-);
+export const settings: readonly Setting[] = settingsIn(configSchema, '');
+
+function settingsIn({ shape }: z.ZodObject, section: string): readonly Setting[] {
+  return Object.entries(shape).flatMap(([key, schema]) => {
+    const path = section === '' ? key : `${section}.${key}`;
+    if (schema instanceof z.ZodObject) return settingsIn(schema, path);
+    const settled = schema as z.ZodType; // the keys of a shape have schemas
+    const traits = settingTraits.get(settled);
+    if (!traits) throw new TypeError(`${path} has no traits in config/schema.ts`);
+    // SettingPath has the keys of this schema.
+    return [{ ...traits, path: path as SettingPath, section, key, env: envName(path), schema: settled }];
+  });
+}
+
+/** The value at a setting's path; undefined where the configuration has none. */
+export const valueAt = (config: unknown, path: string): unknown =>
+  path
+    .split('.')
+    .reduce<unknown>((part, key) => (part as Readonly<Record<string, unknown>> | undefined)?.[key], config); // a mapping of settings
 
 const spelledNumber = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 

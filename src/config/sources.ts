@@ -47,6 +47,7 @@ const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const settingPaths = settings.map((setting) => setting.path);
+/** Sections within others included. */
 const sections = [...new Set(settings.map((setting) => setting.section))];
 
 /** The system's code of an error (`ENOENT`); no other part of it is reported. */
@@ -65,28 +66,22 @@ function unknownKey(path: string, source: SettingSource): string {
 export function readMapping(mapping: unknown, source: SettingSource): SourceReading {
   const given = new Map<SettingPath, Given>();
   const faults: string[] = [];
-  for (const [section, content] of Object.entries(isMapping(mapping) ? mapping : {})) {
-    const known = settings.filter((setting) => setting.section === section);
-    if (known.length === 0) {
-      const inner = isMapping(content) ? Object.keys(content) : [];
-      faults.push(
-        ...(inner.length > 0 ? inner.map((key) => `${section}.${key}`) : [section]).map((path) =>
-          unknownKey(path, source),
-        ),
-      );
-      continue;
+  const read = (path: string, value: unknown): void => {
+    const setting = settings.find((candidate) => candidate.path === path);
+    if (setting) {
+      if (value !== undefined) given.set(setting.path, { value, source });
+      return;
     }
-    if (content === null || content === undefined) continue;
-    if (!isMapping(content)) {
-      faults.push(`${section} must be a mapping of settings (${describeSource(source)})`);
-      continue;
-    }
-    for (const [key, value] of Object.entries(content)) {
-      const setting = known.find((candidate) => candidate.key === key);
-      if (!setting) faults.push(unknownKey(`${section}.${key}`, source));
-      else if (value !== undefined) given.set(setting.path, { value, source });
-    }
-  }
+    const isSection = sections.includes(path);
+    if (isSection && (value === null || value === undefined)) return;
+    if (isMapping(value) && (isSection || Object.keys(value).length > 0)) readAll(value, `${path}.`);
+    else if (isSection) faults.push(`${path} must be a mapping of settings (${describeSource(source)})`);
+    else faults.push(unknownKey(path, source));
+  };
+  const readAll = (entries: Readonly<Record<string, unknown>>, prefix: string): void => {
+    for (const [key, value] of Object.entries(entries)) read(`${prefix}${key}`, value);
+  };
+  readAll(isMapping(mapping) ? mapping : {}, '');
   return { given, faults, unread: [] };
 }
 

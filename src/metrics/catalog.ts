@@ -246,7 +246,7 @@ export const catalog = {
   },
   mongodb_refuses_writes: {
     type: 'gauge',
-    help: 'Whether MongoDB refused the last write of this replica, of the mirror, of sync_requests or of sync_state, for a reason that lies in no document: a missing right, a view, a block of writes, a full disk. 1 for at least a minute, until a write is taken, or for an hour where nothing is written.',
+    help: 'Whether MongoDB refused the last write of this replica, of the mirror, of the requests or of the state, for a reason that lies in no document: a missing right, a view, a block of writes, a full disk. 1 for at least a minute, until a write is taken, or for an hour where nothing is written.',
     unit: 'none',
     scope: 'process',
     labels: { part: writtenParts },

@@ -1,4 +1,4 @@
-// Implements the port BindingStore: the document account-binding of sync_state.
+// Implements the port BindingStore: the document account-binding of the state.
 import type { mongo } from 'mongoose';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
 import { clearedAtReset, type StateDocument, stateIds } from '../mongo/sync-state.js';
@@ -19,7 +19,7 @@ const projection = {
   },
 } as const;
 
-/** The binding in `sync_state`. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
+/** The binding in the state. Throws Fault `mongodb_unavailable` or `mongodb_rejected`. */
 export function createBindingStore(states: mongo.Collection<StateDocument>): BindingStore {
   return {
     async read() {
@@ -52,7 +52,7 @@ export function createBindingStore(states: mongo.Collection<StateDocument>): Bin
 }
 
 /**
- * Takes the binding away, with everything in `sync_state` that belongs to the former account. The next key
+ * Takes the binding away, with everything in the state that belongs to the former account. The next key
  * binds the database without proof. Idempotent. Returns the time of the reset.
  * @throws Fault `mongodb_unavailable`, `mongodb_rejected`
  */

@@ -1,7 +1,7 @@
 // The mongoose model of the mirror, for applications that read it. Only the daemon writes: the model refuses
 // save().
 import mongoose from 'mongoose';
-import { customer } from '../resources/customer.js';
+import { defaultNames } from '../mongo/sync-state.js';
 
 /** When something was told: for the daemon's own comparisons. */
 export interface ToldStamp {
@@ -33,7 +33,7 @@ export interface SyncStamp extends ToldStamp {
   deletedBy?: 'stripe' | 'request';
 }
 
-/** A document of `stripe_customers`: what Stripe returned, plus `_sync`, plus the application's own `app`. */
+/** A mirrored customer: what Stripe returned, plus `_sync`, plus the application's own `app`. */
 export interface MirroredCustomer {
   _id: string;
   id: string;
@@ -64,7 +64,7 @@ export type StripeCustomerModel = mongoose.Model<MirroredCustomer, LiveHelper>;
 export const customerSchema = new mongoose.Schema<MirroredCustomer, StripeCustomerModel, object, LiveHelper>(
   { _id: String },
   {
-    collection: customer.collection,
+    collection: defaultNames.customers,
     strict: false,
     strictQuery: false,
     minimize: false,
@@ -88,10 +88,28 @@ customerSchema.pre('save', () => {
   );
 });
 
+const modelName = 'StripeCustomer';
+
 /**
- * The mirror on mongoose's default connection; `ref: 'StripeCustomer'` and `populate` find it by this name.
+ * The mirror under its default name on mongoose's default connection; `ref: 'StripeCustomer'` and `populate`
+ * find it by this name.
  */
 export const StripeCustomer: StripeCustomerModel = mongoose.model<MirroredCustomer, StripeCustomerModel>(
-  'StripeCustomer',
+  modelName,
   customerSchema,
 );
+
+/**
+ * The model of a mirror with another name than `stripe_customers`, or on another connection. It takes the
+ * name `StripeCustomer` on that connection, so that `populate` finds it; the exported model stays as it is.
+ * @param collection the daemon's setting `mongodb.collections.customers`
+ */
+export function customerModel(
+  collection: string,
+  connection: mongoose.Connection = mongoose.connection,
+): StripeCustomerModel {
+  const before = connection.models[modelName] as StripeCustomerModel | undefined; // whatever has the name
+  if (before?.schema === customerSchema && before.collection.collectionName === collection) return before;
+  if (before) connection.deleteModel(modelName);
+  return connection.model<MirroredCustomer, StripeCustomerModel>(modelName, customerSchema, collection);
+}

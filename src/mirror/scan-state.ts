@@ -1,4 +1,4 @@
-// Implements the port ScanState on the collection sync_state.
+// Implements the port ScanState on the collection of the state.
 import { mongo } from 'mongoose';
 import { GroupCommit } from '../base/group-commit.js';
 import { persistently } from '../mongo/faults.js';

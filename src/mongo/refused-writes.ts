@@ -1,7 +1,7 @@
 // Which writes MongoDB refuses at present as a whole: not for what a document holds, but for a missing right,
 // a view, a block of writes, a full disk. Each part that writes tells of it, for a metric.
 
-/** `mirror`: the mirrored objects. `requests`: sync_requests. `state`: sync_state. */
+/** `mirror`: the mirrored objects. `requests`, `state`: the collections of those. */
 export const writtenParts = ['mirror', 'requests', 'state'] as const;
 export type WrittenPart = (typeof writtenParts)[number];
 

@@ -1,9 +1,32 @@
-// The collection `sync_state`, which only this product writes, never its users: the ids of all its documents,
-// and the one handle to it.
+// The database of the mirror with the names of our collections in it, and the collection of the state
+// (`sync_state` by default). Only this product writes that one, never its users: the ids of all its
+// documents, and the one handle to it.
 import type { Connection, mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 
-export const stateCollectionName = 'sync_state';
+/** What our collections are called: the settings `mongodb.collections`. */
+export interface CollectionNames {
+  /** The mirrored customers. */
+  readonly customers: string;
+  readonly requests: string;
+  readonly state: string;
+}
+
+/**
+ * The names in config/default.yaml, for those who load no settings: the exported model, and a service that
+ * inserts requests.
+ */
+export const defaultNames: CollectionNames = {
+  customers: 'stripe_customers',
+  requests: 'sync_requests',
+  state: 'sync_state',
+};
+
+/** The database of the mirror, and what our collections in it are called. */
+export interface OurDatabase {
+  readonly db: mongo.Db;
+  readonly names: CollectionNames;
+}
 
 export interface StateDocument {
   _id: string;
@@ -40,7 +63,7 @@ export const stateIds = {
   schedule: (name: string) => `schedule:${name}`,
   /** How far insertions of batches have been stamped, and by whom: src/requests/upkeep/insertion-state.ts */
   insertionOrder: 'insertion-order',
-  /** The version of the validator on sync_requests: src/requests/validator.ts */
+  /** The version of the validator of the requests: src/requests/validator.ts */
   requestsValidator: 'requests-validator',
   /** A replica that runs or ran lately; all begin with this: src/status/replicas.ts */
   replica: (owner = '') => `replica:${owner}`,
@@ -99,6 +122,6 @@ export function databaseOf(connection: Connection): mongo.Db {
   throw new Fault('mongodb_unavailable', 'The connection to MongoDB is not open');
 }
 
-/** The collection `sync_state`. */
-export const stateOf = (db: mongo.Db): mongo.Collection<StateDocument> =>
-  db.collection<StateDocument>(stateCollectionName, durable);
+/** The collection of the state. */
+export const stateOf = ({ db, names }: OurDatabase): mongo.Collection<StateDocument> =>
+  db.collection<StateDocument>(names.state, durable);

@@ -1,4 +1,4 @@
-// The budget of calls that all replicas share: one document of sync_state, updated atomically on MongoDB's
+// The budget of calls that all replicas share: one document of the state, updated atomically on MongoDB's
 // clock. If an answer is lost, its slots stay unused; no slot is granted twice. Times are MongoDB's, in
 // milliseconds since 1970.
 import type { mongo } from 'mongoose';
@@ -56,7 +56,7 @@ export interface Month {
   readonly news?: 'nearly_used' | 'used_up' | undefined;
 }
 
-/** Keeps the budget in the collection `sync_state`. */
+/** Keeps the budget in the collection of the state. */
 export function createBudget(states: mongo.Collection<StateDocument>): Budget {
   const update = (pipeline: mongo.Document[]) =>
     againOnDuplicate(() =>

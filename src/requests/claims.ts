@@ -1,8 +1,9 @@
 // Finds requests that wait, and claims them. A claim is one atomic update; claims that are asked for at once
 // go in one command. MongoDB's clock decides what is due.
-import { type Connection, mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import { GroupCommit } from '../base/group-commit.js';
 import { isTooLarge, persistently } from '../mongo/faults.js';
+import type { OurDatabase } from '../mongo/sync-state.js';
 import type { Insertion } from '../sync/telling.js';
 import type { SyncCommand } from './commands.js';
 import {
@@ -122,7 +123,7 @@ export class Claims {
   readonly #group = new GroupCommit<ClaimCall, Claimed | undefined>((calls) => this.#claimAll(calls));
 
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     /** Name of this process, different for each. */
     private readonly owner: string,
     private readonly settings: { readonly leaseMs: number; readonly maxAttempts: number },
@@ -301,7 +302,7 @@ export class Claims {
   }
 
   get #requests(): mongo.Collection<StoredRequest> {
-    return requestsOf(this.connection);
+    return requestsOf(this.database);
   }
 }
 

@@ -1,9 +1,9 @@
-// The indexes of sync_requests. Missing ones are created; none is ever dropped or changed.
-import type { Connection, mongo } from 'mongoose';
+// The indexes of the requests. Missing ones are created; none is ever dropped or changed.
+import type { mongo } from 'mongoose';
 import { type Change, type CollectionPlan, ensureCollection } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
-import { databaseOf, stateCollectionName } from '../mongo/sync-state.js';
-import { endStatuses, keyHolders, requestsCollectionName } from './request.js';
+import type { CollectionNames, OurDatabase } from '../mongo/sync-state.js';
+import { endStatuses, keyHolders } from './request.js';
 
 /** Partial indexes of this form need MongoDB 6.0. */
 const requestIndexes = [
@@ -31,19 +31,22 @@ const requestIndexes = [
   { name: 'cancel', key: { cancel: 1 }, partialFilterExpression: { cancel: true } },
 ] as const satisfies readonly mongo.IndexDescription[];
 
-export const requestsPlan: CollectionPlan = { name: requestsCollectionName, indexes: requestIndexes };
+export const requestsPlan = ({ requests }: CollectionNames): CollectionPlan => ({
+  name: requests,
+  indexes: requestIndexes,
+});
 /** Read by `_id` alone. */
-export const statePlan: CollectionPlan = { name: stateCollectionName, indexes: [] };
+export const statePlan = ({ state }: CollectionNames): CollectionPlan => ({ name: state, indexes: [] });
 
 /**
- * Creates what is missing of sync_requests with its indexes, and of sync_state.
+ * Creates what is missing of the requests with their indexes, and of the state.
  * @throws Fault `mongodb_rejected` where the user lacks the right (fatal), an index of the name is another
  *   one, or kept requests share a `dedupeKey`; `mongodb_unavailable`
  */
-export async function ensureRequestIndexes(connection: Connection): Promise<readonly Change[]> {
+export async function ensureRequestIndexes(database: OurDatabase): Promise<readonly Change[]> {
   const changes: Change[] = [];
-  for (const plan of [requestsPlan, statePlan]) {
-    const ensure = () => ensureCollection(databaseOf(connection), plan);
+  for (const plan of [requestsPlan(database.names), statePlan(database.names)]) {
+    const ensure = () => ensureCollection(database.db, plan);
     changes.push(...(await persistently(`creating ${plan.name}`, ensure, { withinMs: 10_000 })));
   }
   return changes;

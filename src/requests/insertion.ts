@@ -1,5 +1,5 @@
 // The stamp of a batch: where its insertion stands among all others. Anybody may write the field `inserted`,
-// so a daemon seals what it writes, with a secret in sync_state, and believes no other stamp.
+// so a daemon seals what it writes, with a secret in the state, and believes no other stamp.
 import { createHmac } from 'node:crypto';
 import { mongo } from 'mongoose';
 import type { Insertion, InsertionOrder } from '../sync/telling.js';

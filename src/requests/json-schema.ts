@@ -33,7 +33,7 @@ function withoutBson(value: unknown): unknown {
 const { $schema, ...union } = requestUnion;
 
 /**
- * What may be inserted into sync_requests, as JSON Schema (draft 2020-12). Fields that it does not name are
+ * What may be inserted as a request, as JSON Schema (draft 2020-12). Fields that it does not name are
  * the user's own. Dates stand as texts, as JSON has them; in MongoDB they are dates. The same as
  * docs/request.schema.json.
  */
@@ -41,6 +41,6 @@ export const requestJsonSchema: JsonSchema = {
   $schema,
   title: 'Request of stripe-mongo-sync',
   description:
-    'A document that is inserted into sync_requests. Dates are inserted as dates of MongoDB, never as texts.',
+    'A document that is inserted into the collection of the requests (sync_requests by default). Dates are inserted as dates of MongoDB, never as texts.',
   ...(withoutBson(union) as JsonSchema), // of an object it makes an object
 };

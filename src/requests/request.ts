@@ -1,11 +1,9 @@
-// The stored shape of a document in sync_requests, and the limits of the fields that users write. Types and
-// numbers only.
-import type { Connection, mongo } from 'mongoose';
+// The stored shape of a request (a document in sync_requests by default), and the limits of the fields that
+// users write. Types and numbers only.
+import type { mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
-import { databaseOf, durable } from '../mongo/sync-state.js';
+import { durable, type OurDatabase } from '../mongo/sync-state.js';
 import type { SyncResult } from '../sync/outcome.js';
-
-export const requestsCollectionName = 'sync_requests';
 
 /** Every status a request can have. A document without one is pending. */
 export const requestStatuses = [
@@ -172,7 +170,7 @@ export type CommandInput =
 
 export type RequestInput = CommandInput & RequestOptions;
 
-/** A document of sync_requests. A batch that succeeded is replaced by its ids. */
+/** A stored request. A batch that succeeded is replaced by its ids. */
 export type SyncRequestDocument = { readonly _id: RequestId } & RequestOptions &
   DaemonFields & {
     readonly command: string;
@@ -182,15 +180,14 @@ export type SyncRequestDocument = { readonly _id: RequestId } & RequestOptions &
     readonly observedAt?: Date | null;
   };
 
-/** An untrusted document of sync_requests: anybody may have written it. */
+/** An untrusted request: anybody may have written it. */
 export type StoredRequest = mongo.BSON.Document & { _id: mongo.ObjectId };
 
-/** @throws Fault where the connection was never opened */
-export const requestsOf = (connection: Connection): mongo.Collection<StoredRequest> =>
-  databaseOf(connection).collection<StoredRequest>(requestsCollectionName, durable);
+export const requestsOf = ({ db, names }: OurDatabase): mongo.Collection<StoredRequest> =>
+  db.collection<StoredRequest>(names.requests, durable);
 
 export type RequestCollection = mongo.Collection<SyncRequestDocument>;
 
 /** As a user of the queue sees it. */
-export const typedRequestsOf = (connection: Connection): RequestCollection =>
-  databaseOf(connection).collection<SyncRequestDocument>(requestsCollectionName, durable);
+export const typedRequestsOf = ({ db, names }: OurDatabase): RequestCollection =>
+  db.collection<SyncRequestDocument>(names.requests, durable);

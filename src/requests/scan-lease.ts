@@ -1,10 +1,10 @@
-// The scan lease: one document of sync_state for each kind of object, so that only one replica scans at a
+// The scan lease: one document of the state for each kind of object, so that only one replica scans at a
 // time.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import { Fault } from '../base/errors.js';
 import { pause } from '../base/waiting.js';
 import { isDuplicateKey, persistently, toMongoFault } from '../mongo/faults.js';
-import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { type OurDatabase, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type Filter, leaseEnd, literal } from './expressions.js';
 import type { RequestId } from './request.js';
 
@@ -32,7 +32,7 @@ const retryMs = 500;
 
 export class ScanLease {
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     private readonly owner: string,
     private readonly leaseMs: number,
   ) {}
@@ -150,7 +150,7 @@ export class ScanLease {
   }
 
   get #state(): mongo.Collection<StateDocument> {
-    return stateOf(databaseOf(this.connection));
+    return stateOf(this.database);
   }
 }
 

@@ -1,10 +1,11 @@
 // State changes of a request that this process holds: renew, finish, requeue. Each is one atomic update by
 // MongoDB's clock. A process that has lost the lease changes nothing.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { ErrorReport } from '../base/errors.js';
 import { GroupCommit } from '../base/group-commit.js';
 import type { Config } from '../config/schema.js';
 import { persistently } from '../mongo/faults.js';
+import type { OurDatabase } from '../mongo/sync-state.js';
 import type { SyncResult } from '../sync/outcome.js';
 import type { Claim } from './claims.js';
 import {
@@ -72,7 +73,7 @@ export class RequestSteps {
   readonly #ends = new GroupCommit<End, Holding>((ends) => this.#endAll(ends));
 
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     /** Name of this process, different for each. */
     readonly owner: string,
     readonly settings: RequestsSettings,
@@ -198,7 +199,7 @@ export class RequestSteps {
   }
 
   get #requests(): mongo.Collection<StoredRequest> {
-    return requestsOf(this.connection);
+    return requestsOf(this.database);
   }
 }
 

@@ -1,12 +1,12 @@
 // The validator that MongoDB applies to inserted requests, generated from the union in commands.ts. It only
 // gives users early feedback. Nothing relies on it, because every request is parsed again when it is claimed.
-import { type Connection, mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import type { Config } from '../config/schema.js';
 import { type Change, isUnauthorized } from '../mongo/collections.js';
 import { isDuplicateKey, persistently } from '../mongo/faults.js';
-import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { type OurDatabase, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type JsonSchema, requestUnion } from './json-schema.js';
-import { requestsCollectionName, requestStatuses } from './request.js';
+import { requestStatuses } from './request.js';
 
 /**
  * To be raised with every change of the rules: a daemon replaces older ones and leaves newer ones alone. A
@@ -191,8 +191,8 @@ function anchored(pattern: string): string {
 const mapValues = <V, W>(record: Readonly<Record<string, V>>, map: (value: V) => W): Record<string, W> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
 
-// Sets the validator on sync_requests. Daemons of several versions and settings agree on it through one
-// document of sync_state, so none undoes the change of a newer one.
+// Sets the validator of the requests. Daemons of several versions and settings agree on it through one
+// document of the state, so none undoes the change of a newer one.
 export type ValidationSetting = Config['requests']['validation'];
 
 /** The validator that the collection should have. Rules are extended JSON because they are full of `$`. */
@@ -212,13 +212,13 @@ const maxRounds = 5;
  * @throws Fault `mongodb_rejected`, `mongodb_unavailable`
  */
 export async function ensureRequestValidator(
-  connection: Connection,
+  database: OurDatabase,
   validation: ValidationSetting,
   version = validatorVersion,
 ): Promise<Change> {
   const rules = mongo.BSON.EJSON.stringify(requestValidator());
-  const what = `validator of ${requestsCollectionName}`;
-  const align = () => alignWith(connection, { version, validation, rules });
+  const what = `validator of ${database.names.requests}`;
+  const align = () => alignWith(database, { version, validation, rules });
   try {
     return { what, ...(await persistently(`setting the ${what}`, align, { withinMs: 10_000 })) };
   } catch (error) {
@@ -227,18 +227,18 @@ export async function ensureRequestValidator(
   }
 }
 
-async function alignWith(connection: Connection, ours: Validation): Promise<Omit<Change, 'what'>> {
+async function alignWith(database: OurDatabase, ours: Validation): Promise<Omit<Change, 'what'>> {
   let outcome: Change['outcome'] = 'unchanged';
-  let agreed = await agree(connection, ours);
+  let agreed = await agree(database, ours);
   for (let round = 0; round < maxRounds; round += 1) {
-    const before = await currentRules(connection);
+    const before = await currentRules(database);
     if (before.isForeign && ours.validation === 'off') return { outcome };
     if (before.isForeign) return { outcome: 'left alone', note: 'it has one that is not of this service' };
     if (before.text !== textOf(agreed)) {
-      await databaseOf(connection).command({ collMod: requestsCollectionName, ...optionsOf(agreed) });
+      await database.db.command({ collMod: database.names.requests, ...optionsOf(agreed) });
       outcome = before.isNone ? 'created' : 'changed';
     }
-    const after = await readAgreed(connection);
+    const after = await readAgreed(database);
     if (!after || textOf(after) === textOf(agreed)) break;
     // Another replica has agreed on a different validator since, so the one just written is out of date.
     agreed = after;
@@ -249,11 +249,11 @@ async function alignWith(connection: Connection, ours: Validation): Promise<Omit
   return { outcome };
 }
 
-/** Writes ours to sync_state unless a newer one is there; returns what is agreed on. */
-async function agree(connection: Connection, ours: Validation): Promise<Validation> {
-  const state: mongo.Collection<StateDocument> = stateOf(databaseOf(connection));
+/** Writes ours to the state unless a newer one is there; returns what is agreed on. */
+async function agree(database: OurDatabase, ours: Validation): Promise<Validation> {
+  const state: mongo.Collection<StateDocument> = stateOf(database);
   for (;;) {
-    const found = await readAgreed(connection);
+    const found = await readAgreed(database);
     if (found && (found.version > ours.version || isEqual(found, ours))) return found;
     try {
       const notNewer = { _id: stateIds.requestsValidator, version: { $not: { $gt: ours.version } } };
@@ -266,8 +266,8 @@ async function agree(connection: Connection, ours: Validation): Promise<Validati
   }
 }
 
-async function readAgreed(connection: Connection): Promise<Validation | undefined> {
-  const found = await stateOf(databaseOf(connection)).findOne({ _id: stateIds.requestsValidator });
+async function readAgreed(database: OurDatabase): Promise<Validation | undefined> {
+  const found = await stateOf(database).findOne({ _id: stateIds.requestsValidator });
   // Only this file writes it.
   return found ? (found as unknown as Validation) : undefined;
 }
@@ -297,9 +297,9 @@ interface CurrentRules {
   readonly isForeign: boolean;
 }
 
-async function currentRules(connection: Connection): Promise<CurrentRules> {
-  const [found] = await databaseOf(connection)
-    .listCollections({ name: requestsCollectionName }, { nameOnly: false })
+async function currentRules(database: OurDatabase): Promise<CurrentRules> {
+  const [found] = await database.db
+    .listCollections({ name: database.names.requests }, { nameOnly: false })
     .toArray();
   const { validator = {}, validationLevel, validationAction } = optionsFound(found);
   if (Object.keys(validator).length === 0) return { text: noRules, isNone: true, isForeign: false };

@@ -3,7 +3,7 @@ import type { Resource } from './resource.js';
 
 export const customer = {
   object: 'customer',
-  collection: 'stripe_customers',
+  collection: ({ customers }): string => customers,
   list: {
     endpoint: 'GET /v1/customers',
     send: (stripe, params, options): Promise<unknown> => stripe.customers.list(params, options),

@@ -1,6 +1,7 @@
 // How this service sees a kind of Stripe object: its name, its collection, and the SDK's methods that read
 // it. A declaration holds no logic: src/stripe limits, retries and checks the calls.
 import type Stripe from 'stripe';
+import type { CollectionNames } from '../mongo/sync-state.js';
 import type { StripeId } from '../sync/ports.js';
 
 /** Method and path as in Stripe's API reference; a label of metrics and a scope of the rate limiter. */
@@ -26,7 +27,7 @@ export interface Resource {
   /** Stripe's name, as in the field `object`. */
   readonly object: string;
   /** The collection that mirrors it in MongoDB. */
-  readonly collection: string;
+  readonly collection: (names: CollectionNames) => string;
   /**
    * Stripe's list, newest first. The return value is not used: the response is read as it came over the wire.
    */

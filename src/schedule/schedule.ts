@@ -1,18 +1,18 @@
 // Turns cron slots into requests. Level-triggered: at each tick of node-cron and at each poll, every replica
 // finds the latest slot by MongoDB's clock and checks whether it is decided. One replica wins the slot and
 // inserts a request. If a tick is missed, the next poll finds its slot.
-import { type Connection, mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import { createTask, type ScheduledTask } from 'node-cron';
 import type { Logger } from '../base/logger.js';
 import { pause } from '../base/waiting.js';
 import { isRefusal } from '../mongo/faults.js';
 import type { WritesObserver } from '../mongo/refused-writes.js';
+import type { OurDatabase } from '../mongo/sync-state.js';
 import { type ScheduleState, SlotState } from './slot-state.js';
 import { CronSlots } from './slots.js';
 
 export interface ScheduleOptions {
-  /** Open; its database holds sync_requests and sync_state. */
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   /**
    * Cron expression of five fields, or six with seconds first; empty: off. Must have passed
    * `validateSchedule`.
@@ -26,7 +26,7 @@ export interface ScheduleOptions {
   readonly observer: ScheduleObserver;
   /** Whether a slot that was missed while no replica ran is inserted late. Otherwise it counts as skipped. */
   readonly catchUp: boolean;
-  /** Unique name of this process in sync_state; random by default. */
+  /** Unique name of this process in the state; random by default. */
   readonly owner?: string;
   /** The clock by which slots are due; MongoDB's by default. */
   readonly now?: () => Promise<Date>;
@@ -100,7 +100,7 @@ class RunningSchedule implements Schedule {
   constructor(options: ScheduleOptions) {
     this.#options = options;
     this.#slots = new CronSlots(options.schedule, options.timezone);
-    this.#state = new SlotState(options.connection, scheduleName);
+    this.#state = new SlotState(options.database, scheduleName);
     this.#owner = options.owner ?? new mongo.ObjectId().toHexString();
   }
 

@@ -1,10 +1,10 @@
-// The state of a schedule over all replicas: one document of sync_state. A replica wins a slot by moving
+// The state of a schedule over all replicas: one document of the state. A replica wins a slot by moving
 // `lastSlot` on to it. The same update stores the id of the request, so that any replica can insert the same
 // request if the winner dies first.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import { mongoTime } from '../mongo/clock.js';
 import { againOnDuplicate, isDuplicateKey, persistently } from '../mongo/faults.js';
-import { databaseOf, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { type OurDatabase, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { newRequest } from '../requests/parse.js';
 import { requestedByCron, requestsOf } from '../requests/request.js';
 
@@ -30,11 +30,11 @@ export class SlotState {
   readonly #state: mongo.Collection<StateDocument>;
 
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     schedule: string,
   ) {
     this.#id = stateIds.schedule(schedule);
-    this.#state = stateOf(databaseOf(connection));
+    this.#state = stateOf(database);
   }
 
   /** The state, and MongoDB's time. */
@@ -42,7 +42,7 @@ export class SlotState {
     signal: AbortSignal,
   ): Promise<{ readonly now: Date; readonly state: ScheduleState | undefined }> {
     return this.#persist('reading the schedule', signal, async () => {
-      const now = await mongoTime(databaseOf(this.connection));
+      const now = await mongoTime(this.database.db);
       const found = await this.#state.findOne({ _id: this.#id });
       return { now, state: (found ?? undefined) as ScheduleState | undefined }; // only this class writes it
     });
@@ -104,7 +104,7 @@ export class SlotState {
       if (isDue === 0) return;
       try {
         const request = newRequest({ command: 'syncAll', requestedBy: requestedByCron }, requestId);
-        await requestsOf(this.connection).insertOne(request);
+        await requestsOf(this.database).insertOne(request);
       } catch (error) {
         if (!isDuplicateKey(error)) throw error;
       }
@@ -140,7 +140,7 @@ export class SlotState {
     return this.#persist(
       'looking for the last scan',
       signal,
-      async () => (await requestsOf(this.connection).findOne(isAtWork, { projection: { _id: 1 } })) !== null,
+      async () => (await requestsOf(this.database).findOne(isAtWork, { projection: { _id: 1 } })) !== null,
     );
   }
 

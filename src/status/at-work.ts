@@ -1,9 +1,8 @@
 // Who works on a database right now, for commands that nobody may be at work for: daemons by their heartbeat,
 // other processes (the library, `--in-process`) by the leases that they hold.
-import type { mongo } from 'mongoose';
 import { persistently } from '../mongo/faults.js';
-import { stateIds, stateOf } from '../mongo/sync-state.js';
-import { requestsCollectionName } from '../requests/request.js';
+import { type OurDatabase, stateIds, stateOf } from '../mongo/sync-state.js';
+import { requestsOf } from '../requests/request.js';
 import { readReplicas } from './replicas.js';
 
 /** Few processes run these. */
@@ -14,14 +13,13 @@ const maxRunning = 1_000;
  * leases have run out.
  * @throws Fault `mongodb_rejected` where the user may not read, `mongodb_unavailable`
  */
-export async function readAtWork(db: mongo.Db): Promise<readonly string[]> {
-  const states = stateOf(db);
+export async function readAtWork(database: OurDatabase): Promise<readonly string[]> {
+  const states = stateOf(database);
   const replicas = await readReplicas(states);
   const [scanLease, running] = await persistently('reading who is at work', () =>
     Promise.all([
       states.findOne({ _id: stateIds.scanLease, $expr: { $gt: ['$expiresAt', '$$NOW'] } }),
-      db
-        .collection(requestsCollectionName)
+      requestsOf(database)
         .find(
           { status: 'running', $expr: { $gt: ['$lease.expiresAt', '$$NOW'] } },
           { projection: { _id: 0, owner: '$lease.owner' }, limit: maxRunning },

@@ -1,14 +1,14 @@
-// Numbers that are the same on every replica. Each read uses an index or one document of sync_state, so that
+// Numbers that are the same on every replica. Each read uses an index or one document of the state, so that
 // a scrape stays cheap.
 import type { mongo } from 'mongoose';
 import { createBindingStore } from '../mirror/binding-state.js';
 import { countObjects, type ObjectCounts } from '../mirror/mirror.js';
 import { persistently } from '../mongo/faults.js';
-import { type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
+import { type OurDatabase, type StateDocument, stateIds, stateOf } from '../mongo/sync-state.js';
 import { readBudget } from '../rate/budget.js';
 import { oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
-import { requestsCollectionName } from '../requests/request.js';
+import { requestsOf } from '../requests/request.js';
 import { resources } from '../resources/registry.js';
 
 type PerObject<T> = Readonly<Record<string, T>>;
@@ -32,10 +32,10 @@ export interface DatabaseStats {
 }
 
 /** @throws Fault `mongodb_unavailable` or `mongodb_rejected` */
-export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
+export async function readDatabaseStats(database: OurDatabase): Promise<DatabaseStats> {
   return persistently('reading statistics', async () => {
-    const requests = db.collection(requestsCollectionName);
-    const states = stateOf(db);
+    const requests = requestsOf(database);
+    const states = stateOf(database);
     const [requestsPending, requestsRunning, oldestPendingAt] = await Promise.all([
       requests.countDocuments(isPending),
       requests.countDocuments({ status: 'running' }),
@@ -46,7 +46,7 @@ export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
       requestsRunning,
       oldestPendingAt,
       lastCompleteScanAt: await readCompleteScans(states),
-      mirrorObjects: await readMirrorObjects(db),
+      mirrorObjects: await readMirrorObjects(database),
       removalsHeld: await forEachObject(async ({ object }) => {
         const held = await states.findOne({ _id: stateIds.scanHeld(object) });
         return Number(held?.['count'] ?? 0);
@@ -62,8 +62,8 @@ export async function readDatabaseStats(db: mongo.Db): Promise<DatabaseStats> {
 }
 
 /** Live and deleted objects in the mirror, by kind of object. */
-export const readMirrorObjects = (db: mongo.Db): Promise<PerObject<ObjectCounts>> =>
-  forEachObject(({ collection }) => countObjects(db.collection(collection)));
+export const readMirrorObjects = ({ db, names }: OurDatabase): Promise<PerObject<ObjectCounts>> =>
+  forEachObject(({ collection }) => countObjects(db.collection(collection(names))));
 
 /** When the last complete scan ended, by kind of object; no entry before the first. */
 export const readCompleteScans = (states: mongo.Collection<StateDocument>): Promise<PerObject<Date>> =>

@@ -1,4 +1,4 @@
-// The running replicas: each keeps one document in sync_state, so that people see which processes in which
+// The running replicas: each keeps one document in the state, so that people see which processes in which
 // version use a database. No decision depends on it, because leases decide who may do what.
 import type { mongo } from 'mongoose';
 import { isDoneWithin, pause } from '../base/waiting.js';
@@ -128,7 +128,7 @@ async function forgetOld(states: mongo.Collection<StateDocument>): Promise<void>
 
 /**
  * The replicas that are alive, and those that disappeared within the last day; the latest start first.
- * @throws Fault `mongodb_rejected` where the user may not read `sync_state`, `mongodb_unavailable`
+ * @throws Fault `mongodb_rejected` where the user may not read the state, `mongodb_unavailable`
  */
 export async function readReplicas(states: mongo.Collection<StateDocument>): Promise<readonly Replica[]> {
   const aliveSince = before({ $multiply: ['$everyMs', missedBeats] });

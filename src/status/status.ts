@@ -5,11 +5,11 @@ import { isFault } from '../base/errors.js';
 import { isUnauthorized } from '../mongo/collections.js';
 import { persistently } from '../mongo/faults.js';
 import type { ObjectCounts } from '../mirror/mirror.js';
-import { stateIds, stateOf } from '../mongo/sync-state.js';
+import { type OurDatabase, stateIds, stateOf } from '../mongo/sync-state.js';
 import { type BudgetState, readBudget } from '../rate/budget.js';
 import { countDue, oldestDueAt } from '../requests/backlog.js';
 import { isPending } from '../requests/expressions.js';
-import type { RequestCollection } from '../requests/request.js';
+import { type RequestCollection, typedRequestsOf } from '../requests/request.js';
 import { type RequestView, rowProjection, soundView } from '../requests/view.js';
 import { resources } from '../resources/registry.js';
 import { CronSlots, validateSchedule } from '../schedule/slots.js';
@@ -70,9 +70,7 @@ export interface Status {
 }
 
 export interface StatusSource {
-  readonly db: mongo.Db;
-  readonly requests: RequestCollection;
-  readonly database: string;
+  readonly database: OurDatabase;
   /** MongoDB's time. */
   readonly at: Date;
   readonly signal: AbortSignal;
@@ -80,8 +78,9 @@ export interface StatusSource {
 
 /** @throws Fault `mongodb_unavailable`, `mongodb_rejected` for another reason than a missing right */
 export async function readStatus(source: StatusSource): Promise<Status> {
-  const { db, requests, database, at, signal } = source;
-  const states = stateOf(db);
+  const { database, at, signal } = source;
+  const states = stateOf(database);
+  const requests = typedRequestsOf(database);
   const part = <T>(read: () => Promise<T>): Promise<Part<T>> => permitted(read, signal);
   const [mirrorOf, replicas, running, waiting, kept, lastCompleteScanAt, mirror] = await Promise.all([
     part(async () => bindingOf(await readBinding(states))),
@@ -93,7 +92,7 @@ export async function readStatus(source: StatusSource): Promise<Status> {
       partial: await requests.countDocuments({ status: 'partial' }),
     })),
     part(async () => lastOf(await readCompleteScans(states))),
-    part(() => readMirrorObjects(db)),
+    part(() => readMirrorObjects(database)),
   ]);
   const alive = replicas === notPermitted ? [] : replicas.filter(({ isAlive }) => isAlive);
   const [schedule, rate] = await Promise.all([
@@ -101,7 +100,7 @@ export async function readStatus(source: StatusSource): Promise<Status> {
     part(async () => rateOf(alive, await readBudget(states))),
   ]);
   return {
-    database,
+    database: database.db.databaseName,
     at,
     mirrorOf,
     replicas,

@@ -85,7 +85,7 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
   }
   throw new Fault(
     'mongodb_rejected',
-    'The account binding in sync_state cannot be replaced: it changes all the time, or somebody has edited it; "stripe-mongo-sync bind --reset" makes it anew',
+    'The account binding of the database cannot be replaced: it changes all the time, or somebody has edited it; "stripe-mongo-sync bind --reset" makes it anew',
     { kind: 'fatal' },
   );
 }
@@ -104,7 +104,7 @@ const maxLooks = 5;
  * Confirms that the database is still bound to the account of the key in use. `bind --reset` cannot see a
  * process that stands still, or one that uses the library: when it goes on, the database may be another
  * account's. So each answer is confirmed before it is used, and each write before it is sent. One look at
- * `sync_state` serves all of five seconds.
+ * the state serves all of five seconds.
  */
 export class BindingGuard {
   readonly #check: BindingCheck;

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { loadConfig, type LoadedConfig } from '../../src/config/load.js';
-import { parseSetting, type Setting, settings } from '../../src/config/settings.js';
+import { parseSetting, type Setting, settings, valueAt } from '../../src/config/settings.js';
 import { atEnd } from '../support/cleanup.js';
 import { helm, type Manifest, manifestOf, render, shape } from '../support/helm.js';
 
@@ -31,8 +31,7 @@ interface PodSpec {
 /** Defaults; nothing of the environment of whoever runs the test. */
 const defaults = loadConfig({ env: {} }).config;
 const isFree = ({ secret }: Setting): boolean => !secret;
-const valueOf = (config: object, { section, key }: Setting): unknown =>
-  (config as Record<string, Record<string, unknown>>)[section]?.[key];
+const valueOf = (config: object, { path }: Setting): unknown => valueAt(config, path);
 
 /** Values that some setting takes: numbers at the edges of what is allowed, and a text of each kind there is. */
 const samples = {
@@ -50,6 +49,8 @@ const samples = {
 
 function sampleOf(setting: Setting, numbers: readonly number[]): unknown {
   if (setting.path === 'http.host') return '::';
+  // Names of collections must differ.
+  if (setting.section === 'mongodb.collections') return `example_${setting.key}`;
   const standard = valueOf(defaults, setting);
   const choices = [...numbers, true, false, 'debug', 'json', 'warn', ...samples.texts];
   const sample = choices.find(
@@ -60,10 +61,15 @@ function sampleOf(setting: Setting, numbers: readonly number[]): unknown {
   return sample;
 }
 
-function configOf(numbers: readonly number[]): Record<string, Record<string, unknown>> {
-  const config: Record<string, Record<string, unknown>> = {};
+interface Values {
+  [key: string]: unknown;
+}
+
+function configOf(numbers: readonly number[]): Values {
+  const config: Values = {};
   for (const setting of settings.filter(isFree)) {
-    (config[setting.section] ??= {})[setting.key] = sampleOf(setting, numbers);
+    const section = setting.section.split('.').reduce((part, key) => (part[key] ??= {}) as Values, config);
+    section[setting.key] = sampleOf(setting, numbers);
   }
   return config;
 }

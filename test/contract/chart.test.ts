@@ -28,11 +28,12 @@ const isMapping = (value: unknown): value is Record<string, unknown> =>
 
 describe('the schema of values', () => {
   it('has every setting but the secrets, and no other', () => {
-    const sections = Object.entries(schema.properties?.['config']?.properties ?? {});
+    const pathsOf = ({ properties = {} }: Schema, prefix = ''): string[] =>
+      Object.entries(properties).flatMap(([key, part]) =>
+        part.properties ? pathsOf(part, `${prefix}${key}.`) : [`${prefix}${key}`],
+      );
 
-    const known = sections.flatMap(([section, { properties = {} }]) =>
-      Object.keys(properties).map((key) => `${section}.${key}`),
-    );
+    const known = pathsOf(schema.properties?.['config'] ?? {});
 
     expect(known).toEqual(settings.filter(({ secret }) => !secret).map(({ path }) => path));
   });

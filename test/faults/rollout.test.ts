@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import mongoose, { type mongo } from 'mongoose';
 import { atEnd } from '../support/cleanup.js';
 import type { Daemon } from '../support/daemon.js';
+import { ours } from '../support/database.js';
 import { type Fleet, openFleet } from '../support/fleet.js';
 import { keepJournal } from '../support/journal.js';
 import { Holder, idOfAge, quickSettings, type RequestDocument, resultOf } from '../support/requests.js';
@@ -103,7 +104,7 @@ describe('beside a newer version on one database', () => {
     // What a newer version does is the same protocol with another list of commands.
     const connection = await mongoose.createConnection(uri).asPromise();
     atEnd(() => connection.close());
-    const newer = new Holder(connection, 'newer', { ...quickSettings, leaseMs: 60_000 });
+    const newer = new Holder(ours(connection.db!), 'newer', { ...quickSettings, leaseMs: 60_000 });
     const claimed = await newer.claims.claim(theirs!, [unknown.command]);
     const before = await user.requests.findOne({ _id: theirs! });
     expect(await user.run({ command: 'syncAll' })).toMatchObject({ status: 'succeeded' });

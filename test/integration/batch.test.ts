@@ -11,7 +11,7 @@ import { confirmDeleted } from '../../src/sync/deletion.js';
 import { type ItemResult, partialResultOf } from '../../src/sync/outcome.js';
 import type { Mirror } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import {
   answered,
   datedAs,
@@ -418,7 +418,7 @@ describe('a request that is too large', () => {
       loaded.push(mongo.BSON.calculateObjectSize(reply as mongo.Document));
     });
     const runner = quickRunner();
-    await lab.worker({ runner, connection });
+    await lab.worker({ runner, database: ours(connection.db!) });
     const entry = (index: number, bytes: number): object => ({ id: `cus_${index}`, name: 'x'.repeat(bytes) });
     const batchOf = (entries: number, bytes: number): object[] =>
       Array.from({ length: entries }, (_, index) => entry(index, bytes));

@@ -7,13 +7,13 @@ import { customer } from '../../src/resources/customer.js';
 import { type BindingCheck, BindingGuard, checkBinding } from '../../src/sync/binding.js';
 import type { Mirror, StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { openMirror } from '../support/mirror.js';
 import { startGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
 
 const database = freshDatabase();
-const states = stateOf(database.db);
+const states = stateOf(ours(database.db));
 const customers = database.db.collection<{ _id: string }>('stripe_customers');
 const other = 'acct_1Other';
 

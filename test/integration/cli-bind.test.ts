@@ -7,7 +7,7 @@ import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
 import { connect } from '../support/library.js';
 import { said, startDaemon, UserOfQueue } from '../support/daemon.js';
-import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { type FreshDatabase, freshDatabase, ours } from '../support/database.js';
 import { requestsLab } from '../support/requests.js';
 import { until } from '../support/until.js';
 
@@ -40,7 +40,7 @@ async function syncAll(key: string): Promise<object> {
 }
 
 const stateIdsOf = async (): Promise<string[]> =>
-  (await stateOf(database.db).find().toArray()).map(({ _id }) => _id).sort();
+  (await stateOf(ours(database.db)).find().toArray()).map(({ _id }) => _id).sort();
 
 const unbound = () => `${database.name} is not bound to an account; the next key that starts binds it`;
 
@@ -48,7 +48,7 @@ describe('bind', () => {
   it('says what the database is bound to, and tells no hash', async () => {
     expect(await bind()).toEqual({ code: 0, stdout: unbound(), stderr: '' });
     await syncAll(simulator.key);
-    const [{ salt, keys }] = (await stateOf(database.db)
+    const [{ salt, keys }] = (await stateOf(ours(database.db))
       .find({ _id: 'account-binding' })
       .toArray()) as never as [{ salt: string; keys: string[] }];
 
@@ -165,7 +165,11 @@ describe('bind --reset', () => {
   });
 
   it('asks on a terminal, and changes nothing without a yes', async () => {
-    await stateOf(database.db).insertOne({ _id: 'account-binding', livemode: true, accountId: 'acct_1' });
+    await stateOf(ours(database.db)).insertOne({
+      _id: 'account-binding',
+      livemode: true,
+      accountId: 'acct_1',
+    });
 
     const no = await bind(['--reset'], typed('n\n'));
     const ended = await bind(['--reset'], typed(''));
@@ -199,7 +203,7 @@ describe('bind --reset', () => {
 
   it('is refused while somebody is at work, who is named', async () => {
     const lab = requestsLab(database);
-    const states = stateOf(database.db);
+    const states = stateOf(ours(database.db));
     const soon = new Date(Date.now() + 30_000);
     const presence = startPresence({
       states,

@@ -1,16 +1,16 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { migrate } from '../../src/migration.js';
-import { databaseOf, stateOf } from '../../src/mongo/sync-state.js';
+import { stateOf } from '../../src/mongo/sync-state.js';
 import { startPresence, type Vitals } from '../../src/status/replicas.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine } from '../support/cli.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { type AnyDocument, idOfAge, requestsLab } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const database = freshDatabase();
 const lab = requestsLab(database);
-const states = stateOf(database.db);
+const states = stateOf(ours(database.db));
 const status = (...args: string[]) => callCommandLine(['status', ...args], { MONGODB_URI: database.uri });
 const jsonStatus = async (): Promise<AnyDocument> =>
   JSON.parse((await status('--json')).stdout) as AnyDocument;
@@ -27,7 +27,7 @@ const vitals: Vitals = {
 /** A replica as a daemon tells of itself, until the test ends. */
 async function startReplica(owner: string, changes: Partial<Vitals> = {}, everyMs = 10_000) {
   const presence = startPresence({
-    states: stateOf(databaseOf(await lab.connect())),
+    states: stateOf(await lab.connect()),
     owner,
     vitals: () => ({ ...vitals, ...changes }),
     onFault: () => {},

@@ -6,7 +6,7 @@ import { dryRunOf } from '../../src/sync/dry-run.js';
 import { describeMirror, describeMirrorWrites } from '../conformance/mirror.js';
 import { describeScanState } from '../conformance/scan-state.js';
 import type { StripeId } from '../../src/sync/ports.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { openMirror } from '../support/mirror.js';
 
 const dayMs = 86_400_000;
@@ -38,7 +38,7 @@ describe('the mirror of a dry run', () => {
 
 describe('the scan state in MongoDB', () => {
   describeScanState(() => {
-    const states = stateOf(freshDatabase().db);
+    const states = stateOf(ours(freshDatabase().db));
     return Promise.resolve({
       state: createScanState(states, 'customer'),
       completed: async () => {
@@ -55,7 +55,7 @@ describe('the scan state in MongoDB', () => {
 });
 
 test('what a scan has confirmed as of a time ahead of the clock, which was set back since, counts as unknown', async () => {
-  const states = stateOf(freshDatabase().db);
+  const states = stateOf(ours(freshDatabase().db));
   const state = createScanState(states, 'customer');
   const end = async (from: Date): Promise<void> => {
     await state.begin('run');

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { StripeSimulator } from 'stripe-simulator';
 import { readDatabaseStats } from '../../src/status/database-stats.js';
 import { startDaemon, UserOfQueue } from '../support/daemon.js';
-import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { type FreshDatabase, freshDatabase, ours } from '../support/database.js';
 import { startStripe } from '../support/library.js';
 import { openScanBench } from '../support/scan.js';
 
@@ -20,7 +20,7 @@ const changeLists = (simulator: StripeSimulator, change: (entries: unknown[]) =>
   });
 
 const leftOut = async ({ db }: FreshDatabase): Promise<number | undefined> =>
-  (await readDatabaseStats(db)).scanLeftOut['customer'];
+  (await readDatabaseStats(ours(db))).scanLeftOut['customer'];
 
 test('an entry without a usable id is a failed item with its id, if any, its place and its page', async () => {
   const database = freshDatabase();

@@ -4,20 +4,20 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget, readBudget, type TakenSlots } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { openScanBench } from '../support/scan.js';
 
 const list = 'GET /v1/customers';
 const retrieve = 'GET /v1/customers/{id}';
 const unlimited = { callsPerSecond: 0, callsPerSecondPerEndpoint: 0 };
 const database = freshDatabase();
-const states = stateOf(database.db);
+const states = stateOf(ours(database.db));
 
 /** A replica: a client of its own. */
 async function replica() {
   const client = await mongo.MongoClient.connect(database.uri);
   atEnd(() => client.close());
-  return createBudget(stateOf(client.db()));
+  return createBudget(stateOf(ours(client.db())));
 }
 
 const callsThisMonth = async (of = states): Promise<number> => (await readBudget(of)).callsThisMonth;
@@ -89,7 +89,7 @@ describe('the calls of a calendar month', () => {
 
     const calls = Object.values(bench.simulator.stats.calls).reduce((sum, count) => sum + count, 0);
     expect(calls).toBeGreaterThanOrEqual(20);
-    const counted = await callsThisMonth(stateOf(own.db));
+    const counted = await callsThisMonth(stateOf(ours(own.db)));
     expect(counted).toBeGreaterThanOrEqual(calls);
     // A catch-up in vain is given up, up to three times in a scan, perhaps before its call is sent.
     expect(counted).toBeLessThanOrEqual(calls + 3);
@@ -172,7 +172,7 @@ describe('a used allowance', () => {
     expect(bench.simulator.stats.calls[list]).toBeLessThan(12 + 8);
 
     const goOn = async () => {
-      await monthEnds(stateOf(own.db));
+      await monthEnds(stateOf(ours(own.db)));
       return bench.scan().catch((error: unknown) => {
         expect(error).toMatchObject({ code: 'read_allowance_used' });
         return undefined;

@@ -5,13 +5,13 @@ import { createMongoClock } from '../../src/mongo/clock.js';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget, type TakenSlots } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { until } from '../support/until.js';
 
 const list = 'GET /v1/customers';
 const retrieve = 'GET /v1/customers/{id}';
 const database = freshDatabase();
-const states = stateOf(database.db);
+const states = stateOf(ours(database.db));
 /** Sets the cut that many milliseconds back. */
 const ageCut = (ms: number) =>
   states.updateOne({ _id: 'rate-limiter' }, [
@@ -22,7 +22,7 @@ const ageCut = (ms: number) =>
 async function replica() {
   const client = await mongo.MongoClient.connect(database.uri);
   atEnd(() => client.close());
-  return createBudget(stateOf(client.db()));
+  return createBudget(stateOf(ours(client.db())));
 }
 
 /** Milliseconds from asking to each slot that was granted. */

@@ -8,7 +8,7 @@ import { createBudget } from '../../src/rate/budget.js';
 import type { Budget } from '../../src/rate/budget.js';
 import type { CallPriority, StripeId } from '../../src/sync/ports.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { mostPerSecond } from '../support/slot-model.js';
 import { startGateway, type StripeConfig, type TestGateway } from '../support/stripe-gateway.js';
 import { until } from '../support/until.js';
@@ -22,7 +22,7 @@ let simulator: StripeSimulator;
 let grantedAt: number[];
 
 beforeEach(async () => {
-  await stateOf(database.db).deleteMany({});
+  await stateOf(ours(database.db)).deleteMany({});
   grantedAt = [];
   simulator = await startSimulator({ logSize: 0 });
   atEnd(() => simulator.close());
@@ -32,7 +32,7 @@ beforeEach(async () => {
 /** A gateway with a MongoDB client of its own, as in another process. */
 async function replica(settings: Partial<StripeConfig>): Promise<TestGateway> {
   const client = await mongo.MongoClient.connect(database.uri, { writeConcern: { w: 'majority' } });
-  const state = createBudget(stateOf(client.db()));
+  const state = createBudget(stateOf(ours(client.db())));
   const budget: Budget = {
     slowDown: (slowdown) => state.slowDown(slowdown),
     count: (calls) => state.count(calls),
@@ -138,7 +138,7 @@ describe('while Stripe refuses', () => {
     const { refused, answers } = simulator.stats;
     expect(refused['endpoint-rate']).toBeGreaterThan(0);
     expect(refused['endpoint-rate']).toBeLessThan(answers['GET /v1/customers']!['200']!);
-    const document = await stateOf(database.db).findOne({ _id: 'rate-limiter' });
+    const document = await stateOf(ours(database.db)).findOne({ _id: 'rate-limiter' });
     expect(document).toMatchObject({
       endpoints: { 'GET /v1/customers': { factor: expect.any(Number) as number } },
     });

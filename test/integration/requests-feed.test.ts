@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { type WakeUp, WakeUps } from '../../src/requests/worker/wake-ups.js';
 import { atEnd } from '../support/cleanup.js';
-import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { type FreshDatabase, freshDatabase, ours } from '../support/database.js';
 import { startStandalone } from '../support/mongodb.js';
 import { heldRunner, quickRunner, requestsLab, type RequestsLab } from '../support/requests.js';
 import { until } from '../support/until.js';
@@ -13,9 +13,9 @@ const slow = { pollIntervalMs: 60_000, leaseMs: 300_000 };
 /** A feed that is open, and what it has said since. */
 async function openFeed(lab: RequestsLab): Promise<WakeUp[]> {
   const events: WakeUp[] = [];
-  const connection = await lab.connect();
+  const place = await lab.connect();
   const feed = new WakeUps({
-    connection,
+    database: place,
     logger: lab.logger,
     onWakeUp: (wakeUp) => void events.push(wakeUp),
   });
@@ -217,7 +217,7 @@ test('without a replica set requests are found by polling, and one warning names
   const database: FreshDatabase = { ...freshDatabase(), db: connection.db! };
   const lab = requestsLab(database);
   const runner = quickRunner();
-  await lab.worker({ runner, connection, feed: true });
+  await lab.worker({ runner, database: ours(connection.db!), feed: true });
 
   const ids = await lab.insert({ command: 'syncAll' }, { command: 'softDelete', stripeId: 'cus_1' });
 

@@ -7,7 +7,7 @@ import { InsertionFollower } from '../../src/requests/upkeep/insertion-follower.
 import { followLeaseMs, InsertionState } from '../../src/requests/upkeep/insertion-state.js';
 import type { InsertionOrder } from '../../src/sync/telling.js';
 import { atEnd } from '../support/cleanup.js';
-import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { type FreshDatabase, freshDatabase, ours } from '../support/database.js';
 import { startStandalone } from '../support/mongodb.js';
 import {
   type AnyDocument,
@@ -88,11 +88,11 @@ async function afterADaemon(database: FreshDatabase): Promise<RequestsLab> {
 
 /** A follower as each daemon has it, without the rest. */
 async function startFollower(lab: RequestsLab, owner: string) {
-  const connection = await lab.connect();
-  const state = new InsertionState(connection, owner);
+  const place = await lab.connect();
+  const state = new InsertionState(place, owner);
   const seals = new Seals(() => state.secret());
   const follower = new InsertionFollower({
-    connection,
+    database: place,
     state,
     seals,
     logger: lab.logger,
@@ -515,7 +515,7 @@ describe('without an event a batch goes by its _id', () => {
     atEnd(() => connection.close());
     const lab = requestsLab({ ...freshDatabase(), db: connection.db! });
     const runner = quickRunner();
-    await lab.worker({ runner, connection, feed: true });
+    await lab.worker({ runner, database: ours(connection.db!), feed: true });
     await until(() => lab.lines.some(({ msg }) => msg.includes('not a replica set')), {
       what: 'the warning',
     });

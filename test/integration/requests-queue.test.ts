@@ -13,9 +13,9 @@ const ago = (ms: number): Date => new Date(Date.now() - ms);
 async function openQueue() {
   const database = freshDatabase();
   const lab = requestsLab(database);
-  const connection = await lab.connect();
-  await ensureRequestIndexes(connection);
-  return { database, lab, claims: new Claims(connection, 'me', quickSettings) };
+  const place = await lab.connect();
+  await ensureRequestIndexes(place);
+  return { database, lab, claims: new Claims(place, 'me', quickSettings) };
 }
 
 test('a search finds the oldest first, of those with a time of their own and of those without', async () => {

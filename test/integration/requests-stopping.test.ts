@@ -77,7 +77,7 @@ describe('cancel', () => {
 
   test('that comes while the request is being claimed stops it as soon as it runs', async () => {
     const lab = requestsLab(freshDatabase());
-    const connection = await lab.connect();
+    const place = await lab.connect();
     const claimed = new AbortController();
     const told = new AbortController();
     /** As slow as a busy server: the claim is done, its answer is on its way. */
@@ -97,11 +97,11 @@ describe('cancel', () => {
       return resultOf();
     });
     const runs = new Runs({
-      claims: new SlowClaims(connection, 'me', settings),
+      claims: new SlowClaims(place, 'me', settings),
       insertions: noInsertions,
-      steps: new RequestSteps(connection, 'me', settings),
-      equalScans: new EqualScans(connection, settings, lab.logger, observer),
-      scanLease: new ScanLease(connection, 'me', 60_000),
+      steps: new RequestSteps(place, 'me', settings),
+      equalScans: new EqualScans(place, settings, lab.logger, observer),
+      scanLease: new ScanLease(place, 'me', 60_000),
       runner,
       logger: lab.logger,
       observer,

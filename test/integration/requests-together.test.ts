@@ -13,10 +13,10 @@ const settings = { ...quickSettings, leaseMs: 60_000 };
 
 async function openHolders() {
   const lab = requestsLab(freshDatabase());
-  const connection = await lab.connect();
-  await ensureRequestIndexes(connection);
-  const [mine, theirs] = ['me', 'them'].map((owner) => new Holder(connection, owner, settings));
-  return { client: connection.getClient(), lab, mine: mine!, theirs: theirs! };
+  const place = await lab.connect();
+  await ensureRequestIndexes(place);
+  const [mine, theirs] = ['me', 'them'].map((owner) => new Holder(place, owner, settings));
+  return { client: place.db.client, lab, mine: mine!, theirs: theirs! };
 }
 
 const claimAll = ({ claims }: Holder, ids: readonly mongo.ObjectId[]) =>

@@ -15,9 +15,9 @@ const theirs = { command: 'syncEverything' };
 
 async function openHouse() {
   const lab = requestsLab(freshDatabase());
-  const connection = await lab.connect();
-  await ensureRequestIndexes(connection);
-  const house = new Sweeper(connection, quickSettings, lab.logger, silentRequestsObserver);
+  const place = await lab.connect();
+  await ensureRequestIndexes(place);
+  const house = new Sweeper(place, quickSettings, lab.logger, silentRequestsObserver);
   const sweep = () => house.sweep(AbortSignal.timeout(20_000));
   return { lab, sweep };
 }

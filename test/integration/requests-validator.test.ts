@@ -13,10 +13,10 @@ import { type AnyDocument, heldRunner, quickRunner, requestsLab } from '../suppo
 
 const database = freshDatabase();
 const lab = requestsLab(database);
-let connection: Awaited<ReturnType<typeof lab.connect>>;
+let place: Awaited<ReturnType<typeof lab.connect>>;
 
 const setValidator = (validation: ValidationSetting = 'error', version?: number) =>
-  ensureRequestValidator(connection, validation, version);
+  ensureRequestValidator(place, validation, version);
 
 /** What MongoDB answers to an insertion: nothing, or the rules that were broken. */
 async function refusal(document: AnyDocument): Promise<string | undefined> {
@@ -38,13 +38,13 @@ const titleOf = ({ validator }: mongo.BSON.Document): unknown =>
   (validator as { $jsonSchema?: { title?: unknown } } | undefined)?.$jsonSchema?.title;
 
 beforeAll(async () => {
-  connection = await lab.connect();
+  place = await lab.connect();
 });
 
 beforeEach(async () => {
   await lab.requests.drop();
   await lab.state.deleteMany({});
-  await ensureRequestIndexes(connection);
+  await ensureRequestIndexes(place);
 });
 
 describe('an insertion under the validator', () => {

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import { readDatabaseStats } from '../../src/status/database-stats.js';
 import { callCommandLine } from '../support/cli.js';
-import { type FreshDatabase, freshDatabase } from '../support/database.js';
+import { type FreshDatabase, freshDatabase, ours } from '../support/database.js';
 import {
   type AnyDocument,
   heldRunner,
@@ -30,7 +30,7 @@ beforeEach(async () => {
 
 describe('the request that has waited for the longest', () => {
   const oldestSeconds = async (): Promise<number | undefined> => {
-    const { oldestPendingAt } = await readDatabaseStats(database.db);
+    const { oldestPendingAt } = await readDatabaseStats(ours(database.db));
     const { stdout } = await callCommandLine(['status', '--json'], { MONGODB_URI: database.uri });
     const told = (JSON.parse(stdout) as { waiting: { oldestSince: string | null } }).waiting.oldestSince;
     expect(told).toBe(oldestPendingAt?.toISOString() ?? null);
@@ -84,7 +84,7 @@ describe('the request that has waited for the longest', () => {
     );
     await database.db.command({ profile: 2 });
 
-    await readDatabaseStats(database.db);
+    await readDatabaseStats(ours(database.db));
 
     await database.db.command({ profile: 0 });
     const searches = await database.db

@@ -8,6 +8,7 @@ import { type RequestInput, requests } from '../../src/index.js';
 import { migrate } from '../../src/migration.js';
 import { atEnd } from '../support/cleanup.js';
 import { callCommandLine, runCommandLine } from '../support/cli.js';
+import { ours } from '../support/database.js';
 import { type ReplicaSet, startReplicaSet } from '../support/mongodb.js';
 import { type Line, type RunningProcess, startProcess } from '../support/process.js';
 import { until } from '../support/until.js';
@@ -95,7 +96,7 @@ beforeAll(async () => {
 async function migrateAs(user: Role) {
   const connection = await mongoose.createConnection(uriOf(user), { autoIndex: false }).asPromise();
   atEnd(() => connection.close());
-  return migrate(connection, { validation: 'error' });
+  return migrate(ours(connection.db!), { validation: 'error' });
 }
 
 /** For requests that no daemon shall work on. */

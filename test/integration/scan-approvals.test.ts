@@ -7,7 +7,7 @@ import { Fault } from '../../src/base/errors.js';
 import { StripeCustomerAction } from '../../src/customer-action.js';
 import { ScanLease } from '../../src/requests/scan-lease.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 
 const retrieve = 'GET /v1/customers/{id}';
 
@@ -64,7 +64,7 @@ describe('an approval by the library', () => {
 
   test('has the lease on scans, so that no scan runs beside it', async () => {
     const { simulator, action, connection } = await heldAccount();
-    const other = new ScanLease(connection, 'another process', 30_000);
+    const other = new ScanLease(ours(connection.db!), 'another process', 30_000);
     const held = simulator.hold({ endpoint: retrieve, when: 'before-compute' });
 
     const approving = action.approveRemovals('second');

@@ -3,13 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/base/errors.js';
 import { readDatabaseStats } from '../../src/status/database-stats.js';
 import type { SyncResult } from '../../src/sync/outcome.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { Life, openScanBench, type ScanBench } from '../support/scan.js';
 
 const retrieve = 'GET /v1/customers/{id}';
 
 const heldOf = async ({ db }: ScanBench): Promise<number | undefined> =>
-  (await readDatabaseStats(db)).removalsHeld['customer'];
+  (await readDatabaseStats(ours(db))).removalsHeld['customer'];
 
 /** A mirror of 400, of whom so many are then deleted at Stripe. */
 async function mirrorThatLost(count: number): Promise<{ bench: ScanBench; gone: string[] }> {

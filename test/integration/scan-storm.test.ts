@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { FaultKind, Limits } from 'stripe-simulator';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget } from '../../src/rate/budget.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
 
 const pages = 60;
@@ -22,7 +22,7 @@ const refusedOf = ({ simulator }: ScanBench): number =>
 /** As if that much time had passed since Stripe's last refusal. */
 const timePasses = (bench: ScanBench, ms: number) => {
   const earlier = (path: string) => ({ $subtract: [{ $ifNull: [`$${path}`, 0] }, ms] });
-  return stateOf(bench.db).updateOne({ _id: 'rate-limiter' }, [
+  return stateOf(ours(bench.db)).updateOne({ _id: 'rate-limiter' }, [
     {
       $set: {
         'whole.cutAt': earlier('whole.cutAt'),
@@ -54,7 +54,7 @@ async function expectPassed(bench: ScanBench): Promise<void> {
   expect(await bench.differences()).toEqual([]);
 
   await timePasses(bench, 120_000);
-  const { callsPerSecond, inFlightShare } = await createBudget(stateOf(bench.db)).take([list], rates);
+  const { callsPerSecond, inFlightShare } = await createBudget(stateOf(ours(bench.db))).take([list], rates);
   expect({ callsPerSecond, inFlightShare }).toEqual({
     callsPerSecond: rates.callsPerSecond,
     inFlightShare: 1,
@@ -101,7 +101,7 @@ describe('a scan whose calls Stripe refuses for', () => {
 
     await bench.scan();
 
-    const { callsPerSecond, inFlightShare } = await createBudget(stateOf(bench.db)).take([list], rates);
+    const { callsPerSecond, inFlightShare } = await createBudget(stateOf(ours(bench.db))).take([list], rates);
     expect({ callsPerSecond, inFlightShare }).toEqual({ callsPerSecond: 60, inFlightShare: 1 });
   });
 });

@@ -21,7 +21,7 @@ function bench(schedule = '0 3 * * *', timezone = 'UTC') {
   const replica = async (options: Partial<ScheduleOptions> = {}): Promise<Replica> => {
     const outcomes: string[] = [];
     const started = startSchedule({
-      connection: await lab.connect(),
+      database: await lab.connect(),
       schedule,
       timezone,
       catchUp: true,

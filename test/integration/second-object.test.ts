@@ -18,7 +18,7 @@ const file = `
 import type { Resource } from './resource.js';
 export const event = {
   object: 'event',
-  collection: 'stripe_events',
+  collection: () => 'stripe_events',
   list: {
     endpoint: 'GET /v1/events',
     send: (stripe, params, options) => stripe.events.list(params, options),

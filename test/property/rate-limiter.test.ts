@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget, type Slot } from '../../src/rate/budget.js';
 import { atEnd } from '../support/cleanup.js';
-import { freshDatabase } from '../support/database.js';
+import { freshDatabase, ours } from '../support/database.js';
 import { mostPerSecond, SlotModel } from '../support/slot-model.js';
 
 const endpoints = ['GET /v1/customers', 'GET /v1/customers/{id}', 'GET /v1/events'];
@@ -78,7 +78,7 @@ describe('grants never exceed the rate in any second', () => {
       Array.from({ length: 4 }, async () => {
         const client = await mongo.MongoClient.connect(database.uri);
         atEnd(() => client.close());
-        return createBudget(stateOf(client.db()));
+        return createBudget(stateOf(ours(client.db())));
       }),
     );
     await fc.assert(
@@ -86,7 +86,7 @@ describe('grants never exceed the rate in any second', () => {
         anyRates,
         fc.array(fc.array(anyWants, { minLength: 1, maxLength: 6 }), { minLength: 4, maxLength: 4 }),
         async (rates, asks) => {
-          await stateOf(database.db).deleteMany({});
+          await stateOf(ours(database.db)).deleteMany({});
           const grants = await Promise.all(
             replicas.map(async (replica, index) => {
               const own: Grant[] = [];
@@ -106,7 +106,7 @@ describe('grants never exceed the rate in any second', () => {
 
 test('MongoDB grants, slows down and recovers exactly as the model does', { timeout: 60_000 }, async () => {
   const database = freshDatabase();
-  const states = stateOf(database.db);
+  const states = stateOf(ours(database.db));
   const state = createBudget(states);
   const anyStep = fc.oneof(
     { weight: 4, arbitrary: fc.record({ wants: anyWants }) },

@@ -56,10 +56,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 test('a request has one holder at a time, and whoever has lost it changes nothing', async () => {
   const lab = requestsLab(freshDatabase());
-  const connection = await lab.connect();
+  const place = await lab.connect();
   const settings = { ...quickSettings, leaseMs: 60_000, retryMaxMs: 1, maxAttempts: 100 };
-  const queues = ['a', 'b'].map((owner) => new Holder(connection, owner, settings));
-  const housekeeping = new Sweeper(connection, settings, lab.logger, silentRequestsObserver);
+  const queues = ['a', 'b'].map((owner) => new Holder(place, owner, settings));
+  const housekeeping = new Sweeper(place, settings, lab.logger, silentRequestsObserver);
   const signal = new AbortController().signal;
 
   await fc.assert(
@@ -177,7 +177,7 @@ test('several workers end each of many requests once, and never work on one at t
         const running = new Map<string, number>();
         const ended: string[] = [];
         const overlaps: string[] = [];
-        const connection = await lab.connect();
+        const place = await lab.connect();
         const ids = await lab.insert(
           ...plans.map(({ isScan }, index) =>
             isScan
@@ -207,7 +207,12 @@ test('several workers end each of many requests once, and never work on one at t
         };
         const workers = await Promise.all(
           [1, 2, 3].map(() =>
-            lab.worker({ runner: quickRunner(work), connection, observer, settings: { pollIntervalMs: 50 } }),
+            lab.worker({
+              runner: quickRunner(work),
+              database: place,
+              observer,
+              settings: { pollIntervalMs: 50 },
+            }),
           ),
         );
 

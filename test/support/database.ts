@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { mongo } from 'mongoose';
 import { inject } from 'vitest';
 import { atEnd } from './cleanup.js';
+import { defaultNames, type OurDatabase } from '../../src/mongo/sync-state.js';
 import { type Failpoint, type FailCommandOptions, failCommand } from './failpoint.js';
 import { until } from './until.js';
 
@@ -51,6 +52,9 @@ export function freshDatabase({ closeWithinMs = 5_000 } = {}): FreshDatabase {
     failCommand: (options) => failCommand(shared, { ...options, appName: name }),
   };
 }
+
+/** With the default names of the collections. */
+export const ours = (db: mongo.Db): OurDatabase => ({ db, names: defaultNames });
 
 function withNames(shared: string, name: string): string {
   const uri = new URL(shared);

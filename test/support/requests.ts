@@ -3,6 +3,7 @@ import mongoose, { mongo } from 'mongoose';
 import { createLogger } from '../../src/base/logger.js';
 import { type Claim, Claims } from '../../src/requests/claims.js';
 import type { SyncCommand } from '../../src/requests/commands.js';
+import { databaseOf, type OurDatabase } from '../../src/mongo/sync-state.js';
 import { ensureRequestIndexes } from '../../src/requests/indexes.js';
 import type { RequestsObserver } from '../../src/requests/observer.js';
 import { isEndStatus } from '../../src/requests/request.js';
@@ -11,7 +12,7 @@ import { type CommandRunner, RequestWorker, type CommandContext } from '../../sr
 import type { InsertionOrder } from '../../src/sync/telling.js';
 import { type SyncResult, Tally } from '../../src/sync/outcome.js';
 import { atEnd } from './cleanup.js';
-import type { FreshDatabase } from './database.js';
+import { type FreshDatabase, ours } from './database.js';
 import { until } from './until.js';
 
 /** Anything may be in a request. */
@@ -37,9 +38,9 @@ export const quickSettings: RequestsSettings = {
 export class Holder extends RequestSteps {
   readonly claims: Claims;
 
-  constructor(connection: mongoose.Connection, owner: string, settings: RequestsSettings) {
-    super(connection, owner, settings);
-    this.claims = new Claims(connection, owner, settings);
+  constructor(database: OurDatabase, owner: string, settings: RequestsSettings) {
+    super(database, owner, settings);
+    this.claims = new Claims(database, owner, settings);
   }
 }
 
@@ -127,7 +128,7 @@ interface TestWorkerOptions {
   feed?: boolean;
   owner?: string;
   onFatal?: (fault: Error) => void;
-  connection?: mongoose.Connection;
+  database?: OurDatabase;
   /** False: not started, for `runOnce`. */
   start?: boolean;
 }
@@ -142,7 +143,7 @@ export interface RequestsLab {
   requests: mongo.Collection<RequestDocument>;
   state: mongo.Collection<AnyDocument & { _id: string }>;
   /** A connection of its own, as another process has. */
-  connect: () => Promise<mongoose.Connection>;
+  connect: () => Promise<OurDatabase>;
   /** Inserts as a user does. */
   insert: (...documents: AnyDocument[]) => Promise<mongo.ObjectId[]>;
   read: (id: mongo.ObjectId) => Promise<RequestDocument>;
@@ -169,7 +170,7 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
     { level: 'debug', format: 'json' },
     { write: (line) => void lines.push(JSON.parse(line) as LogLine) },
   );
-  const connect = async (): Promise<mongoose.Connection> => {
+  const connect = async (): Promise<OurDatabase> => {
     const connection = await mongoose
       .createConnection(database.uri, {
         bufferCommands: false,
@@ -178,7 +179,7 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
       })
       .asPromise();
     atEnd(() => connection.close());
-    return connection;
+    return ours(databaseOf(connection));
   };
   const read = async (id: mongo.ObjectId): Promise<RequestDocument> => {
     const found = await requests.findOne({ _id: { $eq: id } });
@@ -206,10 +207,10 @@ export function requestsLab(database: FreshDatabase): RequestsLab {
       ),
     ended: (id, timeoutMs) => lab.reaching(id, 'ended', ({ status }) => isEndStatus(status), timeoutMs),
     worker: async ({ runner, settings, observer, feed = false, start = true, ...options }) => {
-      const connection = options.connection ?? (await connect());
-      await ensureRequestIndexes(connection);
+      const place = options.database ?? (await connect());
+      await ensureRequestIndexes(place);
       const worker = new RequestWorker({
-        connection,
+        database: place,
         runner,
         settings: { ...quickSettings, ...settings },
         logger,

@@ -6,7 +6,7 @@ import { Fault } from '../../src/base/errors.js';
 import { loadConfig } from '../../src/config/load.js';
 import { createScanState } from '../../src/mirror/scan-state.js';
 import { createMongoClock } from '../../src/mongo/clock.js';
-import { stateOf } from '../../src/mongo/sync-state.js';
+import { defaultNames, stateOf } from '../../src/mongo/sync-state.js';
 import { createBudget } from '../../src/rate/budget.js';
 import { customer } from '../../src/resources/customer.js';
 import { createStripeGateway } from '../../src/stripe/gateway.js';
@@ -16,7 +16,7 @@ import { type ApproveOptions, approveRemovals } from '../../src/sync/scan/approv
 import { scan, type ScanOptions, type ScanReport } from '../../src/sync/scan/scan.js';
 import type { ScanState } from '../../src/sync/scan/state.js';
 import { atEnd } from './cleanup.js';
-import type { FreshDatabase } from './database.js';
+import { type FreshDatabase, ours } from './database.js';
 import { openMirror, type TestMirror } from './mirror.js';
 import { silentStripeObserver } from './stripe-gateway.js';
 
@@ -104,16 +104,16 @@ export async function openScanBench(
     config: config.stripe,
     verifyKey: () => Promise.resolve(),
     confirmBinding: () => Promise.resolve(),
-    budget: createBudget(stateOf(opened.db)),
+    budget: createBudget(stateOf(ours(opened.db))),
     clock,
     observer: silentStripeObserver,
     logger: pino({ level: 'silent' }),
   });
   atEnd(() => gateway.close());
   const source = gateway.source(customer);
-  const state = createScanState(stateOf(opened.db), 'customer');
+  const state = createScanState(stateOf(ours(opened.db)), 'customer');
   const living = { '_sync.deletedBy': { $ne: 'stripe' } };
-  const documents = opened.db.collection<{ _id: string }>(customer.collection);
+  const documents = opened.db.collection<{ _id: string }>(defaultNames.customers);
 
   return {
     ...opened,

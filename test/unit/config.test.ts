@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { ConfigFault, formatConfig, loadConfig, maskedConfig, resolveConfig } from '../../src/config/load.js';
 import { settings } from '../../src/config/settings.js';
+import { defaultNames } from '../../src/mongo/sync-state.js';
 import { atEnd } from '../support/cleanup.js';
 
 const key = 'rk_test_51HabcdefghijklmnopQRST';
@@ -46,6 +47,70 @@ describe('settings that exclude each other', () => {
     }
     const { config } = loadConfig({ env: { STRIPE_API_KEY: key, SYNC_TEST_CLOCKS: 'true' } });
     expect(config.sync.testClocks).toBe(true);
+  });
+});
+
+describe('names of collections', () => {
+  const names = (env: Record<string, string>) => loadConfig({ env }).config.mongodb.collections;
+
+  it('are those that the model and requests.insert use unless told otherwise', () => {
+    expect(names({})).toEqual(defaultNames);
+  });
+
+  it('come from the environment, from a file and from options, each by itself', () => {
+    const file = yamlFile('mongodb:\n  collections:\n    customers: accounts\n    state: mirror.state\n');
+    const env = { CONFIG_FILE: file, MONGODB_COLLECTIONS_STATE: 'kept-state' };
+
+    const { config, sources } = loadConfig({
+      env,
+      options: { mongodb: { collections: { requests: 'jobs' } } },
+    });
+
+    expect(config.mongodb.collections).toEqual({
+      customers: 'accounts',
+      requests: 'jobs',
+      state: 'kept-state',
+    });
+    expect(sources.get('mongodb.collections.customers')).toEqual({ kind: 'file', file });
+    expect(sources.get('mongodb.collections.requests')).toEqual({ kind: 'options' });
+    expect(formatConfig(config, sources)).toContain('    state: kept-state # from the environment');
+  });
+
+  it.each(['system.profile', 'a$b', '.a', 'a.', 'a..b', 'a b', 'x'.repeat(121), 'ü'.repeat(61)])(
+    'refuses %s, which MongoDB does not take or cannot hold',
+    (name) => {
+      const [fault, ...others] = faultsOf({ env: { MONGODB_COLLECTIONS_CUSTOMERS: name } });
+      expect(fault).toMatch(/^MONGODB_COLLECTIONS_CUSTOMERS must be a collection name that MongoDB takes/);
+      expect(others).toEqual([]);
+    },
+  );
+
+  it.each([
+    [{ REQUESTS: 'stripe_customers' }, 'REQUESTS', 'stripe_customers', 'the customers'],
+    [{ STATE: 'sync_requests' }, 'STATE', 'sync_requests', 'the requests'],
+    [{ CUSTOMERS: 'a', STATE: 'a_live' }, 'STATE', 'a_live', 'the view of the customers'],
+  ])('refuses two that are equal: %j', (given, of, name, other) => {
+    const env = Object.fromEntries(
+      Object.entries(given).map(([key, value]) => [`MONGODB_COLLECTIONS_${key}`, value]),
+    );
+
+    const faults = faultsOf({ env });
+
+    expect(faults).toEqual([
+      expect.stringContaining(`MONGODB_COLLECTIONS_${of} must be a name of its own, got "${name}"`),
+    ]);
+    expect(faults[0]).toContain(`which is that of ${other} (`);
+  });
+
+  it('names the setting that was meant', () => {
+    const file = yamlFile('mongodb:\n  colections:\n    customers: accounts\n');
+    expect(faultsOf({ env: { CONFIG_FILE: file } })).toEqual([
+      expect.stringContaining('did you mean `mongodb.collections.customers`?'),
+    ]);
+    const section = yamlFile('mongodb:\n  collections: accounts\n');
+    expect(faultsOf({ env: { CONFIG_FILE: section } })).toEqual([
+      expect.stringContaining('mongodb.collections must be a mapping of settings'),
+    ]);
   });
 });
 

@@ -3,11 +3,18 @@
 import { Fault } from '../../base/errors.js';
 import { longestTimerMs } from '../../base/waiting.js';
 import { duplicateFields, hasCode } from '../../mongo/faults.js';
+import { defaultNames } from '../../mongo/sync-state.js';
 import { newRequest } from '../parse.js';
-import { type RequestId, type RequestInput, requestsCollectionName } from '../request.js';
+import type { RequestId, RequestInput } from '../request.js';
 import { clientFault, type EndedRequest, EndWatcher, type RequestsDatabase } from './end-watcher.js';
 
-export interface ResultOptions {
+/** Where the requests are, if not in `sync_requests`. */
+export interface InsertOptions {
+  /** The daemon's setting `mongodb.collections.requests`. */
+  readonly collection?: string;
+}
+
+export interface ResultOptions extends InsertOptions {
   /** Longest wait in milliseconds; without it there is none. */
   readonly timeoutMs?: number;
   /** Ends waiting with its reason. The request goes on. */
@@ -21,7 +28,7 @@ export interface ResultOptions {
 const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
 
 /**
- * Inserts a request and returns its id. The right to insert into sync_requests is enough.
+ * Inserts a request and returns its id. The right to insert into the collection of the requests is enough.
  * @param db a `Db` of the `mongodb` driver, or `connection.db` of mongoose
  * @throws Fault `invalid_request` with every fault named, before anything is inserted; `duplicate_request`
  *   when one with the same `dedupeKey` waits, runs or is kept, or one with the same `_id` is there;
@@ -31,12 +38,13 @@ const durable = { writeConcern: { w: 'majority', wtimeoutMS: 10_000 } };
 async function insert<Id = RequestId>(
   db: RequestsDatabase,
   request: RequestInput & { readonly _id?: Id },
+  { collection = defaultNames.requests }: InsertOptions = {},
 ): Promise<Id> {
   // Without a given id, the inserting driver makes one: another version of the driver would refuse ours.
   const { _id: _, ...document } = newRequest(request);
   if (request._id !== undefined) Object.assign(document, { _id: request._id });
   try {
-    const { insertedId } = await db.collection(requestsCollectionName).insertOne(document, durable);
+    const { insertedId } = await db.collection(collection).insertOne(document, durable);
     return insertedId as Id; // as given, or made by the driver, which makes ObjectIds
   } catch (error) {
     throw insertionFault(error) ?? clientFault(error, 'inserting a request');
@@ -54,7 +62,7 @@ async function insert<Id = RequestId>(
 async function result(
   db: RequestsDatabase,
   id: RequestId | string,
-  { timeoutMs, signal }: ResultOptions = {},
+  { timeoutMs, signal, collection = defaultNames.requests }: ResultOptions = {},
 ): Promise<EndedRequest> {
   signal?.throwIfAborted();
   const late = new AbortController();
@@ -64,7 +72,7 @@ async function result(
     late.abort(new Fault('timeout', text));
   }
   try {
-    return await watcherOf(db).wait(
+    return await watcherOf(db, collection).wait(
       id as RequestId,
       signal ? AbortSignal.any([late.signal, signal]) : late.signal,
     );
@@ -73,16 +81,17 @@ async function result(
   }
 }
 
-/** Keyed by client, or by database if it does not expose its client; then by the name of the database. */
+/** By client, or by database if it does not expose its client; then by names of database and collection. */
 const watchers = new WeakMap<object, Map<string, EndWatcher>>();
 
-function watcherOf(db: RequestsDatabase): EndWatcher {
+function watcherOf(db: RequestsDatabase, collection: string): EndWatcher {
   const owner = db.client ?? db;
   const ofClient = watchers.get(owner) ?? new Map<string, EndWatcher>();
   watchers.set(owner, ofClient);
-  const { databaseName } = db;
-  const watcher = ofClient.get(databaseName) ?? new EndWatcher(db, () => ofClient.delete(databaseName));
-  ofClient.set(databaseName, watcher);
+  // A name of a database has no dot.
+  const place = `${db.databaseName}.${collection}`;
+  const watcher = ofClient.get(place) ?? new EndWatcher(db, collection, () => ofClient.delete(place));
+  ofClient.set(place, watcher);
   return watcher;
 }
 
@@ -92,7 +101,7 @@ function watcherOf(db: RequestsDatabase): EndWatcher {
  */
 export const requests = { insert, result } as const;
 
-// Translates an error of an insertion into sync_requests, for any caller and any driver.
+// Translates an error of an insertion of a request, for any caller and any driver.
 /** The fault of the request to insert; undefined if the error has another cause. */
 export function insertionFault(error: unknown): Fault | undefined {
   const fault = (code: 'duplicate_request' | 'invalid_request', text: string): Fault =>

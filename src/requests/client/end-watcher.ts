@@ -5,13 +5,7 @@ import { Fault } from '../../base/errors.js';
 import { backoffMs, endWaits, orAborted, pause } from '../../base/waiting.js';
 import { ChangeStreamFollower, type FollowedStream } from '../../mongo/change-stream.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
-import {
-  type EndStatus,
-  endStatuses,
-  type RequestId,
-  requestsCollectionName,
-  type SyncRequestDocument,
-} from '../request.js';
+import { type EndStatus, endStatuses, type RequestId, type SyncRequestDocument } from '../request.js';
 
 /** A request that has ended, as it is stored. */
 export type EndedRequest = SyncRequestDocument & { readonly status: EndStatus };
@@ -96,10 +90,11 @@ export class EndWatcher {
 
   constructor(
     private readonly db: RequestsDatabase,
+    collection: string,
     /** Called once, when no caller waits any more. This watcher is then finished. */
     private readonly onIdle: () => void,
   ) {
-    this.#collection = db.collection(requestsCollectionName);
+    this.#collection = db.collection(collection);
   }
 
   /**

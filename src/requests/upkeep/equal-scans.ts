@@ -1,9 +1,9 @@
 // Equal scans: if several requests ask for the same scan, one runs on behalf of all. The others wait for it,
 // and end with its result if it succeeded. Each sweep checks the scans that are waited for, so nothing is
 // lost if their process dies.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
-import { databaseOf, stateIds, stateOf } from '../../mongo/sync-state.js';
+import { type OurDatabase, stateIds, stateOf } from '../../mongo/sync-state.js';
 import {
   endWith,
   type Filter,
@@ -47,7 +47,7 @@ const copiedItems = 100;
 
 export class EqualScans {
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     private readonly keep: Retention,
     private readonly logger: Logger,
     private readonly observer: RequestsObserver,
@@ -149,7 +149,7 @@ export class EqualScans {
   async #goesOn(id: RequestId, object: string): Promise<boolean> {
     const begun = { 'checkpoint.requestId': String(id), 'checkpoint.windows.0': { $exists: true } };
     return (
-      (await stateOf(databaseOf(this.connection)).countDocuments({
+      (await stateOf(this.database).countDocuments({
         _id: stateIds.scan(object),
         ...begun,
       })) > 0
@@ -157,7 +157,7 @@ export class EqualScans {
   }
 
   get #requests(): mongo.Collection<StoredRequest> {
-    return requestsOf(this.connection);
+    return requestsOf(this.database);
   }
 }
 

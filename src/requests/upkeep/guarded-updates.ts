@@ -1,9 +1,10 @@
 // Guarded updates: each repeats the filter that found the request. Every replica runs the same updates
 // concurrently. If two update one request, the second no longer matches.
-import { type Connection, mongo } from 'mongoose';
+import { mongo } from 'mongoose';
 import { isFault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
 import { isPassing, refusesEveryWrite } from '../../mongo/faults.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import { commandNames } from '../commands.js';
 import type { Filter, Pipeline } from '../expressions.js';
 import { commandLabel, type RequestsObserver } from '../observer.js';
@@ -19,7 +20,7 @@ export class GuardedUpdates {
   readonly #refusals: Refusals;
 
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     logger: Logger,
     private readonly observer: RequestsObserver,
   ) {
@@ -92,7 +93,7 @@ export class GuardedUpdates {
   }
 
   get requests(): mongo.Collection<StoredRequest> {
-    return requestsOf(this.connection);
+    return requestsOf(this.database);
   }
 }
 

@@ -1,11 +1,10 @@
 // Stamps every batch with its change event. One replica at a time follows the stream of insertions, by a
-// lease in sync_state. The place that it has come to is stored there only after its stamps are acknowledged.
+// lease in the state. The place that it has come to is stored there only after its stamps are acknowledged.
 // A restart or a takeover therefore loses none, also of those that were inserted while no daemon ran.
 import { pause } from '../../base/waiting.js';
 import { secondOfToken } from '../../mongo/change-stream.js';
 import { clusterSecond } from '../../mongo/clock.js';
 import { toMongoFault } from '../../mongo/faults.js';
-import { databaseOf } from '../../mongo/sync-state.js';
 import type { HeldFollowLease } from './insertion-state.js';
 import { InsertionStream, type InsertionStreamOptions, type StreamState } from './insertion-stream.js';
 
@@ -79,7 +78,7 @@ export class InsertionFollower {
   async #usable(position: unknown): Promise<unknown> {
     const second = secondOfToken(position);
     if (second === undefined) return position; // the server judges it
-    const now = await clusterSecond(databaseOf(this.#options.connection));
+    const now = await clusterSecond(this.#options.database.db);
     if (now === undefined || second <= now) return position;
     this.#options.logger.warn(
       'The stored place in the stream of insertions lies in the future; starting anew',

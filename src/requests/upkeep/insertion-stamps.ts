@@ -1,7 +1,8 @@
 // The stamps of the follower, written in bulk: by events, and marks on what is older than all events.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { isPassing, persistently } from '../../mongo/faults.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import type { Insertion } from '../../sync/telling.js';
 import type { Known, Seals } from '../insertion.js';
 import { type RequestId, requestsOf, requestStatuses, type StoredRequest } from '../request.js';
@@ -13,7 +14,7 @@ export interface InsertedBatch {
 }
 
 export interface InsertionStampsOptions {
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly seals: Seals;
   readonly logger: Logger;
 }
@@ -95,6 +96,6 @@ export class InsertionStamps {
   }
 
   get #requests(): mongo.Collection<StoredRequest> {
-    return requestsOf(this.options.connection);
+    return requestsOf(this.options.database);
   }
 }

@@ -1,9 +1,9 @@
-// The document of sync_state on which the order of batches rests: the secret of the stamps, how far the
+// The document of the state on which the order of batches rests: the secret of the stamps, how far the
 // stream of insertions has been handled, and which replica handles it. The lease goes by MongoDB's clock.
 import { randomBytes } from 'node:crypto';
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import { isDuplicateKey } from '../../mongo/faults.js';
-import { databaseOf, type StateDocument, stateIds, stateOf } from '../../mongo/sync-state.js';
+import { type OurDatabase, type StateDocument, stateIds, stateOf } from '../../mongo/sync-state.js';
 import { type Expression, type Filter, leaseEnd, literal } from '../expressions.js';
 
 /** A replica that dies is followed after this time at the latest. */
@@ -33,7 +33,7 @@ const isFree: Expression = {
 
 export class InsertionState {
   constructor(
-    private readonly connection: Connection,
+    private readonly database: OurDatabase,
     private readonly owner: string,
   ) {}
 
@@ -110,6 +110,6 @@ export class InsertionState {
   }
 
   get #state(): mongo.Collection<StateDocument> {
-    return stateOf(databaseOf(this.connection));
+    return stateOf(this.database);
   }
 }

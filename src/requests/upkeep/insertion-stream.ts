@@ -1,6 +1,6 @@
 // One stream of insertions under one lease: gathers the events, has them stamped, and stores the place that
 // it has come to only after its stamps are acknowledged.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { pause } from '../../base/waiting.js';
 import {
@@ -12,14 +12,14 @@ import {
 } from '../../mongo/change-stream.js';
 import { clusterSecond, mongoTime } from '../../mongo/clock.js';
 import { hasCode, isPassing } from '../../mongo/faults.js';
-import { databaseOf } from '../../mongo/sync-state.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import { insertionOfBatch, type Seals } from '../insertion.js';
 import { type RequestId, requestsOf } from '../request.js';
 import { InsertionStamps, type InsertedBatch, stampedAtOnce } from './insertion-stamps.js';
 import { followLeaseMs, type HeldFollowLease, type InsertionState } from './insertion-state.js';
 
 export interface InsertionStreamOptions {
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly state: InsertionState;
   readonly seals: Seals;
   readonly logger: Logger;
@@ -86,7 +86,7 @@ export class InsertionStream {
     this.#position = from;
     this.#stamps = new InsertionStamps(options);
     this.#follower = new ChangeStreamFollower<InsertionEvent>({
-      collection: () => requestsOf(options.connection),
+      collection: () => requestsOf(options.database),
       pipeline,
       resume: { from: from === undefined ? undefined : { startAfter: from } },
       onOpened: (resumeToken) => {
@@ -159,7 +159,7 @@ export class InsertionStream {
     this.#move(begins);
     await this.#advance();
     const ids = await this.#stamps.withoutStamp();
-    const db = databaseOf(this.options.connection);
+    const db = this.options.database.db;
     const [second, before] = await Promise.all([clusterSecond(db), mongoTime(db)]);
     this.#unmarked = { ids, second, before };
   }

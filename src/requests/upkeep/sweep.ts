@@ -1,9 +1,10 @@
 // The sweep handles what no claim reaches. It recovers requests whose holder has died, fails those that no
 // daemon can run, and ends cancelled ones. Every replica sweeps; each step is one guarded update, so it
 // happens once.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { ErrorReport } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import {
   attemptsSoFar,
   createdAt,
@@ -37,12 +38,12 @@ export class Sweeper {
   readonly #unusable: UnusableRequests;
 
   constructor(
-    connection: Connection,
+    database: OurDatabase,
     private readonly settings: RequestsSettings,
     private readonly logger: Logger,
     observer: RequestsObserver,
   ) {
-    this.#updates = new GuardedUpdates(connection, logger, observer);
+    this.#updates = new GuardedUpdates(database, logger, observer);
     this.#unusable = new UnusableRequests(this.#updates, settings, logger);
   }
 

@@ -1,10 +1,10 @@
 // What this process knows of the order of batches: the events that woke it, and the stamps on requests. The
 // wake-ups tell nothing of what was inserted before their stream began, or while it was closed: the follower
 // stamps that, and batches without a stamp wait for it.
-import type { Connection } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import { pause } from '../../base/waiting.js';
 import { textOfToken } from '../../mongo/change-stream.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import type { Insertion, InsertionOrder } from '../../sync/telling.js';
 import type { Claim } from '../claims.js';
 import { type Known, orderOf, Seals, type Stamp } from '../insertion.js';
@@ -22,7 +22,7 @@ const catchUpWithinMs = 10_000;
 const catchUpEveryMs = 200;
 
 export interface InsertionsOptions {
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly state: InsertionState;
   readonly logger: Logger;
   /** Batches without a stamp may be claimed now. */
@@ -167,7 +167,7 @@ export class Insertions {
   }
 
   async #stampOf({ id, fence }: Claim): Promise<Known | undefined> {
-    const requests = requestsOf(this.#options.connection);
+    const requests = requestsOf(this.#options.database);
     const told = this.of(id);
     try {
       if (told?.stamp) {

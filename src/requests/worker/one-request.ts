@@ -1,8 +1,8 @@
 // Works on one request until it has ended, for commands that run without a daemon.
-import type { Connection } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import { pause } from '../../base/waiting.js';
 import { isPassing, toMongoFault } from '../../mongo/faults.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import type { AttemptEnd } from '../attempt.js';
 import { laneOf } from '../commands.js';
 import { commandLabel } from '../observer.js';
@@ -20,7 +20,7 @@ import type { Runs } from './runs.js';
 
 export interface RunOnceOptions {
   readonly id: RequestId;
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly settings: RequestsSettings;
   readonly runs: Runs;
   readonly sweeper: Sweeper;
@@ -66,10 +66,10 @@ export async function runOnce(options: RunOnceOptions): Promise<SyncRequestDocum
 }
 
 /** No change stream reports a cancellation here, and the next renewal may be far away. */
-async function watchForCancel({ id, connection, runs }: RunOnceOptions, over: AbortSignal): Promise<void> {
+async function watchForCancel({ id, database, runs }: RunOnceOptions, over: AbortSignal): Promise<void> {
   const cancelled = { _id: { $eq: id }, status: 'running', cancel: true };
   while (await pause(longestPauseMs, over)) {
-    const count = await requestsOf(connection)
+    const count = await requestsOf(database)
       .countDocuments(cancelled)
       .catch(() => 0); // the renewal tells it
     if (count > 0) runs.cancel(id);
@@ -83,16 +83,9 @@ interface Turn {
   readonly end?: AttemptEnd | undefined;
 }
 
-async function takeTurn({
-  id,
-  connection,
-  runs,
-  sweeper,
-  equalScans,
-  signal,
-}: RunOnceOptions): Promise<Turn> {
+async function takeTurn({ id, database, runs, sweeper, equalScans, signal }: RunOnceOptions): Promise<Turn> {
   const only = { _id: { $eq: id } };
-  const found = await typedRequestsOf(connection).findOne(only, { projection: { batch: 0, ids: 0 } });
+  const found = await typedRequestsOf(database).findOne(only, { projection: { batch: 0, ids: 0 } });
   if (!found) throw new Fault('not_found', `There is no request ${String(id)}`);
   if (isEndStatus(found.status)) return { request: found };
   if (found.waitsFor != null) {

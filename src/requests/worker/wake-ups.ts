@@ -1,7 +1,7 @@
-// Wake-ups from a change stream on sync_requests. The stream only wakes workers. The pending documents are
+// Wake-ups from a change stream on the requests. The stream only wakes workers. The pending documents are
 // the source of truth, and the poll finds what the stream misses. The stream therefore keeps no resume token:
 // after each opening the worker searches for anything.
-import type { Connection, mongo } from 'mongoose';
+import type { mongo } from 'mongoose';
 import type { Logger } from '../../base/logger.js';
 import {
   ChangeStreamFollower,
@@ -10,6 +10,7 @@ import {
   textOfToken,
 } from '../../mongo/change-stream.js';
 import { isPassing } from '../../mongo/faults.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import type { Insertion } from '../../sync/telling.js';
 import { commandsOf, type LaneName } from '../commands.js';
 import { isInsertionOfBatch } from '../insertion.js';
@@ -33,7 +34,7 @@ export type WakeUp =
   | { readonly kind: 'cancel'; readonly id: RequestId };
 
 export interface WakeUpsOptions {
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly logger: Logger;
   readonly onWakeUp: (wakeUp: WakeUp) => void;
 }
@@ -109,7 +110,7 @@ export class WakeUps {
 
   start(): void {
     this.#follower ??= new ChangeStreamFollower<RequestEvent>({
-      collection: () => requestsOf(this.options.connection),
+      collection: () => requestsOf(this.options.database),
       pipeline,
       gatherMs,
       isFinal: needsReplicaSet,

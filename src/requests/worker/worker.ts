@@ -1,9 +1,9 @@
 // The worker of one process. A wake-up or the poll leads to a claim, a claim to an attempt, and the end of an
 // attempt to the next look. It stops without losing anything.
-import type { Connection } from 'mongoose';
 import { Fault } from '../../base/errors.js';
 import type { Logger } from '../../base/logger.js';
 import { isDoneWithin, pause } from '../../base/waiting.js';
+import type { OurDatabase } from '../../mongo/sync-state.js';
 import type { AttemptEnd, CommandRunner } from '../attempt.js';
 import { Claims } from '../claims.js';
 import type { LaneName } from '../commands.js';
@@ -25,8 +25,7 @@ import { type WakeUp, WakeUps } from './wake-ups.js';
 export type { CommandContext, CommandRunner } from '../attempt.js';
 
 export interface WorkerOptions {
-  /** Open; its database holds sync_requests and sync_state. */
-  readonly connection: Connection;
+  readonly database: OurDatabase;
   readonly settings: RequestsSettings;
   readonly runner: CommandRunner;
   readonly logger: Logger;
@@ -66,26 +65,26 @@ export class RequestWorker {
   #lastPollAt: number | undefined;
 
   constructor(options: WorkerOptions) {
-    const { connection, settings, logger, owner, observer = silentRequestsObserver } = options;
+    const { database, settings, logger, owner, observer = silentRequestsObserver } = options;
     this.#options = options;
     this.#outage = new OutageLog(logger, this.#givingUp.signal, observer);
-    this.#steps = new RequestSteps(connection, owner, settings);
-    this.#sweeper = new Sweeper(connection, settings, logger, observer);
-    this.#equalScans = new EqualScans(connection, settings, logger, observer);
-    const state = new InsertionState(connection, owner);
+    this.#steps = new RequestSteps(database, owner, settings);
+    this.#sweeper = new Sweeper(database, settings, logger, observer);
+    this.#equalScans = new EqualScans(database, settings, logger, observer);
+    const state = new InsertionState(database, owner);
     const onCaughtUp = (): void => this.#look();
-    this.#insertions = new Insertions({ connection, state, logger, onCaughtUp });
+    this.#insertions = new Insertions({ database, state, logger, onCaughtUp });
     this.#follower = new InsertionFollower({
-      connection,
+      database,
       state,
       logger,
       seals: this.#insertions.seals,
       onHandled: (token) => this.#insertions.handledUpTo(token),
     });
     this.#runs = new Runs({
-      claims: new Claims(connection, owner, settings, this.#insertions),
+      claims: new Claims(database, owner, settings, this.#insertions),
       insertions: this.#insertions,
-      scanLease: new ScanLease(connection, owner, settings.leaseMs),
+      scanLease: new ScanLease(database, owner, settings.leaseMs),
       equalScans: this.#equalScans,
       steps: this.#steps,
       runner: options.runner,
@@ -99,7 +98,7 @@ export class RequestWorker {
     this.#wakeUps =
       options.feed === false
         ? undefined
-        : new WakeUps({ connection, logger, onWakeUp: (wakeUp) => this.#onWakeUp(wakeUp) });
+        : new WakeUps({ database, logger, onWakeUp: (wakeUp) => this.#onWakeUp(wakeUp) });
     this.#lanes = { small: this.#lane('small', settings.concurrency), scan: this.#lane('scan', 1) };
   }
 
@@ -135,9 +134,9 @@ export class RequestWorker {
    *   abort, after the request was released
    */
   async runOnce(id: RequestId, signal: AbortSignal): Promise<SyncRequestDocument> {
-    const { connection, settings } = this.#options;
+    const { database, settings } = this.#options;
     const parts = { runs: this.#runs, sweeper: this.#sweeper, equalScans: this.#equalScans };
-    return runOnce({ id, connection, settings, ...parts, signal });
+    return runOnce({ id, database, settings, ...parts, signal });
   }
 
   // From a wake-up or the poll to a claim

@@ -1,7 +1,6 @@
 // The public surface as texts, one an aspect: all that users may have built on. Written to files by write.ts, compared by surface.test.ts.
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { z } from 'zod';
 import { allHelp } from './help.js';
 import { type Library, readLibrary } from './library.js';
 import {
@@ -12,6 +11,7 @@ import {
   metricSpecs,
   requestStatuses,
   settings,
+  valueAt,
   validator,
   view,
 } from './sources.js';
@@ -48,16 +48,14 @@ function metricsText(): string {
   return blocks.toSorted().join('\n');
 }
 
-const defaultsSchema = z.record(z.string(), z.record(z.string(), z.unknown()));
-
 function settingsText(): string {
   const file = new URL('../../../config/default.yaml', import.meta.url);
-  const defaults = defaultsSchema.parse(parse(readFileSync(file, 'utf8')));
-  const blocks = settings.map(({ path, section, key, env, allowed, secret }) =>
+  const defaults: unknown = parse(readFileSync(file, 'utf8'));
+  const blocks = settings.map(({ path, env, allowed, secret }) =>
     [
       path,
       `  environment: ${env}${secret ? `, ${env}_FILE` : ''}`,
-      `  default: ${JSON.stringify(defaults[section]?.[key])}`,
+      `  default: ${JSON.stringify(valueAt(defaults, path))}`,
       `  allowed: ${allowed}`,
     ].join('\n'),
   );

@@ -3,7 +3,7 @@ import { runCommandLine } from '../../../src/cli/commands.js';
 import { exitCodes } from '../../../src/cli/faults.js';
 import { type Terminal } from '../../../src/cli/screen/terminal.js';
 import { type CollectionPlan } from '../../../src/mongo/collections.js';
-import { settings } from '../../../src/config/settings.js';
+import { settings, valueAt } from '../../../src/config/settings.js';
 import { metricPrefix, metricSpecs } from '../../../src/metrics/catalog.js';
 import { laneOf } from '../../../src/requests/commands.js';
 import { requestStatuses } from '../../../src/requests/request.js';
@@ -11,6 +11,7 @@ import { requestsPlan, statePlan } from '../../../src/requests/indexes.js';
 import { requestValidator, validatorVersion } from '../../../src/requests/validator.js';
 import { customer } from '../../../src/resources/customer.js';
 import { liveView, mirrorPlan } from '../../../src/mirror/ensure.js';
+import { defaultNames } from '../../../src/mongo/sync-state.js';
 
 /** What `import … from 'stripe-mongo-sync'` is compiled from, from the root of the repository. */
 export const libraryEntry = 'src/index.ts';
@@ -24,12 +25,13 @@ export {
   runCommandLine,
   settings,
   type Terminal,
+  valueAt,
 };
 
 export const collectionPlans: readonly CollectionPlan[] = [
-  mirrorPlan(customer.collection),
-  requestsPlan,
-  statePlan,
+  mirrorPlan(customer.collection(defaultNames)),
+  requestsPlan(defaultNames),
+  statePlan(defaultNames),
 ];
-export const view = liveView(customer.collection);
+export const view = liveView(customer.collection(defaultNames));
 export const validator = { version: validatorVersion, rules: requestValidator() };
