@@ -170,6 +170,12 @@ export const faultCodes = described({
     meaning:
       'MongoDB refused a command as a whole: a right is missing, the disk is full; the message names the reason',
   },
+  foreign_collection: {
+    kind: 'fatal',
+    at: 'at start',
+    meaning:
+      'a collection under a name of ours holds documents of somebody else, or is of a kind that cannot be used; nothing was written',
+  },
   // Scans
   scan_incomplete: {
     kind: 'retryable',

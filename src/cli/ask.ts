@@ -3,6 +3,7 @@ import { isFault } from '../base/errors.js';
 import { serviceName } from '../base/version.js';
 import { duplicateFields } from '../mongo/faults.js';
 import { insertionFault } from '../requests/client/client.js';
+import { requireOurRequests } from '../ownership.js';
 import { newRequest, type NewRequest, splitBatch } from '../requests/parse.js';
 import { type CommandInput, maxEntries } from '../requests/request.js';
 import { inputName, parseBatch, readInput } from './batch-input.js';
@@ -89,6 +90,7 @@ const ask = (
   withSession(
     terminal,
     async (session) => {
+      await requireOurRequests(session.database);
       await insert(session, requests);
       const ids = requests.map(({ _id }) => _id);
       if (!wait) {

@@ -3,6 +3,7 @@
 import { createInterface } from 'node:readline';
 import { resetBinding } from '../mirror/binding-state.js';
 import { stateOf } from '../mongo/sync-state.js';
+import { requireOurs } from '../ownership.js';
 import { isPending } from '../requests/expressions.js';
 import { resources } from '../resources/registry.js';
 import { readAtWork } from '../status/at-work.js';
@@ -57,6 +58,7 @@ function bindingText(database: string, binding: Binding): string {
 async function reset(session: Session, { yes, json }: BindOptions): Promise<ExitCode> {
   const { terminal, database, requests, persist } = session;
   const { databaseName } = database.db;
+  await requireOurs(database);
   await requireNobodyAtWork(session);
   const before = await readBinding(stateOf(database));
   const stays = await readMirrorObjects(database);

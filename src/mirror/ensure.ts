@@ -25,6 +25,11 @@ export const mirrorPlan = (collection: string): CollectionPlan => ({
   ],
 });
 
+/** Matches what we have never written: each write of ours has its time. */
+export const notWrittenByUs: mongo.Filter<mongo.Document> = {
+  '_sync.writtenAt': { $not: { $type: 'date' } },
+};
+
 /** The mirror without the customers that are marked as deleted. */
 export const liveView = (collection: string) => ({
   name: `${collection}_live`,

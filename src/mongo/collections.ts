@@ -64,6 +64,54 @@ export async function ensureView(
   return { what, outcome: 'created' };
 }
 
+/** A collection of the database, as far as this user may see it. */
+export interface FoundCollection {
+  readonly name: string;
+  /** `collection`, `view` or `timeseries`. */
+  readonly type: string;
+  /** Undefined where the user may see no more than names. */
+  readonly isCapped: boolean | undefined;
+}
+
+/** Needs no right: without the right to list all, those that the user has any right on are listed by name. */
+export async function foundCollections(
+  db: mongo.Db,
+  names: readonly string[],
+): Promise<readonly FoundCollection[]> {
+  const filter = { name: { $in: names } };
+  try {
+    const found = await db.listCollections(filter, { nameOnly: false }).toArray();
+    return found.map((each) => ({
+      name: each.name,
+      type: each.type ?? 'collection',
+      isCapped: 'options' in each && each.options.capped === true,
+    }));
+  } catch (error) {
+    if (!isUnauthorized(error)) throw error;
+    const found = await db.listCollections(filter, { nameOnly: true, authorizedCollections: true }).toArray();
+    return found.map(({ name, type = 'collection' }) => ({ name, type, isCapped: undefined }));
+  }
+}
+
+/**
+ * Whether a collection whose documents this user may not read is absent, has an index of the plan, so that an
+ * earlier version has created it, or is known to be empty (the right `collStats`).
+ */
+export async function looksOurs(db: mongo.Db, { name, indexes }: CollectionPlan): Promise<boolean> {
+  const found = await allowed(`list the indexes of ${name}`, () => indexesOf(db, name));
+  if (!found || indexes.some((index) => found.some(isSame(index)))) return true;
+  try {
+    const [stats] = await db
+      .collection(name)
+      .aggregate([{ $collStats: { count: {} } }])
+      .toArray();
+    return stats?.['count'] === 0;
+  } catch (error) {
+    if (isUnauthorized(error)) return false;
+    throw error;
+  }
+}
+
 /** The missing parts of a plan. @throws as `ensureCollection` */
 export async function missingOf(db: mongo.Db, { name, indexes }: CollectionPlan): Promise<readonly string[]> {
   const found = await allowed(`list the indexes of ${name}`, () => indexesOf(db, name));

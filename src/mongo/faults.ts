@@ -131,6 +131,7 @@ export const serverCodes = {
   authenticationFailed: 18,
   illegalOperation: 20,
   namespaceNotFound: 26,
+  maxTimeExpired: 50,
   namespaceExists: 48,
   cannotCreateIndex: 67,
   invalidOptions: 72,

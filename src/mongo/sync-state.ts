@@ -65,6 +65,8 @@ export const stateIds = {
   insertionOrder: 'insertion-order',
   /** The version of the validator of the requests: src/requests/validator.ts */
   requestsValidator: 'requests-validator',
+  /** Which collections are ours: src/ownership.ts */
+  ownership: 'ownership',
   /** A replica that runs or ran lately; all begin with this: src/status/replicas.ts */
   replica: (owner = '') => `replica:${owner}`,
 } as const;
@@ -86,22 +88,27 @@ export const atReset: Readonly<Record<keyof typeof stateIds, 'cleared' | 'kept'>
   schedule: 'kept',
   insertionOrder: 'kept',
   requestsValidator: 'kept',
+  ownership: 'kept',
   replica: 'kept',
 };
 
+type Id = string | ((...parts: string[]) => string);
+const idEntries: readonly (readonly [string, Id])[] = Object.entries(stateIds);
+
+/** All ids of a family begin with the same word and a colon. */
+const patternOf = (id: Id): string =>
+  typeof id === 'string' ? `^${id}$` : `^${id('', '').split(':', 1)[0]}:`;
+
 /** Matches the documents that a reset clears, of every kind of object. */
 export function clearedAtReset(): mongo.Filter<StateDocument> {
-  const ids: Readonly<Record<string, string | ((...parts: string[]) => string)>> = stateIds;
-  const cleared = Object.entries(ids).filter(
-    ([name]) => atReset[name as keyof typeof stateIds] === 'cleared',
-  );
+  const cleared = idEntries.filter(([name]) => atReset[name as keyof typeof stateIds] === 'cleared');
   return {
-    $or: cleared.map(([, id]) => ({
-      // All ids of a family begin with the same word and a colon.
-      _id: typeof id === 'string' ? id : new RegExp(`^${id('', '').split(':', 1)[0]}:`),
-    })),
+    $or: cleared.map(([, id]) => ({ _id: typeof id === 'string' ? id : new RegExp(patternOf(id)) })),
   };
 }
+
+/** Matches every `_id` above. */
+export const isOurStateId = new RegExp(idEntries.map(([, id]) => patternOf(id)).join('|'));
 
 /**
  * Every acknowledgement and decision relies on these, whatever the connection string says. If the majority

@@ -3,6 +3,7 @@
 // Constants are wrapped in $literal: a string that begins with $ would be code.
 import type { mongo } from 'mongoose';
 import { type Config, maxLeaseMs } from '../config/schema.js';
+import { commandNames } from './commands.js';
 import { readableBytes, type ReadableField, readableFields } from './parse.js';
 import {
   type EndStatus,
@@ -60,6 +61,19 @@ export const isClaimable = (commands: readonly string[]): Filter => ({
 
 /** A lease as any version of the daemon writes it. */
 export const ownLease: Filter = { 'lease.owner': { $type: 'string' }, 'lease.fence': { $type: 'number' } };
+
+/**
+ * Matches what is neither a request with a command of ours nor one that a daemon has worked on or refused:
+ * most likely a job of another application.
+ */
+export const notARequest: Filter = {
+  $nor: [
+    { command: { $in: commandNames } },
+    ownLease,
+    { unknownSince: { $type: 'date' } },
+    { status: 'failed', 'error.code': { $in: ['invalid_request', 'unknown_command'] } },
+  ],
+};
 /**
  * Clocks of two members of a replica set differ slightly, so a lease that looks slightly too long may be
  * genuine.

@@ -99,6 +99,7 @@ describe('bind --reset', () => {
     expect(await stateIdsOf()).toEqual([
       'account-binding',
       'insertion-order',
+      'ownership',
       'requests-validator',
       'scan-lease:customer',
     ]);

@@ -19,6 +19,7 @@ const examples: Readonly<Record<keyof typeof stateIds, readonly string[]>> = {
   schedule: [stateIds.schedule('syncAll'), stateIds.schedule('scan:customer')],
   insertionOrder: [stateIds.insertionOrder],
   requestsValidator: [stateIds.requestsValidator],
+  ownership: ['ownership'],
   replica: [stateIds.replica('pod:1:ab'), stateIds.replica('absent:1:ab')],
 };
 

@@ -1,4 +1,5 @@
 // `requests cancel`: ends requests that wait or run.
+import { requireOurRequests } from '../../ownership.js';
 import { isEndStatus, type RequestId } from '../../requests/request.js';
 import { idOf, type RequestView } from '../../requests/view.js';
 import { type ExitCode, Refusal } from '../faults.js';
@@ -13,14 +14,15 @@ export async function cancelRequests(
   options: SteerOptions,
 ): Promise<ExitCode> {
   const ids = checkedRequestIds(typed);
-  return withSession(terminal, (session) =>
-    steerAll(session, ids, options, {
+  return withSession(terminal, async (session) => {
+    await requireOurRequests(session.database);
+    return steerAll(session, ids, options, {
       step: (_id) => cancel(session, _id),
       told: cancelText,
       isDone: (ended) => ended.every(({ status }) => status === 'cancelled'),
       whenLeft: 'No longer followed; the cancellation stands',
-    }),
-  );
+    });
+  });
 }
 
 function cancelText({ status }: RequestView): string {

@@ -1,6 +1,7 @@
 // `requests retry`: requeues requests that have ended.
 import { isFault } from '../../base/errors.js';
 import { isDuplicateKey } from '../../mongo/faults.js';
+import { requireOurRequests } from '../../ownership.js';
 import { type Filter, withoutEnd } from '../../requests/expressions.js';
 import { endStatuses, isEndStatus, keyHolders, type RequestId } from '../../requests/request.js';
 import { idOf, type RequestView, rowProjection, soundView } from '../../requests/view.js';
@@ -27,6 +28,7 @@ export async function retryRequests(
   const ids = checkedRequestIds(typed);
   refuseMixed(ids, options);
   return withSession(terminal, async (session) => {
+    await requireOurRequests(session.database);
     const chosen = options.failed ? await failedIds(session, options) : ids;
     if (chosen.length === 0) terminal.note(`No matching requests in ${session.requests.dbName}`);
     return steerAll(session, chosen, options, {
