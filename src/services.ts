@@ -183,6 +183,7 @@ function openStripeAndMirror(options: ServicesOptions, database: OurDatabase): O
       createMirror({
         db,
         collection: resource.collection(names),
+        idPrefix: resource.adoptable?.idPrefix,
         stamp: { object: resource.object, apiVersion, livemode },
         observer,
         logger,

@@ -1,6 +1,5 @@
 // `bind`: the Stripe account and mode that a database is bound to. `bind --reset` takes the binding away, so
 // that the next key binds the database anew.
-import { createInterface } from 'node:readline';
 import { resetBinding } from '../mirror/binding-state.js';
 import { stateOf } from '../mongo/sync-state.js';
 import { requireOurs } from '../ownership.js';
@@ -9,6 +8,7 @@ import { resources } from '../resources/registry.js';
 import { readAtWork } from '../status/at-work.js';
 import { readBinding, readMirrorObjects } from '../status/database-stats.js';
 import { type ExitCode, exitCodes, Refusal, UsageFault } from './faults.js';
+import { confirm, isAnswered } from './question.js';
 import { alignedFacts, count, counted, timeText } from './screen/table.js';
 import type { Terminal } from './screen/terminal.js';
 import { type Session, withSession } from './session.js';
@@ -90,7 +90,8 @@ async function reset(session: Session, { yes, json }: BindOptions): Promise<Exit
   return exitCodes.succeeded;
 }
 
-async function requireNobodyAtWork({ database }: Session): Promise<void> {
+/** @throws Refusal that names who works on the database */
+export async function requireNobodyAtWork({ database }: Session): Promise<void> {
   const atWork = await readAtWork(database);
   if (atWork.length === 0) return;
   throw new Refusal(
@@ -135,29 +136,3 @@ const inMongosh = (collection: string): string =>
 
 const waitingText = (waiting: number): string =>
   `${counted(waiting, 'request')} ${waiting === 1 ? 'waits' : 'wait'}, and will run with the next key; "requests cancel" ends them`;
-
-/** True where somebody can answer a question. */
-const isAnswered = ({ stdin }: Terminal): boolean => 'isTTY' in stdin && stdin.isTTY === true;
-
-/** @throws Refusal unless the answer is yes; the signal's reason on abort */
-async function confirm({ terminal, signal }: Session, question: string): Promise<void> {
-  const answer = new Promise<string>((resolve, reject) => {
-    const lines = createInterface({ input: terminal.stdin });
-    lines.once('line', (line) => {
-      resolve(line);
-      lines.close();
-    });
-    // The end of the input is no answer.
-    lines.once('close', () => resolve(''));
-    signal.addEventListener(
-      'abort',
-      () => {
-        reject(signal.reason as Error); // Interrupted
-        lines.close();
-      },
-      { once: true },
-    );
-  });
-  terminal.note(question);
-  if (!/^y(es)?$/i.test((await answer).trim())) throw new Refusal('Not confirmed; nothing was changed');
-}

@@ -71,6 +71,22 @@ function addDaemon(program: Command, action: Action): void {
     .action(action(async () => (await import('./bind.js')).bind));
 }
 
+function addAdopt(program: Command, action: Action): void {
+  program
+    .command('adopt')
+    .summary('move in to a collection of customers that is there already')
+    .description(
+      'Take over a collection of customers that an application has filled. Of documents whose _id is a Stripe customer ' +
+        'id, fields that Stripe does not send move under app, and nothing there is overwritten. Others are listed and ' +
+        'left. Then the collection is marked, so that a daemon may start. --dry-run shows counts and samples, without ' +
+        'values, and writes nothing. An interrupted run may be repeated. Needs only MONGODB_URI.',
+    )
+    .option('--dry-run', 'show what would change; write nothing')
+    .option('--yes', 'do not ask')
+    .option('--json', 'print one JSON document')
+    .action(action(async () => (await import('./adopt.js')).adopt));
+}
+
 function addSyncs(program: Command, action: Action): void {
   withRequestOptions(program.command('sync-all'))
     .summary('sync every customer, deletions included')
@@ -260,6 +276,7 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
       exitCode = await run(terminal, ...given);
     };
   addDaemon(program, action);
+  addAdopt(program, action);
   addSyncs(program, action);
   addRequests(program, action);
   addStatus(program, action);

@@ -25,6 +25,8 @@ export interface MirrorObserver extends WritesObserver {
 export interface MirrorOptions {
   readonly db: mongo.Db;
   readonly collection: string;
+  /** How Stripe's ids begin, of documents that were adopted and that no sync has written yet. */
+  readonly idPrefix?: string | undefined;
   readonly stamp: WriteStamp;
   readonly observer: MirrorObserver;
   readonly logger: Pick<Logger, 'warn'>;
@@ -40,7 +42,10 @@ const headProjection = { _id: 1, created: 1, _sync: 1, now: '$$NOW' } as const;
 const coveredProjection = { _id: 1, created: 1, '_sync.hash': 1, '_sync.deletedBy': 1 } as const;
 
 /** The mirror in one collection. */
-export function createMirror({ db, collection: name, stamp, observer, logger }: MirrorOptions): Mirror {
+export function createMirror(options: MirrorOptions): Mirror {
+  const { db, collection: name, stamp, observer, logger, idPrefix } = options;
+  // What an application has put here is never looked for at Stripe, unless it has an id of Stripe.
+  const mayBeOfStripe = idPrefix === undefined ? [] : [{ _id: { $regex: `^${idPrefix}` } }];
   const collection = db.collection<MirrorDocument>(name, durable);
   let toldMs = -Infinity;
 
@@ -109,7 +114,9 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
         { created: { $gte: range.gte ?? 0, ...(range.lt !== undefined && { $lt: range.lt }) } },
         { projection: coveredProjection, hint: 'heads_by_created', batchSize: 2_000 },
       );
-      for await (const documents of batchesOf(cursor, signal)) yield documents.map(toListedHead);
+      for await (const documents of batchesOf(cursor, signal)) {
+        yield documents.filter(hasTextId).map(toListedHead);
+      }
     },
 
     async *withoutCreated(signal: AbortSignal) {
@@ -121,7 +128,9 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
         } as mongo.Filter<MirrorDocument>,
         { projection: { _id: 1 }, batchSize: 2_000 },
       );
-      for await (const documents of batchesOf(cursor, signal)) yield* documents.map(({ _id }) => _id);
+      for await (const documents of batchesOf(cursor, signal)) {
+        yield* documents.filter(hasTextId).map(({ _id }) => _id);
+      }
     },
 
     write: sharingWrites(async (writes) => {
@@ -140,6 +149,7 @@ export function createMirror({ db, collection: name, stamp, observer, logger }: 
       idsWhere('reading candidates', {
         _id: { $in: [...ids] },
         '_sync.deletedBy': { $ne: 'stripe' },
+        $or: [{ _sync: { $type: 'object' } }, ...mayBeOfStripe],
         ...(!ofTestClocks && { test_clock: null }),
       }),
 
@@ -169,15 +179,23 @@ export interface ObjectCounts {
   readonly deleted: number;
 }
 
-/** Counts by the collection's metadata and the partial index of deletions: no document is read. */
+/**
+ * Counts by the collection's metadata and two indexes: no document is read. Documents whose `_id` is no text
+ * are an application's, and do not count.
+ */
 export async function countObjects(collection: mongo.Collection<MirrorDocument>): Promise<ObjectCounts> {
   const all = await collection.estimatedDocumentCount();
   const deleted = await collection.countDocuments(
     { '_sync.deletedAt': { $exists: true } },
     { hint: 'deleted' },
   );
-  return { live: Math.max(0, all - deleted), deleted };
+  // MongoDB makes index bounds of it: only those documents cost anything.
+  const others = await collection.countDocuments({ _id: { $not: { $gte: '' } } } as never); // an application's own
+  return { live: Math.max(0, all - deleted - others), deleted };
 }
+
+/** An adopted collection may hold documents of an application, whose ids are of any type. */
+const hasTextId = ({ _id }: { readonly _id: unknown }): boolean => typeof _id === 'string';
 
 /** Raw documents as MongoDB sends them: one promise per document would cost as much as reading it. */
 async function* batchesOf<D extends object>(

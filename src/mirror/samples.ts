@@ -8,6 +8,12 @@ import type { MirrorDocument } from './operations.js';
 /** Documents read from each end of the index, among which those of Stripe's reads are looked for. */
 const perEnd = 500;
 
+/** Also in an adopted collection, which no sync has written yet. */
+const writtenByUs = { _sync: { $type: 'object' } } as const;
+
+const isWrittenByUs = ({ _id, _sync }: MirrorDocument): boolean =>
+  typeof _id === 'string' && typeof _sync === 'object';
+
 interface Found extends Sample {
   readonly isRead: boolean;
 }
@@ -32,10 +38,11 @@ export async function readSamples(
           projection: { created: 1, '_sync.source': 1 },
         },
       )
-      .map(toFound)
-      .toArray();
+      .toArray()
+      // An application's documents prove nothing.
+      .then((documents) => documents.filter(isWrittenByUs).map(toFound));
   const [newest, oldest, any] = await persistently('sampling the mirror', () =>
-    Promise.all([fromEnd(-1), fromEnd(1), collection.findOne({}, { projection: { _id: 1 } })]),
+    Promise.all([fromEnd(-1), fromEnd(1), collection.findOne(writtenByUs, { projection: { _id: 1 } })]),
   );
   const pick = (isRead: boolean): readonly Sample[] => {
     const wanted = (found: readonly Found[]) => found.filter((each) => each.isRead === isRead);

@@ -29,6 +29,16 @@ export interface Resource {
   /** The collection that mirrors it in MongoDB. */
   readonly collection: (names: CollectionNames) => string;
   /**
+   * How documents are told that were in the collection before us. Without it, none of them is taken for an
+   * object of Stripe.
+   */
+  readonly adoptable?: {
+    /** How Stripe's ids begin; without signs that mean something in a pattern. */
+    readonly idPrefix: string;
+    /** Every field that Stripe sends; others are the application's. */
+    readonly fields: Readonly<Record<string, true>>;
+  };
+  /**
    * Stripe's list, newest first. The return value is not used: the response is read as it came over the wire.
    */
   readonly list: {

@@ -293,6 +293,23 @@ describe('the roles of docs/operations.md', () => {
     });
   });
 
+  it('the role of the daemon may adopt, and that of the operator may not', async () => {
+    const client = await mongo.MongoClient.connect(set.uri);
+    atEnd(() => client.close());
+    const customers = client.db('stripe').collection<{ _id: string }>('stripe_customers');
+    const adopted = { _id: 'cus_adopted' };
+    await customers.insertOne({ ...adopted, plan: 'gold' } as { _id: string });
+    const run = (user: string) => callCommandLine(['adopt', '--yes'], { MONGODB_URI: uriOf(user) });
+
+    const refused = await run('operator');
+    const done = await run('daemon');
+
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('Unauthorized') as string });
+    expect(done).toMatchObject({ code: 0, stderr: '' });
+    expect(await customers.findOne(adopted)).toEqual({ ...adopted, app: { plan: 'gold' } });
+    await customers.deleteOne(adopted);
+  });
+
   it('a daemon that may not set the validator says so, and works on, by cron too', async () => {
     const client = await mongo.MongoClient.connect(set.uri);
     atEnd(() => client.close());

@@ -51,6 +51,7 @@ export const mirrorIn = (db: mongo.Db): Mirror =>
   createMirror({
     db,
     collection: mirrorCollection,
+    idPrefix: 'cus_',
     stamp: { object: 'customer', apiVersion: '2026-10-28.endive', livemode: false },
     observer: {
       writeFinished: () => undefined,
