@@ -35,7 +35,7 @@ describe('docs/requests.md', () => {
     const branches = requestJsonSchema['oneOf'] as { properties: Record<string, JsonSchema> }[];
     const fields = new Set(branches.flatMap(({ properties }) => Object.keys(properties)));
     const [, opening = ''] = page.split('# Requests');
-    const explained = `${opening.split('\n## ')[0] ?? ''}${section('What you may set besides')}`;
+    const explained = `${opening.split('\n## ')[0] ?? ''}${section('Optional fields')}`;
 
     expect(fields.size).toBeGreaterThan(10);
     for (const field of fields) expect(explained, field).toMatch(new RegExp(`\\b${field}\\b`));
