@@ -95,7 +95,7 @@ export async function checkBinding(check: BindingCheck): Promise<Binding> {
  * written, it is less than the time for which a process without heartbeats counts as alive.
  */
 const confirmedForMs = 5_000;
-/** After a reset the next key waits until every process has looked: what the former ones write comes before. */
+/** After a reset the next key waits until every process has looked, so that former ones write before it. */
 const seenWithinMs = confirmedForMs + 1_000;
 /** A look that took longer than it is believed, as where the process stood still, is repeated. */
 const maxLooks = 5;
