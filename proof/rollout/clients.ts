@@ -5,7 +5,6 @@ import type { Fleet } from '../../test/support/fleet.js';
 
 /** Customers that Stripe does not have, so that nothing but batches tells of them. */
 const ofBatches = 40;
-const msOfSecond = 1_000;
 
 /** One acknowledged insertion of a value of a field. */
 export interface Told {
@@ -86,6 +85,3 @@ export class Clients {
     this.requests.push(...(await this.fleet.user.insert(document as never)));
   }
 }
-
-/** The former version orders batches by seconds: of two in neighbouring seconds it may keep either. */
-export const looseMs = 2 * msOfSecond;

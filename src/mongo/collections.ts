@@ -73,7 +73,7 @@ export interface FoundCollection {
   readonly isCapped: boolean | undefined;
 }
 
-/** Needs no right: without the right to list all, those that the user has any right on are listed by name. */
+/** A user who may not list the collections is told those that he has any right on, by name alone. */
 export async function foundCollections(
   db: mongo.Db,
   names: readonly string[],
