@@ -14,6 +14,8 @@ export interface Told {
   readonly doneMs: number;
   /** Only replicas of this version were at work. */
   readonly isOrdered: boolean;
+  /** A part of another field was inserted right after it. */
+  readonly isFollowed: boolean;
 }
 
 export class Clients {
@@ -51,28 +53,23 @@ export class Clients {
     const value = (this.#value += 1);
     if (how === 'whole') {
       const entry = { id, object: 'customer', created: 1_700_000_000, livemode: false, balance: value };
-      return this.#note(id, ['balance'], value, isOrdered, [entry]);
+      return this.#insertBatch(entry, 'balance', { value, isOrdered, isFollowed: false });
     }
     // Two parts of different fields, one right after the other.
-    await this.#note(id, ['name'], value, isOrdered, [{ id, name: String(value) }]);
-    await this.#note(id, ['email'], value, isOrdered, [{ id, email: String(value) }]);
+    await this.#insertBatch({ id, name: String(value) }, 'name', { value, isOrdered, isFollowed: true });
+    await this.#insertBatch({ id, email: String(value) }, 'email', { value, isOrdered, isFollowed: false });
   }
 
-  async #note(
-    id: string,
-    fields: readonly string[],
-    value: number,
-    isOrdered: boolean,
-    batch: readonly object[],
+  async #insertBatch(
+    entry: { readonly id: string; readonly [field: string]: unknown },
+    field: string,
+    told: Pick<Told, 'value' | 'isOrdered' | 'isFollowed'>,
   ): Promise<void> {
     const sentMs = Date.now();
-    await this.#insert({ command: 'syncBatch', batch });
-    const ofId = this.told.get(id) ?? new Map<string, Told[]>();
-    this.told.set(id, ofId);
-    for (const field of fields) {
-      const all = ofId.get(field) ?? [];
-      ofId.set(field, [...all, { value, sentMs, doneMs: Date.now(), isOrdered }]);
-    }
+    await this.#insert({ command: 'syncBatch', batch: [entry] });
+    const ofId = this.told.get(entry.id) ?? new Map<string, Told[]>();
+    this.told.set(entry.id, ofId);
+    ofId.set(field, [...(ofId.get(field) ?? []), { ...told, sentMs, doneMs: Date.now() }]);
   }
 
   async #mark(id: string): Promise<void> {

@@ -40,7 +40,8 @@ function faultsOfField(
   const kept = told.find((each) => each.value === value);
   if (!kept) return [`${id}.${field} is ${String(stored?.[field])}, which nobody told`];
   if (kept === last) return [];
-  const isLoose = !last.isOrdered && last.doneMs - kept.sentMs <= looseMs;
+  // Once the former version has merged a part, it refuses one of another field that was told before.
+  const isLoose = !last.isOrdered && (last.isFollowed || last.doneMs - kept.sentMs <= looseMs);
   return isLoose ? [] : [`${id}.${field} is of ${last.sentMs - kept.doneMs} ms before the last batch`];
 }
 
