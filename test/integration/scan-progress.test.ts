@@ -4,6 +4,7 @@ import { Fault } from '../../src/base/errors.js';
 import { freshDatabase } from '../support/database.js';
 import { quickRunner, requestsLab } from '../support/requests.js';
 import { openScanBench, type ScanBench } from '../support/scan.js';
+import { until } from '../support/until.js';
 
 const list = 'GET /v1/customers';
 
@@ -18,17 +19,23 @@ describe('the attempts of a scan', () => {
     const lab = requestsLab(database);
     const runner = quickRunner(async (_command, context) => {
       let lists = 0;
+      let hasMoved = false;
       const source: ScanBench['source'] = {
         ...bench.source,
-        list: (query, options) => {
-          if ((lists += 1) > 3) throw new Fault('stripe_unavailable', 'Away', { kind: 'retryable' });
-          return bench.source.list(query, options);
+        list: async (query, options) => {
+          if ((lists += 1) <= 3) return bench.source.list(query, options);
+          // A fault ends the writers, too: however slow they are, a page is settled before.
+          await until(() => hasMoved, { what: 'a settled page' });
+          throw new Fault('stripe_unavailable', 'Away', { kind: 'retryable' });
         },
       };
       const report = await bench.scan({
         source,
         signal: context.signal,
-        onCheckpoint: () => context.onCheckpoint(),
+        onCheckpoint: () => {
+          hasMoved = true;
+          context.onCheckpoint();
+        },
         requestId: String(context.requestId),
         listsAtOnce: 1,
       });
